@@ -1,0 +1,1 @@
+"""Decides which claims get which accelerators, where and when."""

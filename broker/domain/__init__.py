@@ -1,0 +1,1 @@
+"""Immutable values of the market: standard library only, no clock, no I/O, no floats for quantities."""

@@ -1,0 +1,220 @@
+"""A claim: what was asked, and what became of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+
+from broker.domain.reason import Because
+from broker.domain.slots import Window
+
+__all__ = [
+    "Ask",
+    "Cancelled",
+    "Claim",
+    "ClaimName",
+    "Committed",
+    "Displaced",
+    "Ended",
+    "Expired",
+    "Hold",
+    "Placement",
+    "Planned",
+    "SiliconChoice",
+    "State",
+    "Tier",
+    "Waiting",
+]
+
+
+class Tier(StrEnum):
+    """What may happen to a claim when capacity is scarce."""
+
+    GUARANTEED = "GUARANTEED"  # once planned never dropped; the last to lose capacity in an outage
+    STANDARD = "STANDARD"  # once planned never dropped while supply holds
+    SPOT = "SPOT"  # may lose its place to more valuable work until committed
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class ClaimName:
+    """``tenants/{tenant}/claims/{id}``."""
+
+    tenant: str
+    id: str
+
+    def __str__(self) -> str:
+        return f"tenants/{self.tenant}/claims/{self.id}"
+
+    @property
+    def key(self) -> str:
+        """Short form, unique in the market and ordered like the name."""
+        return f"{self.tenant}/{self.id}"
+
+
+@dataclass(frozen=True, slots=True)
+class SiliconChoice:
+    """One acceptable silicon (id or family), with the devices and, where speed does not decide it, the slots it needs."""
+
+    silicon: str
+    devices: int
+    slots: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """What a caller asks for; ``slots`` is the time needed at speed 100 %.
+
+    An empty ``silicon`` means any that can run the workload class. ``min_devices`` and ``max_devices`` are equal to
+    ``devices`` unless the claim is elastic. ``latest`` and ``deadline`` are slots; None: unbounded.
+    """
+
+    workload_class: str
+    devices: int
+    slots: int
+    earliest: int
+    tier: Tier
+    value_microusd: int
+    silicon: tuple[SiliconChoice, ...] = ()
+    gang: bool = False
+    whole_domains: bool = False
+    min_domain_devices: int = 0
+    min_devices: int = 0
+    max_devices: int = 0
+    latest: int | None = None
+    deadline: int | None = None
+    preferred_pools: tuple[str, ...] = ()
+    forbidden_pools: tuple[str, ...] = ()
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def elastic(self) -> bool:
+        """Whether fewer or more devices than asked for would do."""
+        return (self.min_devices or self.devices, self.max_devices or self.devices) != (self.devices, self.devices)
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Devices of one pool for one window; the broker may still move its start up to ``latest``."""
+
+    pool: str
+    devices: int
+    window: Window
+    latest: int
+    part: int = 0
+    silicon: str = ""
+    cost_microusd: int = 0
+    paid_microusd: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """Holds no capacity."""
+
+    because: tuple[Because, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """Holds capacity; starts may still move. ``because``: why a part of it holds none."""
+
+    placements: tuple[Placement, ...]
+    because: tuple[Because, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """Holds capacity at places and starts that no longer change. ``because``: why a part of it holds none."""
+
+    placements: tuple[Placement, ...]
+    because: tuple[Because, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Displaced:
+    """Its capacity was lost; it is being planned again."""
+
+    because: tuple[Because, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """Its time is over; ``placements`` is what it had."""
+
+    placements: tuple[Placement, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Cancelled:
+    """Withdrawn; ``placements`` is what it had used by then."""
+
+    placements: tuple[Placement, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Expired:
+    """Its window passed before room was found."""
+
+    because: tuple[Because, ...]
+
+
+State = Waiting | Planned | Committed | Displaced | Ended | Cancelled | Expired
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Hold:
+    """Devices that one ledger account (a pool or a tenant) lends for one window."""
+
+    account: str
+    window: Window
+    devices: int
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What was asked and what became of it; ``revision`` is the ledger's of its last change, 0 before it is stored."""
+
+    name: ClaimName
+    ask: Ask
+    state: State
+    created_at: int  # Unix seconds
+    state_at: int  # Unix seconds
+    revision: int = 0
+
+    @property
+    def live(self) -> bool:
+        """Whether the planner still looks at it."""
+        return isinstance(self.state, Waiting | Planned | Committed | Displaced)
+
+    @property
+    def placements(self) -> tuple[Placement, ...]:
+        """Where it is or was served."""
+        match self.state:
+            case Planned(placements) | Committed(placements) | Ended(placements) | Cancelled(placements):
+                return placements
+            case _:
+                return ()
+
+    @property
+    def because(self) -> tuple[Because, ...]:
+        """Why it, or a part of it, holds no capacity."""
+        match self.state:
+            case Waiting(because) | Displaced(because) | Expired(because):
+                return because
+            case Planned(because=because) | Committed(because=because):
+                return because
+            case _:
+                return ()
+
+    def holds(self) -> tuple[Hold, ...]:
+        """What it takes from the accounts of its pools and of its tenant; nothing that it holds ends with its state."""
+        return tuple(
+            Hold(account, placement.window, placement.devices)
+            for placement in self.placements
+            for account in (f"pools/{placement.pool}", f"tenants/{self.name.tenant}")
+        )
+
+    def becomes(self, state: State, *, at: int) -> Claim:
+        """The same claim in another state since ``at`` (Unix seconds); the time stays if only details changed."""
+        same = type(state) is type(self.state)
+        return replace(self, state=state, state_at=self.state_at if same else at)

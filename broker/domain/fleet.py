@@ -1,0 +1,200 @@
+"""Supply, and who may ask for it: silicon, workload classes, pools, contracts and tenants."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from broker.domain.slots import Steps, slot_at_or_after, slot_of
+
+__all__ = [
+    "CommittedLevel",
+    "Contract",
+    "Delivery",
+    "Fleet",
+    "FleetChange",
+    "Maintenance",
+    "Pool",
+    "PoolKind",
+    "Silicon",
+    "Tenant",
+    "WorkloadClass",
+    "changes",
+]
+
+
+class PoolKind(StrEnum):
+    """Who owns the devices of a pool."""
+
+    INTERNAL = "INTERNAL"
+    CUSTOM_SILICON = "CUSTOM_SILICON"
+    CONTRACTED = "CONTRACTED"
+
+
+@dataclass(frozen=True, slots=True)
+class Silicon:
+    """A kind of accelerator; a claim may name its id or its family."""
+
+    id: str
+    family: str = ""
+    display_name: str = ""
+
+    def answers_to(self, name: str) -> bool:
+        """Whether a claim that asks for ``name`` accepts this silicon."""
+        return name in (self.id, self.family)
+
+
+@dataclass(frozen=True, slots=True)
+class WorkloadClass:
+    """A kind of work; silicon that is not in ``speed_percent`` can never run it."""
+
+    id: str
+    speed_percent: Mapping[str, int] = field(
+        default_factory=dict
+    )  # silicon id -> work per device-hour, 100 = reference
+    display_name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """Devices that arrive at ``at`` (Unix seconds; None: always there) and stay; negative when they leave for good."""
+
+    devices: int
+    at: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Maintenance:
+    """Devices that are away from ``at`` until ``until`` (Unix seconds)."""
+
+    devices: int
+    at: int
+    until: int
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """Devices of one silicon in one place."""
+
+    id: str
+    kind: PoolKind
+    silicon: str
+    domain_devices: int  # devices of one NVLink domain: 8 in an HGX node, 72 in an NVL72 rack
+    deliveries: tuple[Delivery, ...] = ()
+    maintenance: tuple[Maintenance, ...] = ()
+    unit_cost_microusd: int = 0  # per device-hour used
+    site: str = ""
+
+    @property
+    def account(self) -> str:
+        """Name of the pool's account in the ledger."""
+        return f"pools/{self.id}"
+
+    def supply(self) -> Steps:
+        """Devices over time: late arrivals count from the next whole hour, maintenance takes every hour it touches."""
+        arrivals = [(0 if d.at is None else slot_at_or_after(d.at), d.devices) for d in self.deliveries]
+        leaves = [(slot_of(m.at), -m.devices) for m in self.maintenance]
+        returns = [(slot_at_or_after(m.until), m.devices) for m in self.maintenance]
+        return Steps.from_changes([*arrivals, *leaves, *returns])
+
+
+@dataclass(frozen=True, slots=True)
+class CommittedLevel:
+    """Devices paid for from ``at`` (Unix seconds; None: always) until the next level."""
+
+    devices: int
+    at: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Contract:
+    """Take-or-pay: the committed level is paid whether used or not, more costs the overage price."""
+
+    id: str
+    pool: str
+    counterparty: str = ""
+    committed: tuple[CommittedLevel, ...] = ()
+    committed_price_microusd: int = 0  # per device-hour
+    overage_price_microusd: int = 0  # per device-hour
+
+    def paid(self) -> Steps:
+        """Devices already paid for, over time."""
+        by_slot = {0: 0} | {0 if c.at is None else slot_at_or_after(c.at): c.devices for c in self.committed}
+        return Steps(tuple(sorted(by_slot.items())))
+
+
+@dataclass(frozen=True, slots=True)
+class Tenant:
+    """Who may ask; ``quota_devices`` (None: no limit) bounds what its claims hold at once over all pools."""
+
+    id: str
+    quota_devices: int | None = None
+    display_name: str = ""
+
+    @property
+    def account(self) -> str:
+        """Name of the tenant's account in the ledger."""
+        return f"tenants/{self.id}"
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """Everything that can be asked for, and by whom; ids are unique within each kind and references resolve."""
+
+    silicon: tuple[Silicon, ...] = ()
+    workload_classes: tuple[WorkloadClass, ...] = ()
+    pools: tuple[Pool, ...] = ()
+    contracts: tuple[Contract, ...] = ()
+    tenants: tuple[Tenant, ...] = ()
+
+    def pool(self, id: str) -> Pool | None:  # noqa: A002 - the field's own name
+        """The pool of that id, or None."""
+        return next((p for p in self.pools if p.id == id), None)
+
+    def tenant(self, id: str) -> Tenant | None:  # noqa: A002
+        """The tenant of that id, or None."""
+        return next((t for t in self.tenants if t.id == id), None)
+
+    def workload_class(self, id: str) -> WorkloadClass | None:  # noqa: A002
+        """The workload class of that id, or None."""
+        return next((w for w in self.workload_classes if w.id == id), None)
+
+    def contract_of(self, pool: str) -> Contract | None:
+        """The contract of that pool, or None."""
+        return next((c for c in self.contracts if c.pool == pool), None)
+
+    def limits(self) -> dict[str, Steps]:
+        """What each ledger account may hold over time: the supply of pools and the quota of tenants that have one."""
+        pools = {pool.account: pool.supply() for pool in self.pools}
+        quotas = {t.account: Steps.level(t.quota_devices) for t in self.tenants if t.quota_devices is not None}
+        return pools | quotas
+
+    def parts(self) -> Iterator[tuple[str, object]]:
+        """Each part of the fleet under its resource name."""
+        for collection, items in (
+            ("silicon", self.silicon),
+            ("workloadClasses", self.workload_classes),
+            ("pools", self.pools),
+            ("contracts", self.contracts),
+            ("tenants", self.tenants),
+        ):
+            for item in items:
+                yield f"{collection}/{item.id}", item
+
+
+@dataclass(frozen=True, slots=True)
+class FleetChange:
+    """One difference between two fleets; ``action`` is ADDED, CHANGED or REMOVED."""
+
+    resource: str
+    action: str
+
+
+def changes(before: Fleet, after: Fleet) -> tuple[FleetChange, ...]:
+    """What differs, in order of resource name; empty when nothing does."""
+    old, new = dict(before.parts()), dict(after.parts())
+    out = [FleetChange(name, "ADDED") for name in new.keys() - old.keys()]
+    out += [FleetChange(name, "REMOVED") for name in old.keys() - new.keys()]
+    out += [FleetChange(name, "CHANGED") for name in old.keys() & new.keys() if old[name] != new[name]]
+    return tuple(sorted(out, key=lambda change: change.resource))

@@ -1,0 +1,39 @@
+"""What one run of the planner decided and proved."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from broker.domain.slots import Window
+
+__all__ = ["PlanRecord", "PoolPrice"]
+
+
+@dataclass(frozen=True, slots=True)
+class PoolPrice:
+    """What one more device-hour in a pool would have added, in micro-USD: mean and peak over the horizon."""
+
+    pool: str
+    mean_microusd: int
+    peak_microusd: int
+
+
+@dataclass(frozen=True, slots=True)
+class PlanRecord:
+    """The outcome of a planning cycle; ``revision`` is the one that put it into force, 0 before."""
+
+    based_on_revision: int
+    horizon: Window
+    optimal: bool
+    objective_microusd: int
+    bound_microusd: int
+    solve_millis: int
+    claims: int
+    placed: int
+    moved: int
+    created_at: int  # Unix seconds
+    reasons: Mapping[str, int] = field(default_factory=dict)  # dominant reason -> claims
+    prices: tuple[PoolPrice, ...] = ()
+    skipped: int = 0
+    revision: int = 0

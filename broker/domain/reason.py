@@ -1,0 +1,35 @@
+"""Why a claim waits, lost its place, or was closed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+__all__ = ["Because", "Reason"]
+
+
+class Reason(StrEnum):
+    """Stable names, the same as in the API."""
+
+    AWAITING_PLAN = "AWAITING_PLAN"
+    NO_ELIGIBLE_POOL = "NO_ELIGIBLE_POOL"
+    EXCEEDS_CAPACITY = "EXCEEDS_CAPACITY"
+    COST_EXCEEDS_VALUE = "COST_EXCEEDS_VALUE"
+    QUOTA_REACHED = "QUOTA_REACHED"
+    OUTBID = "OUTBID"
+    NO_CONTIGUOUS_ROOM = "NO_CONTIGUOUS_ROOM"
+    SUPPLY_LOST = "SUPPLY_LOST"
+    WINDOW_PASSED = "WINDOW_PASSED"
+    AMENDED = "AMENDED"
+    BEYOND_HORIZON = "BEYOND_HORIZON"
+    RESERVE_REACHED = "RESERVE_REACHED"
+
+
+@dataclass(frozen=True, slots=True)
+class Because:
+    """A reason, one plain sentence, and the names and numbers behind it."""
+
+    reason: Reason
+    message: str
+    facts: Mapping[str, str] = field(default_factory=dict)

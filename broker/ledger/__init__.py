@@ -1,0 +1,1 @@
+"""The only code that changes capacity: one port, two backends, each change one atomic step."""

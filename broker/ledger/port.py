@@ -1,0 +1,171 @@
+"""What a ledger promises, whatever it is made of.
+
+Every mutation is one step: its effect, its event, its replay record and its revision appear together or not at all.
+Revisions are dense: the first mutation makes 1, each later one adds 1; a refused or replayed one adds nothing.
+
+For every account (a pool, or a tenant with a quota) and every slot, at every revision:
+``limit + shortfall = granted + free`` with every term at least 0, where granted is the sum of the holds of all claims,
+free = max(0, limit - granted) and shortfall = max(0, granted - limit). No claim ever gains a hold that makes or deepens
+a shortfall.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from broker.domain.claim import Claim, ClaimName
+from broker.domain.fleet import Fleet
+from broker.domain.plan import PlanRecord
+from broker.domain.slots import Steps, Window
+from broker.domain.snapshot import Event, Shortfall, Snapshot
+
+__all__ = ["Applied", "Balance", "Commit", "Fence", "Ledger", "Page", "Receipt", "RequestKey"]
+
+
+@dataclass(frozen=True, slots=True)
+class RequestKey:
+    """Identity of one mutation: the same key with the same ``body_digest`` is the same mutation, kept for 24 hours.
+
+    ``scope`` is the tenant, or ``-`` for operators; keys of different scopes never meet.
+    """
+
+    scope: str
+    method: str
+    request_id: str
+    body_digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """A claim as the mutation left it; ``replayed`` when the mutation had been done before."""
+
+    claim: Claim
+    replayed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """A fleet in force since ``revision``, and where live claims hold more than it gives."""
+
+    revision: int
+    shortfalls: tuple[Shortfall, ...]
+    replayed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Fence:
+    """Right to commit plans: only the newest epoch of the present incarnation holds it."""
+
+    incarnation: str
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """A plan in force since ``revision``; ``skipped`` claims had changed since the snapshot and stayed as they were."""
+
+    revision: int
+    skipped: tuple[ClaimName, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Claims in order of name as of ``revision``; ``after`` continues, None on the last page."""
+
+    claims: tuple[Claim, ...]
+    after: ClaimName | None
+    revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class Balance:
+    """One account over a window: its limit (None: no limit), and the devices that claims hold, one entry per slot."""
+
+    account: str
+    limit: Steps | None
+    granted: tuple[int, ...]
+
+
+class Ledger(Protocol):
+    """All methods may raise Fault STORE_UNAVAILABLE (outcome unknown: retry with the same key) and SAFE_HALT."""
+
+    async def submit(self, claim: Claim, *, key: RequestKey, at: int) -> Receipt:
+        """Store a new claim that holds nothing; Faults: CLAIM_EXISTS, REQUEST_ID_REUSED."""
+        ...
+
+    async def amend(self, claim: Claim, *, key: RequestKey, at: int) -> Receipt:
+        """Replace the live claim whose revision is ``claim.revision``; it may keep or give up holds, never gain any.
+
+        Faults: CONTENDED when its revision is another by now, CLAIM_NOT_FOUND, OVERCOMMIT when it would gain a hold,
+        REQUEST_ID_REUSED.
+        """
+        ...
+
+    async def cancel(self, claim: Claim, *, key: RequestKey, at: int) -> Receipt:
+        """Like `amend`, for a claim whose new state is Cancelled."""
+        ...
+
+    async def apply_fleet(self, fleet: Fleet, *, key: RequestKey, at: int, dry_run: bool = False) -> Applied:
+        """Put a fleet into force and record where live holds exceed it from slot ``slot_of(at)`` on.
+
+        With ``dry_run``: only say so; nothing is stored and the revision is the present one. Faults: REQUEST_ID_REUSED.
+        """
+        ...
+
+    async def ask_plan(self, *, key: RequestKey, at: int, time_limit_seconds: int | None) -> int:
+        """Record that a plan is wanted; returns the revision of that event (of the first one on replay)."""
+        ...
+
+    async def lead(self, planner_id: str, *, ttl_millis: int) -> Fence | None:
+        """Take or renew the planner's lease; None while another planner holds it. A change of holder raises the epoch."""
+        ...
+
+    async def commit(self, claims: Sequence[Claim], plan: PlanRecord, *, fence: Fence, at: int) -> Commit:
+        """Put a plan into force: each claim replaces the live one of the same revision, the others are skipped.
+
+        Faults: FENCED when a newer planner or another incarnation rules, OVERCOMMIT when what is left after skipping
+        would make or deepen a shortfall from slot ``slot_of(at)`` on (then nothing changes; plan again).
+        """
+        ...
+
+    async def snapshot(self) -> Snapshot:
+        """The fleet and all live claims, as of one revision."""
+        ...
+
+    async def claim(self, name: ClaimName) -> Claim:
+        """One claim, live or closed; Faults: CLAIM_NOT_FOUND."""
+        ...
+
+    async def claims(self, *, tenant: str | None, after: ClaimName | None, limit: int) -> Page:
+        """Up to ``limit`` claims, live or closed, of one tenant or of all, in order of ``ClaimName.key``."""
+        ...
+
+    async def balances(self, window: Window) -> tuple[int, tuple[Balance, ...]]:
+        """Revision, and every account over ``window``, in order of account."""
+        ...
+
+    async def plan(self, revision: int | None) -> PlanRecord:
+        """The plan of that revision, or the latest (None); the last hundred are kept. Faults: PLAN_NOT_FOUND."""
+        ...
+
+    async def fleet(self) -> Fleet:
+        """The fleet in force; an empty one before the first."""
+        ...
+
+    async def revision(self) -> int:
+        """The present revision."""
+        ...
+
+    async def events(self, after: int, *, limit: int, wait_millis: int = 0) -> tuple[Event, ...]:
+        """Up to ``limit`` events with revisions above ``after``, in order; waits up to ``wait_millis`` for the first.
+
+        Faults: COMPACTED (fact ``oldest_revision``) when events after ``after`` are no longer kept, REVISION_AHEAD when
+        ``after`` lies beyond the present revision.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Let go of connections; nothing is lost."""
+        ...

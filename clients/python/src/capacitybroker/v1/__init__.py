@@ -1,0 +1,1 @@
+"""Generated from proto/capacitybroker/v1; do not edit."""
