@@ -1,0 +1,44 @@
+"""The command ``broker``: this file only puts its parts together.
+
+What a command needs beyond typer it imports when it runs, so that ``broker --help`` is quick.
+"""
+
+from __future__ import annotations
+
+import typer
+
+from broker.cli.claim import claim
+from broker.cli.claims import cancel, claims, show, watch
+from broker.cli.demo import demo
+from broker.cli.draw import picture
+from broker.cli.fleet import fleet
+from broker.cli.plan import plan
+from broker.cli.plan_now import plan_now
+from broker.cli.pools import pools
+from broker.cli.serve import serve
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="broker",
+    help="Decides which claims get which accelerators, where and when, with a proven bound.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+ASKING, RUNNING = "Ask and follow", "Run and measure"
+for command in (claim, claims, show, cancel, watch):
+    app.command(rich_help_panel=ASKING)(command)
+app.command(rich_help_panel=ASKING)(pools)
+app.command(rich_help_panel=ASKING)(picture)
+app.add_typer(fleet, name="fleet", rich_help_panel=ASKING)
+app.command("plan-now", rich_help_panel=ASKING)(plan_now)
+app.command(rich_help_panel=RUNNING)(serve)
+app.command(rich_help_panel=RUNNING)(plan)
+
+
+def main() -> None:
+    """Run one command; exit status 0, 1 when it was refused or failed, 2 when the command line was wrong."""
+    app()

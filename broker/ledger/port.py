@@ -118,8 +118,15 @@ class Ledger(Protocol):
         """Record that a plan is wanted; returns the revision of that event (of the first one on replay)."""
         ...
 
+    async def recall(self, key: RequestKey) -> Receipt | None:
+        """What `submit`, `amend` or `cancel` answered to that key, or None if it never did.
+
+        Faults: REQUEST_ID_REUSED when the id belongs to another body or method.
+        """
+        ...
+
     async def lead(self, planner_id: str, *, ttl_millis: int) -> Fence | None:
-        """Take or renew the planner's lease; None while another planner holds it. A change of holder raises the epoch."""
+        """Take or renew the planner's lease; None while another planner holds it. A new holder raises the epoch."""
         ...
 
     async def commit(self, claims: Sequence[Claim], plan: PlanRecord, *, fence: Fence, at: int) -> Commit:

@@ -147,6 +147,6 @@ def _sum(values: Ints) -> int:
 
 def _dot(a: Ints, b: Ints) -> int:
     """The exact sum of products, in int64 where that is safe and in Python integers elsewhere."""
-    if a.dtype != object and b.dtype != object and np.abs(a).astype(np.float64) @ np.abs(b).astype(np.float64) < SAFE:
+    if object not in (a.dtype, b.dtype) and np.abs(a).astype(np.float64) @ np.abs(b).astype(np.float64) < SAFE:
         return int(a @ b)
     return sum(int(x) * int(y) for x, y in zip(a, b, strict=True))

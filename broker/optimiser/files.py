@@ -10,6 +10,7 @@ import gzip
 import json
 import zlib
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -161,23 +162,13 @@ def _requests(rows: Sequence[dict[str, Any]], counts: Ints, quotas: Quotas) -> R
 
 def _options(rows: Sequence[dict[str, Any]], pools: Pools) -> tuple[Ints, Options]:
     """Options of all requests at once: lists by field, then one conversion and one check for each column."""
-    lists = [row.get("options") for row in rows]
-    for n, found in enumerate(lists):
-        if not isinstance(found, list):
-            raise ProblemFileError(f"requests[{n}].options: {found!r:.80} is not a list")
-    counts = column([len(found) for found in lists if found is not None])
+    counts, flat = _option_rows(rows)
     first = np.concatenate((np.zeros(1, np.int64), np.cumsum(counts)))
-    flat = [option for found in lists if found is not None for option in found]
 
     def at(k: int) -> str:
         n = int(np.searchsorted(first, k, side="right")) - 1
         return f"requests[{n}].options[{k - int(first[n])}]"
 
-    for k, option in enumerate(flat):
-        if not isinstance(option, dict):
-            raise ProblemFileError(f"{at(k)}: {option!r:.80} is not an object")
-        if not is_pair(option.get("start")):
-            raise ProblemFileError(f"{at(k)}.start: {option.get('start')!r:.80} is not [lo, hi]")
     places = {pool: p for p, pool in enumerate(pools.ids)}
     names = [option.get("pool") for option in flat]
     for k, name in enumerate(names):
@@ -207,6 +198,24 @@ def _options(rows: Sequence[dict[str, Any]], pools: Pools) -> tuple[Ints, Option
         late_cost=ints("late_cost", [option.get("late_cost", 0) for option in flat], 0),
     )
     return counts, options
+
+
+def _option_rows(rows: Sequence[dict[str, Any]]) -> tuple[Ints, list[dict[str, Any]]]:
+    """How many options each request has, and all of them in one list; each is an object with a pair as start."""
+    counts: list[int] = []
+    flat: list[dict[str, Any]] = []
+    for n, row in enumerate(rows):
+        found = row.get("options")
+        if not isinstance(found, list):
+            raise ProblemFileError(f"requests[{n}].options: {found!r:.80} is not a list")
+        for k, option in enumerate(found):
+            if not isinstance(option, dict):
+                raise ProblemFileError(f"requests[{n}].options[{k}]: {option!r:.80} is not an object")
+            if not is_pair(option.get("start")):
+                raise ProblemFileError(f"requests[{n}].options[{k}].start: {option.get('start')!r:.80} is not [lo, hi]")
+        counts.append(len(found))
+        flat += found
+    return column(counts), flat
 
 
 def _reserve(row: dict[str, Any], at: str, places: dict[str, int], slots: int) -> Reserve:
@@ -291,7 +300,7 @@ def _option_documents(problem: Problem) -> list[list[dict[str, object]]]:
         for p, d, n, lo, hi, v, due, late in zip(*(c.tolist() for c in columns), strict=True)
     ]
     first = o.first.tolist()
-    return [rows[a:b] for a, b in zip(first, first[1:], strict=False)]
+    return [rows[a:b] for a, b in pairwise(first)]
 
 
 def _request_document(problem: Problem, r: int, options: list[dict[str, object]]) -> dict[str, object]:

@@ -1,1 +1,85 @@
-"""Client of the capacity broker."""
+"""Client of the capacity broker: ask for accelerators, follow what becomes of it, give it back.
+
+    from capacitybroker import TIER_STANDARD, Claim, Client, duration
+
+    with Client.from_environment() as client:
+        claim = client.create_claim(
+            Claim(workload_class="training", devices=512, gang=True, duration=duration(days=14), tier=TIER_STANDARD)
+        )
+
+Answers are the messages of ``capacitybroker.v1``; refusals are exceptions below `BrokerError`.
+"""
+
+from capacitybroker._client import Client
+from capacitybroker._errors import (
+    Aborted,
+    AlreadyExists,
+    BrokerError,
+    Cancelled,
+    Compacted,
+    DeadlineExceeded,
+    FailedPrecondition,
+    Internal,
+    InvalidArgument,
+    NotFound,
+    OutOfRange,
+    PermissionDenied,
+    ResourceExhausted,
+    Unauthenticated,
+    Unavailable,
+    Unimplemented,
+)
+from capacitybroker._listing import Listing
+from capacitybroker._times import duration, timestamp
+from capacitybroker._watch import Watch
+from capacitybroker.v1.claim_pb2 import (
+    TIER_GUARANTEED,
+    TIER_SPOT,
+    TIER_STANDARD,
+    Claim,
+    Placement,
+    Reason,
+    ReasonDetail,
+    SiliconChoice,
+    Tier,
+)
+from capacitybroker.v1.fleet_pb2 import Fleet, Pool
+from capacitybroker.v1.fleet_service_pb2 import PoolStatus
+from capacitybroker.v1.plan_pb2 import Plan
+
+__all__ = [
+    "TIER_GUARANTEED",
+    "TIER_SPOT",
+    "TIER_STANDARD",
+    "Aborted",
+    "AlreadyExists",
+    "BrokerError",
+    "Cancelled",
+    "Claim",
+    "Client",
+    "Compacted",
+    "DeadlineExceeded",
+    "FailedPrecondition",
+    "Fleet",
+    "Internal",
+    "InvalidArgument",
+    "Listing",
+    "NotFound",
+    "OutOfRange",
+    "PermissionDenied",
+    "Placement",
+    "Plan",
+    "Pool",
+    "PoolStatus",
+    "Reason",
+    "ReasonDetail",
+    "ResourceExhausted",
+    "SiliconChoice",
+    "Tier",
+    "Unauthenticated",
+    "Unavailable",
+    "Unimplemented",
+    "Watch",
+    "duration",
+    "timestamp",
+]

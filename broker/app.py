@@ -1,0 +1,138 @@
+"""The composition root: the only place that builds clocks, ids, stores, servers and processes."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import secrets
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from broker.ledger.redis.ledger import RedisLedger
+from broker.settings import ServeSettings
+
+__all__ = ["clock", "new_id", "open_market", "run_planner", "run_server"]
+
+log = logging.getLogger(__name__)
+
+HEALTH_SECONDS = 0.25
+
+Clock = Callable[[], int]
+Ready = Callable[[], None]
+
+
+def clock(clock_file: Path | None) -> Clock:
+    """The machine's clock in whole Unix seconds, or the one that ``clock_file`` holds."""
+    if clock_file is None:
+        return lambda: int(time.time())  # noqa: TID251 - the one place
+    return lambda: int(clock_file.read_text())
+
+
+def new_id() -> str:
+    """An unguessable id of [a-z0-9-]."""
+    return f"c-{secrets.token_hex(8)}"
+
+
+async def open_market(settings: ServeSettings, store_url: str, *, create: bool) -> None:
+    """See that the market is there, or make it; Faults: SAFE_HALT when it is missing or the store is not fit."""
+    ledger = await _open(settings, store_url, create=create)
+    await ledger.close()
+
+
+def run_server(settings: ServeSettings, store_url: str, ready: Ready) -> None:
+    """Answer calls until SIGTERM; the body of a server process."""
+    _start_process("server")
+    asyncio.run(_serve(settings, store_url, ready))
+
+
+def run_planner(settings: ServeSettings, store_url: str, ready: Ready) -> None:
+    """Plan until SIGTERM; the body of the planner process."""
+    _start_process("planner")
+    asyncio.run(_plan(settings, store_url, ready))
+
+
+async def _open(settings: ServeSettings, store_url: str, *, create: bool = False) -> RedisLedger:
+    return await RedisLedger.open(
+        store_url,
+        market=settings.market,
+        new_id=new_id,
+        now=clock(settings.clock_file),
+        create=create,
+        durability=settings.durability,
+    )
+
+
+async def _serve(settings: ServeSettings, store_url: str, ready: Ready) -> None:
+    from broker.desk import Desk
+    from broker.feed import Feed
+    from broker.transport.server import Server
+
+    stopping = _on_terminate()
+    ledger = await _open(settings, store_url)
+    async with Feed(ledger) as feed:
+        server = Server(Desk(ledger, feed, clock(settings.clock_file), new_id), feed)
+        await server.start(settings.listen)
+        ready()
+        healthy = True
+        while not stopping.is_set():
+            if healthy != (feed.down is None):
+                healthy = feed.down is None
+                log.warning("%s", "serving again" if healthy else f"not serving: {feed.down}")
+                await server.serving(yes=healthy)
+            try:
+                await asyncio.wait_for(stopping.wait(), HEALTH_SECONDS)
+            except TimeoutError:
+                continue
+        await server.stop(settings.drain_seconds)
+    await ledger.close()
+
+
+async def _plan(settings: ServeSettings, store_url: str, ready: Ready) -> None:
+    from broker.capture import capture_into
+    from broker.optimiser.worker import SolverProcess
+    from broker.planner import Planner
+
+    stopping = _on_terminate()
+    ledger = await _open(settings, store_url)
+    solver = SolverProcess()
+    planner = Planner(
+        ledger,
+        solver,
+        clock(settings.clock_file),
+        planner_id=f"{os.getpid()}-{secrets.token_hex(4)}",
+        settings=settings.planner,
+        capture=capture_into(settings.capture_dir) if settings.capture_dir else None,
+    )
+    ready()
+    run = asyncio.create_task(planner.run())
+    stop = asyncio.create_task(stopping.wait())
+    done, _ = await asyncio.wait({run, stop}, return_when=asyncio.FIRST_COMPLETED)
+    for task in (run, stop):
+        task.cancel()
+    await asyncio.gather(run, stop, return_exceptions=True)
+    await solver.close()
+    await ledger.close()
+    if run in done and (error := run.exception()) is not None:
+        raise error
+
+
+def _start_process(name: str) -> None:
+    """What every child process does first: log plainly, leave Ctrl-C to its parent, and never outlive it."""
+    from broker.processes import die_with_parent
+
+    logging.basicConfig(
+        stream=sys.stderr, level=logging.INFO, format=f"%(asctime)s {name}[%(process)d] %(levelname)s %(message)s"
+    )
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    die_with_parent()
+
+
+def _on_terminate() -> asyncio.Event:
+    """An event that SIGTERM sets."""
+    stopping = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopping.set)
+    return stopping

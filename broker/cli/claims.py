@@ -1,0 +1,141 @@
+"""``broker claims``, ``show``, ``cancel``, ``watch``: what became of claims."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from broker.cli.session import (
+    DEFAULT_ADDRESS,
+    Address,
+    Format,
+    Output,
+    Tenant,
+    connected,
+    quiet_when_unread,
+    usage,
+)
+
+if TYPE_CHECKING:
+    from capacitybroker import Claim
+
+__all__ = ["StateName", "cancel", "claims", "show", "watch"]
+
+
+class StateName(StrEnum):
+    """The life of a claim."""
+
+    WAITING = "waiting"
+    PLANNED = "planned"
+    COMMITTED = "committed"
+    ENDED = "ended"
+    DISPLACED = "displaced"
+    CANCELLED = "cancelled"
+    EXPIRED = "expired"
+
+
+States = Annotated[list[StateName] | None, typer.Option("--state", help="Only claims in this state. May repeat.")]
+Limit = Annotated[int, typer.Option("--limit", min=1, help="At most this many.")]
+Everyone = Annotated[bool, typer.Option("--all", help="Of all tenants, whatever BROKER_TENANT says.")]
+Name = Annotated[str, typer.Argument(help="tenant/claim, or the claim's id when --tenant is given.", metavar="CLAIM")]
+FromRevision = Annotated[int, typer.Option("--from", min=0, help="First revision of interest; 0: from now on.")]
+Count = Annotated[int, typer.Option("--count", min=0, help="End after so many changes; 0: never.")]
+
+
+def claims(
+    state: States = None,
+    limit: Limit = 200,
+    everyone: Everyone = False,
+    tenant: Tenant = "",
+    address: Address = DEFAULT_ADDRESS,
+    output: Output = Format.TABLE,
+) -> None:
+    """List claims: who gets what, where and when, and what waits and why."""
+    from itertools import islice
+
+    from capacitybroker import Claim
+
+    from broker.cli.show import console, json_list
+    from broker.cli.tables import claims_table
+
+    states = [Claim.State.Value(f"STATE_{name.name}") for name in state or ()]
+    with connected(address, tenant) as client:
+        listing = iter(client.list_claims(tenant="-" if everyone else None, states=states))
+        found = list(islice(listing, limit))
+        more = next(listing, None) is not None
+    with quiet_when_unread():
+        if output is Format.JSON:
+            typer.echo(json_list(found))
+        elif found:
+            console().print(claims_table(found))
+        else:
+            typer.echo("No claims. Ask for capacity: broker claim 512 --silicon blackwell --for 14d")
+    if more:
+        typer.echo(f"More than {limit} claims; --limit shows more.", err=True)
+
+
+def show(name: Name, tenant: Tenant = "", address: Address = DEFAULT_ADDRESS, output: Output = Format.TABLE) -> None:
+    """All about one claim."""
+    with connected(address, tenant) as client:
+        found = client.get_claim(_whole(name, tenant))
+    _tell(found, output)
+
+
+def cancel(name: Name, tenant: Tenant = "", address: Address = DEFAULT_ADDRESS, output: Output = Format.TABLE) -> None:
+    """Withdraw a claim; what it holds from now on is free at once."""
+    with connected(address, tenant) as client:
+        found = client.cancel_claim(_whole(name, tenant))
+    _tell(found, output)
+
+
+def watch(
+    start_revision: FromRevision = 0,
+    count: Count = 0,
+    everyone: Everyone = False,
+    tenant: Tenant = "",
+    address: Address = DEFAULT_ADDRESS,
+    output: Output = Format.TABLE,
+) -> None:
+    """Follow claims as they change; one line each, until interrupted. JSON: one object a line."""
+    left = count
+    with connected(address, tenant) as client, quiet_when_unread():
+        try:
+            for change in client.watch_claims(tenant="-" if everyone else None, start_revision=start_revision):
+                for claim in change.claims:
+                    typer.echo(_line(claim, change.revision, output))
+                    left -= 1
+                    if left == 0:
+                        return
+        except KeyboardInterrupt:
+            return
+
+
+def _line(claim: Claim, revision: int, output: Format) -> str:
+    import json
+
+    from broker.cli.show import json_one, short, when, word
+    from broker.cli.tables import wanted, why
+
+    if output is Format.JSON:
+        return json.dumps(json.loads(json_one(claim)), ensure_ascii=False)
+    places = "; ".join(
+        f"{p.devices:,} in {short(p.pool)}, {when(p.start_time)} to {when(p.end_time)}" for p in claim.placements
+    )
+    outcome = " · ".join(filter(None, (places, why(claim))))
+    state = word(type(claim).State.Name(claim.state))
+    return f"{revision:>8}  {short(claim.name):32} {state:10} {wanted(claim):24} {outcome}"
+
+
+def _tell(claim: Claim, output: Format) -> None:
+    from broker.cli.show import json_one
+    from broker.cli.tables import claim_lines
+
+    typer.echo(json_one(claim) if output is Format.JSON else "\n".join(claim_lines(claim)))
+
+
+def _whole(name: str, tenant: str) -> str:
+    if "/" not in name and not tenant:
+        usage(f"whose claim? Write tenant/{name}, give --tenant, or set BROKER_TENANT")
+    return name

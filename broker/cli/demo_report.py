@@ -1,0 +1,133 @@
+"""What the demo prints: who got what, where, when, at what cost; what waits and why; how good the plan is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from capacitybroker import Claim
+from rich.console import Console
+from rich.table import Table
+
+from broker.cli.show import columns, dollars
+from broker.cli.tables import claims_table, plan_lines, pools_table
+
+if TYPE_CHECKING:
+    from broker.cli.demo import Result
+
+__all__ = ["report", "tenants_table"]
+
+LARGEST = 20
+WAITING = 15
+
+
+def report(console: Console, result: Result, *, out: Path, seconds: float, address: str, kept: bool) -> None:
+    """Print everything, and leave the table of all claims in ``out``."""
+    served = [claim for claim in result.claims if claim.placements]
+    waiting = [claim for claim in result.claims if not claim.placements]
+    largest = sorted(served, key=_device_hours, reverse=True)[:LARGEST]
+    console.print(claims_table(largest, title=f"The {len(largest)} largest of {len(served)} claims that hold capacity"))
+    console.print()
+    shown = sorted(waiting, key=lambda claim: -claim.value_microusd)[:WAITING]
+    console.print(_waiting_table(shown, title=f"Waiting: {len(waiting)}, the most valuable first"))
+    if result.refused:
+        console.print()
+        console.print(_refused_table(result))
+    console.print()
+    console.print(tenants_table(result.claims))
+    console.print()
+    console.print(pools_table(result.pools, title="Pools over four weeks"))
+    console.print()
+    for line in plan_lines(result.plan):
+        console.print(line)
+    _leave_all_claims(result.claims, out / "claims.txt")
+    console.print()
+    total = len(result.claims) + len(result.refused)
+    console.print(
+        f"{total} claims from {len({_tenant(c) for c in result.claims})} tenants over gRPC in"
+        f" {result.submit_seconds:.1f} s; all done in {seconds:.0f} s."
+    )
+    console.print(f"Picture: {out / 'calendar.svg'} (open it in a browser). All claims: {out / 'claims.txt'}")
+    _next(console, address=address, kept=kept)
+
+
+def tenants_table(claims: Sequence[Claim]) -> Table:
+    """One row for each tenant, and the sum."""
+    numbers = ("CLAIMS", "SERVED", "WAITING", "DEVICE-HOURS", "VALUE SERVED", "OF", "NEW MONEY", "PAID ALREADY")
+    table = columns("TENANT", *numbers, right=numbers, title="Who got what")
+    for tenant in sorted({_tenant(claim) for claim in claims}):
+        table.add_row(tenant, *_sums([claim for claim in claims if _tenant(claim) == tenant]))
+    table.add_section()
+    table.add_row("all", *_sums(claims), style="bold")
+    return table
+
+
+def _sums(claims: Sequence[Claim]) -> tuple[str, ...]:
+    served = [claim for claim in claims if claim.placements]
+    placements = [placement for claim in served for placement in claim.placements]
+    offered = sum(claim.value_microusd for claim in claims)
+    value = sum(claim.value_microusd for claim in served)
+    return (
+        f"{len(claims):,}",
+        f"{len(served):,}",
+        f"{len(claims) - len(served):,}",
+        f"{sum(_device_hours(claim) for claim in served):,}",
+        f"{100 * value / offered:.1f} %" if offered else "-",
+        dollars(offered),
+        dollars(sum(placement.cost_microusd for placement in placements)),
+        dollars(sum(placement.paid_microusd for placement in placements)),
+    )
+
+
+def _waiting_table(claims: Sequence[Claim], *, title: str) -> Table:
+    from capacitybroker import Tier
+
+    from broker.cli.show import hours, short, word
+    from broker.cli.tables import wanted, why
+
+    table = columns("CLAIM", "TIER", "WANTED", "WORK", "WORTH", "WHY", right=("WORK", "WORTH"), title=title)
+    for claim in claims:
+        table.add_row(
+            short(claim.name),
+            word(Tier.Name(claim.tier)),
+            wanted(claim),
+            hours(claim.duration.seconds / 3600),
+            dollars(claim.value_microusd),
+            why(claim),
+        )
+    return table
+
+
+def _refused_table(result: Result) -> Table:
+    table = columns("CLAIM", "REASON", "WHAT THE BROKER SAID", title="Refused at the door")
+    for refused in result.refused:
+        table.add_row(refused.name, refused.reason, refused.message)
+    return table
+
+
+def _leave_all_claims(claims: Sequence[Claim], file: Path) -> None:
+    with file.open("w", encoding="utf-8") as text:
+        Console(file=text, width=300, no_color=True, highlight=False, markup=False).print(claims_table(claims))
+
+
+def _next(console: Console, *, address: str, kept: bool) -> None:
+    console.print("\nNext:")
+    if kept:
+        console.print(f"  export BROKER_ADDRESS={address} BROKER_TENANT=research    (in another terminal)")
+    else:
+        console.print("  broker demo --keep                                        (leaves the broker running)")
+    console.print("  broker claim 512 --silicon blackwell --for 14d --by friday --whole-domains")
+    console.print("  broker claims --state waiting")
+    console.print("  broker pools --ahead 4w")
+    console.print("  broker watch --all")
+    if kept:
+        console.print(f"\nServing on {address}; Ctrl-C stops it.")
+
+
+def _device_hours(claim: Claim) -> int:
+    return sum(p.devices * (p.end_time.seconds - p.start_time.seconds) // 3600 for p in claim.placements)
+
+
+def _tenant(claim: Claim) -> str:
+    return claim.name.split("/")[1]

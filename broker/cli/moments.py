@@ -1,0 +1,57 @@
+"""Times as people type them. All of them are UTC, and a day stands for its first moment."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, time, timedelta
+
+__all__ = ["length", "midnight", "moment"]
+
+DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
+HOURS = {"h": 1, "d": 24, "w": 7 * 24}
+LENGTH = re.compile(r"(?:\d+[hdw])+")
+YEARS_MAX = 50
+
+
+def length(text: str) -> timedelta:
+    """``36h``, ``14d``, ``2w`` or a sum such as ``1d12h``; ``ValueError`` that says what would do."""
+    if not LENGTH.fullmatch(text.lower()):
+        raise ValueError(f"{text!r} is no length of time; write hours, days or weeks: 36h, 14d, 2w, 1d12h")
+    hours = sum(int(number) * HOURS[unit] for number, unit in re.findall(r"(\d+)([hdw])", text.lower()))
+    if not 0 < hours <= YEARS_MAX * 366 * 24:
+        raise ValueError(f"{text!r} is not between an hour and {YEARS_MAX} years")
+    return timedelta(hours=hours)
+
+
+def moment(text: str, *, now: datetime) -> datetime:
+    """A moment seen from ``now``; ``ValueError`` that says what would do.
+
+    ``now`` · ``today``, ``tomorrow`` · ``friday`` or ``fri``: the next one, never today · ``+3d``, ``+36h``, ``+2w``:
+    from now on · ``2026-12-01`` · ``2026-12-01T06:00``, with ``Z`` or an offset if need be.
+    """
+    word = text.strip().lower()
+    if word == "now":
+        return now
+    if word in ("today", "tomorrow"):
+        return midnight(now) + timedelta(days=word == "tomorrow")
+    weekday = next((n for n, day in enumerate(DAYS) if word in (day, day[:3])), None)
+    if weekday is not None:
+        return midnight(now) + timedelta(days=(weekday - now.astimezone(UTC).weekday() - 1) % 7 + 1)
+    if word.startswith("+"):
+        return now + length(word[1:])
+    return _iso(text)
+
+
+def midnight(now: datetime) -> datetime:
+    """The first moment of the day of ``now``."""
+    return datetime.combine(now.astimezone(UTC).date(), time(), UTC)
+
+
+def _iso(text: str) -> datetime:
+    try:
+        found = datetime.fromisoformat(text.strip().upper())
+    except ValueError:
+        raise ValueError(
+            f"{text!r} is no moment; write one as friday, tomorrow, +3d, 2026-12-01 or 2026-12-01T06:00Z"
+        ) from None
+    return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)

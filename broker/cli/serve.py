@@ -1,0 +1,81 @@
+"""``broker serve``: a broker with everything it needs, until interrupted."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from broker.cli.session import fail, usage
+
+__all__ = ["serve"]
+
+
+def serve(
+    listen: Annotated[str, typer.Option(envvar="BROKER_LISTEN", help="host:port; port 0 takes a free one.")] = (
+        "127.0.0.1:7070"
+    ),
+    data_dir: Annotated[Path, typer.Option(help="Where the embedded store keeps its data.")] = Path("broker-data"),
+    redis_url: Annotated[
+        str | None,
+        typer.Option(envvar="BROKER_REDIS_URL", help="A Valkey or Redis server instead of the embedded one."),
+    ] = None,
+    market: Annotated[str, typer.Option(help="Which market of the store to serve.")] = "main",
+    create: Annotated[bool, typer.Option("--create", help="Make the market if the server has none.")] = False,
+    workers: Annotated[int, typer.Option(min=1, max=64, help="Server processes that share the port.")] = 1,
+    durability: Annotated[
+        str, typer.Option(help="strict, or relaxed: run on a store that may lose changes.")
+    ] = "strict",
+    insecure: Annotated[bool, typer.Option("--insecure", help="Listen on addresses that others can reach.")] = False,
+    plan_seconds: Annotated[float, typer.Option(min=0.1, max=600, help="Time of one planning cycle.")] = 2.0,
+    horizon_slots: Annotated[int, typer.Option(min=24, max=8760, help="Hours that a plan looks ahead.")] = 26 * 168,
+    clock_file: Annotated[
+        Path | None, typer.Option(help="Take the present Unix second from this file (for replays).")
+    ] = None,
+    capture: Annotated[
+        Path | None, typer.Option(help="Keep the last planning problem and its plan here, as public files.")
+    ] = None,
+    ready_file: Annotated[Path | None, typer.Option(help="Write address and process ids here, once serving.")] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Do not say where the broker listens.")] = False,
+) -> None:
+    """Run a broker: embedded store, servers, planner. Stops on Ctrl-C."""
+    from broker.domain.faults import Fault
+    from broker.planner import PlannerSettings
+    from broker.processes import StartFailed
+    from broker.serve import serve as run
+    from broker.settings import ServeSettings
+
+    if durability not in ("strict", "relaxed"):
+        usage("--durability is strict or relaxed")
+    if not listen.rpartition(":")[2].isdigit() or int(listen.rpartition(":")[2]) > 65_535:
+        usage("--listen is host:port")
+    settings = ServeSettings(
+        listen=listen,
+        data_dir=data_dir,
+        redis_url=redis_url,
+        market=market,
+        create=create,
+        workers=workers,
+        durability="relaxed" if durability == "relaxed" else "strict",
+        insecure=insecure,
+        clock_file=clock_file,
+        capture_dir=capture,
+        ready_file=ready_file,
+        planner=PlannerSettings(solve_seconds=plan_seconds, horizon_slots=horizon_slots),
+    )
+
+    def announce(address: str) -> None:
+        if not quiet:
+            typer.echo(f"broker: serving on {address} (Ctrl-C stops it)")
+
+    try:
+        run(settings, announce)
+    except Fault as fault:
+        fail(fault.message, remedy=fault.remedy, reason=fault.reason.name)
+    except StartFailed as failed:
+        fail(str(failed))
+    except OSError as error:
+        fail(
+            f"cannot listen on {listen}: {error.strerror}", remedy="Stop what uses the port, or pass another --listen."
+        )

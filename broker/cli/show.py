@@ -1,0 +1,95 @@
+"""How values read: money, time, devices, states. And the one console that everything is printed on."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from google.protobuf.message import Message
+    from google.protobuf.timestamp_pb2 import Timestamp
+
+__all__ = ["columns", "console", "dollars", "hours", "json_list", "json_one", "short", "when", "word", "working"]
+
+WIDE = 250  # columns of a table that nobody has to read on a screen
+
+
+def console() -> Console:
+    """Colours on a terminal only; elsewhere wide enough that no row breaks."""
+    # No markup: what callers wrote in labels and reasons is text, brackets included.
+    screen = Console(highlight=False, markup=False)
+    return screen if screen.is_terminal else Console(highlight=False, markup=False, width=WIDE, no_color=True)
+
+
+def columns(*headers: str, right: Sequence[str] = (), title: str | None = None) -> Table:
+    """An empty table; columns named in ``right`` are numbers."""
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold", expand=False)
+    for header in headers:
+        number = header in right
+        table.add_column(header, justify="right" if number else "left", overflow="fold", no_wrap=number)
+    return table
+
+
+def json_one(message: Message) -> str:
+    """A message in the JSON of the API."""
+    from google.protobuf.json_format import MessageToDict
+
+    return json.dumps(MessageToDict(message, preserving_proto_field_name=True), indent=2, ensure_ascii=False)
+
+
+def json_list(messages: Iterable[Message]) -> str:
+    """Messages as a JSON list."""
+    from google.protobuf.json_format import MessageToDict
+
+    found = [MessageToDict(message, preserving_proto_field_name=True) for message in messages]
+    return json.dumps(found, indent=2, ensure_ascii=False)
+
+
+def dollars(microusd: int) -> str:
+    """Money for people: ``$0``, ``$950``, ``$12.3k``, ``$4.56m``, ``$1.20bn``."""
+    sign, amount = "-" if microusd < 0 else "", abs(microusd) / 1e6
+    for limit, one, unit, digits in ((1e9, 1e9, "bn", 2), (1e6, 1e6, "m", 2), (1e4, 1e3, "k", 1)):
+        if amount >= limit:
+            return f"{sign}${amount / one:.{digits}f}{unit}"
+    return f"{sign}${amount:,.0f}"
+
+
+def hours(count: float) -> str:
+    """Length of time: ``36h``, ``14d``, ``14d 6h``."""
+    whole = round(count)
+    days, rest = divmod(whole, 24)
+    if whole < 48:
+        return f"{whole}h"
+    return f"{days}d {rest}h" if rest else f"{days}d"
+
+
+def when(moment: Timestamp) -> str:
+    """A moment in UTC, to the hour: ``Fri 27 Nov 06:00``; empty when unset."""
+    return f"{datetime.fromtimestamp(moment.seconds, UTC):%a %d %b %H:%M}" if moment.seconds else ""
+
+
+def short(name: str) -> str:
+    """A resource name without its collections: ``tenants/t/claims/c`` is ``t/c``, ``pools/p`` is ``p``."""
+    return "/".join(name.split("/")[1::2]) or name
+
+
+def word(enum_name: str) -> str:
+    """An enum value for people: ``STATE_WAITING`` is ``waiting``, ``REASON_NO_ELIGIBLE_POOL`` ``no eligible pool``."""
+    return enum_name.partition("_")[2].replace("_", " ").lower()
+
+
+@contextlib.contextmanager
+def working(text: str) -> Iterator[None]:
+    """Shows on a terminal what is being done while it is done; says nothing in a pipe."""
+    errors = Console(stderr=True, highlight=False, markup=False)
+    if not errors.is_terminal:
+        yield
+        return
+    with errors.status(text):
+        yield

@@ -1,0 +1,195 @@
+"""Messages of the API as tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
+
+from capacitybroker import Claim, Placement, Plan, PoolStatus, Reason, Tier
+from capacitybroker.v1.fleet_pb2 import PoolKind
+from capacitybroker.v1.fleet_service_pb2 import FleetChange
+from rich.table import Table
+
+from broker.cli.show import columns, dollars, hours, short, when, word
+
+if TYPE_CHECKING:
+    from capacitybroker.v1.fleet_service_pb2 import ApplyFleetResponse
+
+__all__ = ["claim_lines", "claims_table", "fleet_change_lines", "plan_lines", "pools_table", "why"]
+
+STATE_STYLE = {
+    Claim.STATE_WAITING: "yellow",
+    Claim.STATE_PLANNED: "cyan",
+    Claim.STATE_COMMITTED: "green",
+    Claim.STATE_DISPLACED: "red",
+}
+
+
+def why(claim: Claim) -> str:
+    """The dominant reason in one sentence; empty when all of the claim is served."""
+    if not claim.reasons:
+        return ""
+    first = claim.reasons[0]
+    return first.message or word(Reason.Name(first.reason))
+
+
+def wanted(claim: Claim) -> str:
+    """Devices and acceptable silicon: ``512 blackwell``, ``256 gb300 | 1,024 mtia-400``; ``/p`` when parts will do."""
+    choices = [f"{choice.devices or claim.devices:,} {choice.silicon}" for choice in claim.silicon]
+    if len({choice.devices for choice in claim.silicon}) == 1 and len(choices) > 1:
+        count = claim.silicon[0].devices or claim.devices
+        choices = [f"{count:,} {' | '.join(choice.silicon for choice in claim.silicon)}"]
+    elastic = f" ({claim.min_devices or claim.devices:,}-{claim.max_devices or claim.devices:,})"
+    return (" | ".join(choices) or f"{claim.devices:,} any") + (
+        elastic if claim.min_devices or claim.max_devices else ""
+    )
+
+
+def claims_table(claims: Iterable[Claim], *, title: str | None = None) -> Table:
+    """One row for each placement, or for the claim when it has none."""
+    table = columns(
+        *(
+            "CLAIM",
+            "STATE",
+            "TIER",
+            "WANTED",
+            "WORK",
+            "GETS",
+            "POOL",
+            "START",
+            "END",
+            "NEW MONEY",
+            "PAID ALREADY",
+            "WHY",
+        ),
+        right=("GETS", "NEW MONEY", "PAID ALREADY", "WORK"),
+        title=title,
+    )
+    for claim in claims:
+        table.add_row(*_first_row(claim), style=STATE_STYLE.get(claim.state))
+        for placement in claim.placements[1:]:
+            table.add_row("", "", "", "", "", *_placed(placement), "")
+    return table
+
+
+def _first_row(claim: Claim) -> Iterator[str]:
+    yield from (
+        short(claim.name),
+        word(Claim.State.Name(claim.state)),
+        word(Tier.Name(claim.tier)),
+        wanted(claim),
+        hours(claim.duration.seconds / 3600),
+    )
+    yield from _placed(claim.placements[0]) if claim.placements else ("", "", "", "", "", "")
+    yield why(claim)
+
+
+def _placed(placement: Placement) -> tuple[str, ...]:
+    return (
+        f"{placement.devices:,}",
+        short(placement.pool),
+        when(placement.start_time),
+        when(placement.end_time),
+        dollars(placement.cost_microusd),
+        dollars(placement.paid_microusd),
+    )
+
+
+def claim_lines(claim: Claim) -> Iterator[str]:
+    """All about one claim."""
+    yield f"{claim.name}  {word(Claim.State.Name(claim.state))} since {when(claim.state_time)}"
+    shape = [
+        "gang" if claim.gang else "parts",
+        *(["whole domains"] if claim.whole_domains else []),
+        *([f"domains of {claim.min_domain_devices} at least"] if claim.min_domain_devices else []),
+    ]
+    yield (
+        f"  asks    {wanted(claim)}, {', '.join(shape)}, for {hours(claim.duration.seconds / 3600)}"
+        f" ({claim.workload_class}, {word(Tier.Name(claim.tier))}, worth {dollars(claim.value_microusd)})"
+    )
+    window = [
+        f"{label} {when(moment)}"
+        for label, moment in (
+            ("not before", claim.earliest_start_time),
+            ("start by", claim.latest_start_time),
+            ("done by", claim.deadline),
+        )
+        if moment.seconds
+    ]
+    yield f"  when    {', '.join(window) or 'any time'}"
+    for placement in claim.placements:
+        moves = placement.latest_start_time.seconds > placement.start_time.seconds
+        yield (
+            f"  gets    {placement.devices:,} {placement.silicon} in {short(placement.pool)},"
+            f" {when(placement.start_time)} to {when(placement.end_time)}"
+            + (f" (start may move to {when(placement.latest_start_time)})" if moves else "")
+            + f"; new money {dollars(placement.cost_microusd)}, paid already {dollars(placement.paid_microusd)}"
+        )
+    for reason in claim.reasons:
+        facts = ", ".join(f"{key} {value}" for key, value in sorted(reason.facts.items()))
+        yield f"  why     {word(Reason.Name(reason.reason))}: {reason.message}" + (f" ({facts})" if facts else "")
+    for key, value in sorted(claim.labels.items()):
+        yield f"  label   {key}={value}"
+
+
+def pools_table(pools: Iterable[PoolStatus], *, title: str | None = None) -> Table:
+    """One row for each pool over the window asked for."""
+    numbers = ("NOW", "PEAK USE", "USED", "PAID FOR", "SHORT")
+    table = columns("POOL", "KIND", "SILICON", "DOMAIN", *numbers, "SITE", right=(*numbers, "DOMAIN"), title=title)
+    for status in pools:
+        pool, use = status.pool, status.utilisation
+        supplied = use.supplied_device_hours
+        paid = ""
+        if status.HasField("contract"):
+            levels = [
+                level for level in status.contract.committed if level.start_time.seconds <= use.start_time.seconds
+            ]
+            paid = f"{levels[-1].devices:,}" if levels else "0"
+        table.add_row(
+            short(status.name),
+            PoolKind.Name(pool.kind).removeprefix("POOL_KIND_").replace("_", " ").lower(),
+            pool.silicon,
+            str(pool.domain_devices),
+            f"{use.levels[0].supplied_devices:,}" if use.levels else "",
+            f"{use.peak_granted_devices:,}",
+            f"{100 * use.granted_device_hours / supplied:.0f} %" if supplied else "-",
+            paid,
+            f"{use.shortfall_device_hours:,} h" if use.shortfall_device_hours else "",
+            pool.site,
+        )
+    return table
+
+
+def plan_lines(plan: Plan) -> Iterator[str]:
+    """What a plan decided and proved."""
+    moved = f", {plan.moved:,} moved" if plan.moved else ""
+    skipped = f", {plan.skipped:,} changed meanwhile and left as they were" if plan.skipped else ""
+    yield f"{plan.name}: {plan.placed:,} of {plan.claims:,} claims hold capacity{moved}{skipped}"
+    proof = "proven best" if plan.status == Plan.STATUS_OPTIMAL else f"gap {plan.gap_percent:.2f} %"
+    seconds = plan.solve_duration.seconds + plan.solve_duration.nanos / 1e9
+    yield (
+        f"  objective {dollars(plan.objective_microusd)}, no plan is worth more than {dollars(plan.bound_microusd)}"
+        f" ({proof}), solved in {seconds:.1f} s"
+    )
+    yield f"  calendar {when(plan.horizon_start_time)} to {when(plan.horizon_end_time)}"
+    for count in plan.reasons:
+        yield f"  waits    {count.claims:,} because: {word(Reason.Name(count.reason))}"
+    for price in plan.prices:
+        if price.peak_microusd:
+            yield (
+                f"  price    {short(price.pool)}: one more device-hour is worth"
+                f" ${price.mean_microusd / 1e6:.2f} on average, ${price.peak_microusd / 1e6:.2f} at the peak"
+            )
+
+
+def fleet_change_lines(answer: ApplyFleetResponse) -> Iterator[str]:
+    """What a fleet changes, and who loses by it."""
+    for change in answer.changes:
+        yield f"  {word(FleetChange.Action.Name(change.action)):8} {change.resource}"
+    for gap in answer.shortfalls:
+        yield (
+            f"  short    {gap.resource}: claims hold up to {gap.devices:,} devices too many,"
+            f" {when(gap.start_time)} to {when(gap.end_time)}"
+        )
+    if not answer.changes:
+        yield "  nothing differs"

@@ -1,0 +1,98 @@
+"""Fleets: every part in full, as they are small and rarely written."""
+
+from __future__ import annotations
+
+from broker.domain.fleet import (
+    CommittedLevel,
+    Contract,
+    Delivery,
+    Fleet,
+    Maintenance,
+    Pool,
+    PoolKind,
+    Silicon,
+    Tenant,
+    WorkloadClass,
+)
+from broker.ledger.codec.text import VERSION, Json, checked
+
+__all__ = ["fleet_of", "fleet_record"]
+
+
+def fleet_record(fleet: Fleet) -> dict[str, Json]:
+    """The whole fleet."""
+    return {
+        "v": VERSION,
+        "silicon": [{"id": s.id, "family": s.family, "display_name": s.display_name} for s in fleet.silicon],
+        "workload_classes": [
+            {"id": w.id, "speed_percent": dict(w.speed_percent), "display_name": w.display_name}
+            for w in fleet.workload_classes
+        ],
+        "pools": [_pool_record(pool) for pool in fleet.pools],
+        "contracts": [_contract_record(contract) for contract in fleet.contracts],
+        "tenants": [
+            {"id": t.id, "quota_devices": t.quota_devices, "display_name": t.display_name} for t in fleet.tenants
+        ],
+    }
+
+
+def _pool_record(pool: Pool) -> dict[str, Json]:
+    return {
+        "id": pool.id,
+        "kind": pool.kind.value,
+        "silicon": pool.silicon,
+        "domain_devices": pool.domain_devices,
+        "deliveries": [[d.devices, d.at] for d in pool.deliveries],
+        "maintenance": [[m.devices, m.at, m.until] for m in pool.maintenance],
+        "unit_cost_microusd": pool.unit_cost_microusd,
+        "site": pool.site,
+    }
+
+
+def _contract_record(contract: Contract) -> dict[str, Json]:
+    return {
+        "id": contract.id,
+        "pool": contract.pool,
+        "counterparty": contract.counterparty,
+        "committed": [[c.devices, c.at] for c in contract.committed],
+        "committed_price_microusd": contract.committed_price_microusd,
+        "overage_price_microusd": contract.overage_price_microusd,
+    }
+
+
+def fleet_of(record: Json) -> Fleet:
+    """The fleet that a record describes."""
+    checked(record)
+    return Fleet(
+        silicon=tuple(Silicon(s["id"], s["family"], s["display_name"]) for s in record["silicon"]),
+        workload_classes=tuple(
+            WorkloadClass(w["id"], w["speed_percent"], w["display_name"]) for w in record["workload_classes"]
+        ),
+        pools=tuple(_pool(pool) for pool in record["pools"]),
+        contracts=tuple(_contract(contract) for contract in record["contracts"]),
+        tenants=tuple(Tenant(t["id"], t["quota_devices"], t["display_name"]) for t in record["tenants"]),
+    )
+
+
+def _pool(record: Json) -> Pool:
+    return Pool(
+        id=record["id"],
+        kind=PoolKind(record["kind"]),
+        silicon=record["silicon"],
+        domain_devices=record["domain_devices"],
+        deliveries=tuple(Delivery(d[0], d[1]) for d in record["deliveries"]),
+        maintenance=tuple(Maintenance(m[0], m[1], m[2]) for m in record["maintenance"]),
+        unit_cost_microusd=record["unit_cost_microusd"],
+        site=record["site"],
+    )
+
+
+def _contract(record: Json) -> Contract:
+    return Contract(
+        id=record["id"],
+        pool=record["pool"],
+        counterparty=record["counterparty"],
+        committed=tuple(CommittedLevel(c[0], c[1]) for c in record["committed"]),
+        committed_price_microusd=record["committed_price_microusd"],
+        overage_price_microusd=record["overage_price_microusd"],
+    )

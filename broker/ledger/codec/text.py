@@ -1,0 +1,37 @@
+"""What every written record has in common."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from json import JSONEncoder
+from typing import Any, TypeVar
+
+from broker.domain.faults import Fault, FaultReason
+
+__all__ = ["VERSION", "Json", "checked", "read", "write"]
+
+VERSION = 1
+
+Json = Any  # what json.loads returns; every use names the field it expects
+_T = TypeVar("_T")
+
+write = JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
+
+
+def checked(record: Json) -> Json:
+    """The record, unless a later format wrote it."""
+    if record["v"] > VERSION:
+        raise ValueError(f"format version {record['v']}, newest known {VERSION}")
+    return record
+
+
+def read(decode: Callable[[], _T], what: str) -> _T:
+    """What ``decode`` returns; Faults: SAFE_HALT when it fails, as guessing could grant what somebody holds."""
+    try:
+        return decode()
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+        raise Fault(
+            FaultReason.SAFE_HALT,
+            f"the ledger holds a {what} that this broker cannot read ({type(error).__name__}: {error})",
+            remedy="Run the broker release that wrote it, or a later one; if there is none, restore the store",
+        ) from error

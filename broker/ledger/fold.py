@@ -1,0 +1,103 @@
+"""The market as its events tell it, and the promises that those events broke.
+
+Knows nothing of any store: what a ledger answers must equal what its events fold to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from types import MappingProxyType
+
+from broker.domain.claim import Claim, ClaimName
+from broker.domain.fleet import Fleet
+from broker.domain.slots import slot_of
+from broker.domain.snapshot import Event, EventKind
+from broker.ledger.books import Books
+
+__all__ = ["Market", "fold", "violations"]
+
+
+class Market:
+    """Fleet, claims and books after some events."""
+
+    def __init__(self) -> None:
+        self.revision = 0
+        self.fleet = Fleet()
+        self.books = Books()
+        self._claims: dict[ClaimName, Claim] = {}
+
+    @property
+    def claims(self) -> Mapping[ClaimName, Claim]:
+        """Every claim, live or closed."""
+        return MappingProxyType(self._claims)
+
+    def apply(self, event: Event) -> None:
+        """Take the next event in; trusts it (see `violations`)."""
+        if event.fleet is not None:
+            self.fleet = event.fleet
+            self.books.set_limits(event.fleet.limits())
+        for claim in event.claims:
+            before = self._claims.get(claim.name)
+            self.books.replace(before.holds() if before else (), claim.holds())
+            self._claims[claim.name] = claim
+        self.revision = event.revision
+
+
+def fold(events: Iterable[Event]) -> Market:
+    """The market after ``events``, which start at revision 1."""
+    market = Market()
+    for event in events:
+        market.apply(event)
+    return market
+
+
+def violations(events: Iterable[Event]) -> tuple[str, ...]:
+    """One sentence for each promise that the log breaks; ``events`` start at revision 1.
+
+    Checked at every revision: revisions are dense; only a fleet event makes or deepens a shortfall, and it names every
+    one it leaves; a gang claim is wholly there or not at all; a claim is created once, replaced only while live, once
+    in a revision, and never by a plan that was made from another version of it.
+    """
+    market = Market()
+    out: list[str] = []
+    for event in events:
+        out += [f"revision {event.revision}: {broken}" for broken in _broken(market, event)]
+        market.apply(event)
+        if event.kind is EventKind.FLEET_APPLIED:
+            left = market.books.shortfalls(from_slot=slot_of(event.at))
+            if left != event.shortfalls:
+                out.append(f"revision {event.revision}: leaves shortfalls {left}, names {event.shortfalls}")
+    return tuple(out)
+
+
+def _broken(market: Market, event: Event) -> Iterator[str]:
+    """What the event, on top of the market before it, breaks."""
+    if event.revision != market.revision + 1:
+        yield f"follows revision {market.revision}"
+    if len({claim.name for claim in event.claims}) != len(event.claims):
+        yield "holds the same claim twice"
+    for claim in event.claims:
+        yield from _broken_by_claim(market.claims.get(claim.name), claim, event)
+    before = [hold for claim in event.claims if (old := market.claims.get(claim.name)) for hold in old.holds()]
+    after = [hold for claim in event.claims for hold in claim.holds()]
+    worst = market.books.overdrawn(before, after, from_slot=slot_of(event.at))
+    if worst is not None:
+        yield f"{worst.account} lends {worst.devices} more than it may in {worst.window}"
+
+
+def _broken_by_claim(before: Claim | None, claim: Claim, event: Event) -> Iterator[str]:
+    if claim.revision != event.revision:
+        yield f"{claim.name} says revision {claim.revision}"
+    if claim.ask.gang and len(claim.placements) > 1:
+        yield f"{claim.name} is a gang in {len(claim.placements)} parts"
+    if event.kind is EventKind.SUBMITTED:
+        if before is not None:
+            yield f"{claim.name} is created a second time"
+    elif before is None:
+        yield f"{claim.name} is replaced but was never created"
+    elif not before.live:
+        yield f"{claim.name} is replaced after it was closed"
+    elif before.created_at != claim.created_at:
+        yield f"{claim.name} is replaced by a claim of another time"
+    elif event.kind is EventKind.PLANNED and before.ask != claim.ask:
+        yield f"{claim.name} is placed for an ask that had been amended"

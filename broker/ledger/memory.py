@@ -1,0 +1,255 @@
+"""A ledger in this process's memory: the reference for every other, and enough for a demo or a simulation.
+
+Every mutation runs without an ``await``, so that each is one step for all tasks of the event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from bisect import bisect_right, insort
+from collections import OrderedDict, deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+from broker.domain.claim import Cancelled, Claim, ClaimName
+from broker.domain.fleet import Fleet
+from broker.domain.plan import PlanRecord
+from broker.domain.slots import Window, slot_of
+from broker.domain.snapshot import Event, EventKind, Snapshot
+from broker.ledger import refusals
+from broker.ledger.books import balances, checked_holds, fleet_accounts, gains
+from broker.ledger.fold import Market
+from broker.ledger.port import Applied, Balance, Commit, Fence, Page, Receipt, RequestKey
+
+__all__ = ["MemoryLedger"]
+
+PLANS_KEPT = 100
+REPLAY_SECONDS = 25 * 3600
+
+_A = TypeVar("_A", Receipt, Applied, int)
+
+
+@dataclass(frozen=True, slots=True)
+class _Replay:
+    """What a mutation was, what it answered, and when that may be forgotten (monotonic seconds)."""
+
+    method: str
+    body_digest: str
+    answer: Receipt | Applied | int
+    until: float
+
+
+class MemoryLedger:
+    """Keeps every promise of `Ledger` until the process ends.
+
+    ``monotonic`` is a clock in seconds that never goes back; it rules the planner's lease and how long answers are
+    kept. The last ``log_events_max`` events are kept.
+    """
+
+    def __init__(self, *, incarnation: str, monotonic: Callable[[], float], log_events_max: int = 1_000_000) -> None:
+        self._incarnation = incarnation
+        self._monotonic = monotonic
+        self._market = Market()
+        self._keys: list[str] = []
+        self._log: deque[Event] = deque(maxlen=log_events_max)
+        self._plans: deque[PlanRecord] = deque(maxlen=PLANS_KEPT)
+        self._replays: OrderedDict[tuple[str, str], _Replay] = OrderedDict()
+        self._leader, self._epoch, self._leads_until = "", 0, 0.0
+        self._grown = asyncio.Event()
+
+    async def submit(self, claim: Claim, *, key: RequestKey, at: int) -> Receipt:
+        """See `Ledger.submit`."""
+        if checked_holds(claim):
+            raise refusals.gains_holds(claim.name)
+        assert claim.live, claim.name
+        if answer := self._replayed(key, Receipt):
+            return replace(answer, replayed=True)
+        if claim.name in self._market.claims:
+            raise refusals.claim_exists(claim.name)
+        stored = replace(claim, revision=self._market.revision + 1)
+        insort(self._keys, claim.name.key)
+        self._record(Event(stored.revision, EventKind.SUBMITTED, at, claims=(stored,)))
+        return self._remember(key, Receipt(stored))
+
+    async def amend(self, claim: Claim, *, key: RequestKey, at: int) -> Receipt:
+        """See `Ledger.amend`."""
+        return self._replace(claim, EventKind.AMENDED, key=key, at=at)
+
+    async def cancel(self, claim: Claim, *, key: RequestKey, at: int) -> Receipt:
+        """See `Ledger.cancel`."""
+        assert isinstance(claim.state, Cancelled), claim.name
+        return self._replace(claim, EventKind.CANCELLED, key=key, at=at)
+
+    def _replace(self, claim: Claim, kind: EventKind, *, key: RequestKey, at: int) -> Receipt:
+        holds = checked_holds(claim)
+        if answer := self._replayed(key, Receipt):
+            return replace(answer, replayed=True)
+        present = self._market.claims.get(claim.name)
+        if present is None:
+            raise refusals.claim_not_found(claim.name)
+        if present.revision != claim.revision:
+            raise refusals.contended(claim.name, held=claim.revision, present=present.revision)
+        if not present.live:
+            raise refusals.claim_closed(claim.name)
+        if gains(present.holds(), holds):
+            raise refusals.gains_holds(claim.name)
+        stored = replace(claim, revision=self._market.revision + 1)
+        self._record(Event(stored.revision, kind, at, claims=(stored,)))
+        return self._remember(key, Receipt(stored))
+
+    async def apply_fleet(self, fleet: Fleet, *, key: RequestKey, at: int, dry_run: bool = False) -> Applied:
+        """See `Ledger.apply_fleet`."""
+        if answer := self._replayed(key, Applied):
+            return replace(answer, replayed=True)
+        books, ruling = self._market.books, self._market.fleet
+        books.set_limits(fleet.limits())
+        left = books.shortfalls(from_slot=slot_of(at))
+        if dry_run:
+            books.set_limits(ruling.limits())
+            return Applied(self._market.revision, left)
+        applied = Applied(self._market.revision + 1, left)
+        self._record(Event(applied.revision, EventKind.FLEET_APPLIED, at, fleet=fleet, shortfalls=left))
+        return self._remember(key, applied)
+
+    async def ask_plan(self, *, key: RequestKey, at: int, time_limit_seconds: int | None) -> int:
+        """See `Ledger.ask_plan`."""
+        if answer := self._replayed(key, int):
+            return answer
+        revision = self._market.revision + 1
+        self._record(Event(revision, EventKind.PLAN_ASKED, at, time_limit_seconds=time_limit_seconds))
+        return self._remember(key, revision)
+
+    async def recall(self, key: RequestKey) -> Receipt | None:
+        """See `Ledger.recall`."""
+        answer = self._replayed(key, Receipt)
+        return answer and replace(answer, replayed=True)
+
+    async def lead(self, planner_id: str, *, ttl_millis: int) -> Fence | None:
+        """See `Ledger.lead`."""
+        now = self._monotonic()
+        if planner_id != self._leader:
+            if now < self._leads_until:
+                return None
+            self._leader, self._epoch = planner_id, self._epoch + 1
+        self._leads_until = now + ttl_millis / 1000
+        return Fence(self._incarnation, self._epoch)
+
+    async def commit(self, claims: Sequence[Claim], plan: PlanRecord, *, fence: Fence, at: int) -> Commit:
+        """See `Ledger.commit`."""
+        refusals.checked_commit(claims)
+        for claim in claims:
+            checked_holds(claim)
+        ruling = Fence(self._incarnation, self._epoch)
+        if fence != ruling:
+            raise refusals.fenced(fence, ruling)
+        revision = self._market.revision + 1
+        taken: list[Claim] = []
+        skipped: list[ClaimName] = []
+        for claim in claims:
+            present = self._market.claims.get(claim.name)
+            if present is not None and present.live and present.revision == claim.revision:
+                taken.append(replace(claim, revision=revision))
+            else:
+                skipped.append(claim.name)
+        before = [hold for claim in taken for hold in self._market.claims[claim.name].holds()]
+        after = [hold for claim in taken for hold in claim.holds()]
+        worst = self._market.books.overdrawn(before, after, from_slot=slot_of(at))
+        if worst is not None:
+            raise refusals.overcommit(worst)
+        ruled = replace(plan, revision=revision, skipped=len(skipped))
+        self._plans.append(ruled)
+        self._record(Event(revision, EventKind.PLANNED, at, claims=tuple(taken), plan=ruled))
+        return Commit(revision, tuple(skipped))
+
+    async def snapshot(self) -> Snapshot:
+        """See `Ledger.snapshot`."""
+        live = sorted((claim for claim in self._market.claims.values() if claim.live), key=lambda claim: claim.name)
+        return Snapshot(self._incarnation, self._market.revision, self._market.fleet, tuple(live))
+
+    async def claim(self, name: ClaimName) -> Claim:
+        """See `Ledger.claim`."""
+        found = self._market.claims.get(name)
+        if found is None:
+            raise refusals.claim_not_found(name)
+        return found
+
+    async def claims(self, *, tenant: str | None, after: ClaimName | None, limit: int) -> Page:
+        """See `Ledger.claims`."""
+        lowest, end = 0, len(self._keys)
+        if tenant is not None:
+            lowest, end = bisect_right(self._keys, f"{tenant}/"), bisect_right(self._keys, f"{tenant}0")
+        if after is not None:
+            lowest = max(lowest, bisect_right(self._keys, after.key))
+        keys = self._keys[lowest : min(end, lowest + limit)]
+        found = tuple(self._market.claims[ClaimName(*key.split("/", 1))] for key in keys)
+        more = bool(found) and lowest + limit < end
+        return Page(found, found[-1].name if more else None, self._market.revision)
+
+    async def balances(self, window: Window) -> tuple[int, tuple[Balance, ...]]:
+        """See `Ledger.balances`."""
+        fleet, books = self._market.fleet, self._market.books
+        accounts = books.accounts() | fleet_accounts(fleet)
+        granted = {account: tuple(books.granted(account).over(window)) for account in accounts}
+        return self._market.revision, balances(fleet, granted)
+
+    async def plan(self, revision: int | None) -> PlanRecord:
+        """See `Ledger.plan`."""
+        for plan in reversed(self._plans):
+            if revision in (None, plan.revision):
+                return plan
+        raise refusals.plan_not_found(revision)
+
+    async def fleet(self) -> Fleet:
+        """See `Ledger.fleet`."""
+        return self._market.fleet
+
+    async def revision(self) -> int:
+        """See `Ledger.revision`."""
+        return self._market.revision
+
+    async def events(self, after: int, *, limit: int, wait_millis: int = 0) -> tuple[Event, ...]:
+        """See `Ledger.events`."""
+        present = self._market.revision
+        if after > present:
+            raise refusals.revision_ahead(after, present)
+        if after == present:
+            if wait_millis <= 0:
+                return ()
+            try:
+                async with asyncio.timeout(wait_millis / 1000):
+                    await self._grown.wait()
+            except TimeoutError:
+                return ()
+        oldest = self._log[0].revision
+        if after + 1 < oldest:
+            raise refusals.compacted(after, oldest)
+        first = after + 1 - oldest
+        return tuple(self._log[i] for i in range(first, min(first + limit, len(self._log))))
+
+    async def close(self) -> None:
+        """See `Ledger.close`."""
+
+    def _record(self, event: Event) -> None:
+        """Make one revision, and wake whoever waits for it."""
+        self._market.apply(event)
+        self._log.append(event)
+        self._grown.set()
+        self._grown = asyncio.Event()
+
+    def _replayed(self, key: RequestKey, kind: type[_A]) -> _A | None:
+        """What this mutation answered the first time, or None; Faults: REQUEST_ID_REUSED."""
+        now = self._monotonic()
+        while self._replays and next(iter(self._replays.values())).until <= now:
+            self._replays.popitem(last=False)
+        found = self._replays.get((key.scope, key.request_id))
+        if found is None:
+            return None
+        if (found.method, found.body_digest) != (key.method, key.body_digest) or not isinstance(found.answer, kind):
+            raise refusals.request_id_reused(key)
+        return found.answer
+
+    def _remember(self, key: RequestKey, answer: _A) -> _A:
+        until = self._monotonic() + REPLAY_SECONDS
+        self._replays[key.scope, key.request_id] = _Replay(key.method, key.body_digest, answer, until)
+        return answer

@@ -1,0 +1,258 @@
+"""The ledger on a Redis or Valkey server; each method is one call of one function there (see lua/)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from broker.domain.claim import Cancelled, Claim, ClaimName
+from broker.domain.fleet import Fleet
+from broker.domain.plan import PlanRecord
+from broker.domain.slots import Window, slot_of
+from broker.domain.snapshot import Event, Shortfall, Snapshot
+from broker.ledger import refusals
+from broker.ledger.books import balances, checked_holds, fleet_accounts
+from broker.ledger.codec import (
+    decode_claim,
+    decode_event,
+    decode_fleet,
+    decode_shortfalls,
+    encode_claim,
+    encode_fleet,
+    encode_plan,
+)
+from broker.ledger.port import Applied, Balance, Commit, Fence, Page, Receipt, RequestKey
+from broker.ledger.redis import keys
+from broker.ledger.redis.link import Durability, Link, Reply, StoreSettings, safe_halt
+from broker.ledger.redis.rows import devices, holds_text, limit_text, stored_claim, stored_plan
+from broker.ledger.redis.start import check_server
+
+__all__ = ["RedisLedger"]
+
+SCHEMA = 1  # of the keys; raised only when an older broker could no longer read them
+PAGE_MAX = 10_000
+
+
+class RedisLedger:
+    """Keeps every promise of `Ledger` on one market of a server; see `open`."""
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+        self._fleet_text = b""
+        self._fleet = Fleet()
+
+    @classmethod
+    async def open(
+        cls,
+        url: str,
+        *,
+        market: str,
+        new_id: Callable[[], str],
+        now: Callable[[], int],
+        create: bool,
+        durability: Durability = "strict",
+        settings: StoreSettings | None = None,
+    ) -> RedisLedger:
+        """Open a market, once the server has shown that it can be trusted with it.
+
+        Only with ``create`` is a market made that is not there; ``new_id`` names its incarnation and ``now`` (Unix
+        seconds) dates it. Faults: SAFE_HALT when the server is too old, not durable enough, or the market is missing,
+        damaged or of a later schema; STORE_UNAVAILABLE.
+        """
+        link = Link(url, market=market, settings=settings or StoreSettings())
+        try:
+            await check_server(link.client, durability)
+            await link.load()
+            reply = await (link.call("create", new_id(), SCHEMA, now()) if create else link.read("head"))
+            _check_market(reply, market)
+        except BaseException:
+            await link.close()
+            raise
+        return cls(link)
+
+    async def submit(self, claim: Claim, *, key: RequestKey, at: int) -> Receipt:
+        """See `Ledger.submit`."""
+        if checked_holds(claim):
+            raise refusals.gains_holds(claim.name)
+        assert claim.live, claim.name
+        reply = await self._mutate("submit", key, at, claim.name.key, encode_claim(claim))
+        if reply.code == "CLAIM_EXISTS":
+            raise refusals.claim_exists(claim.name)
+        return _receipt(reply)
+
+    async def amend(self, claim: Claim, *, key: RequestKey, at: int) -> Receipt:
+        """See `Ledger.amend`."""
+        return await self._replace("amend", claim, key=key, at=at)
+
+    async def cancel(self, claim: Claim, *, key: RequestKey, at: int) -> Receipt:
+        """See `Ledger.cancel`."""
+        assert isinstance(claim.state, Cancelled), claim.name
+        return await self._replace("cancel", claim, key=key, at=at)
+
+    async def _replace(self, verb: str, claim: Claim, *, key: RequestKey, at: int) -> Receipt:
+        reply = await self._mutate(verb, key, at, *_row(claim))
+        match reply.code:
+            case "CLAIM_NOT_FOUND":
+                raise refusals.claim_not_found(claim.name)
+            case "CONTENDED":
+                raise refusals.contended(claim.name, held=claim.revision, present=int(reply.text(0)))
+            case "CLAIM_CLOSED":
+                raise refusals.claim_closed(claim.name)
+            case "GAINS_HOLDS":
+                raise refusals.gains_holds(claim.name)
+        return _receipt(reply)
+
+    async def apply_fleet(self, fleet: Fleet, *, key: RequestKey, at: int, dry_run: bool = False) -> Applied:
+        """See `Ledger.apply_fleet`."""
+        limits = [x for account, limit in fleet.limits().items() for x in (account, limit_text(limit))]
+        reply = await self._mutate("apply_fleet", key, at, slot_of(at), int(dry_run), encode_fleet(fleet), *limits)
+        return Applied(int(reply.text(0)), decode_shortfalls(reply.text(1)), replayed=reply.code == "REPLAYED")
+
+    async def ask_plan(self, *, key: RequestKey, at: int, time_limit_seconds: int | None) -> int:
+        """See `Ledger.ask_plan`."""
+        limit = "" if time_limit_seconds is None else time_limit_seconds
+        reply = await self._mutate("ask_plan", key, at, limit)
+        return int(reply.text(0))
+
+    async def recall(self, key: RequestKey) -> Receipt | None:
+        """See `Ledger.recall`."""
+        record = keys.replay_key(self._link.market, key.scope, key.request_id)
+        reply = await self._link.read("recall", key.method, key.body_digest, replay=record)
+        if reply.code == "REQUEST_ID_REUSED":
+            raise refusals.request_id_reused(key)
+        return _receipt(reply) if reply.code == "REPLAYED" else None
+
+    async def lead(self, planner_id: str, *, ttl_millis: int) -> Fence | None:
+        """See `Ledger.lead`."""
+        reply = await self._link.call("lead", planner_id, ttl_millis)
+        return Fence(self._link.incarnation, int(reply.text(0))) if reply.code == "OK" else None
+
+    async def commit(self, claims: Sequence[Claim], plan: PlanRecord, *, fence: Fence, at: int) -> Commit:
+        """See `Ledger.commit`."""
+        refusals.checked_commit(claims)
+        rows = [x for claim in claims for x in _row(claim)]
+        head = (self._link.settings.log_events_max, at, slot_of(at), fence.incarnation, fence.epoch)
+        reply = await self._link.call("commit", *head, encode_plan(plan), *rows)
+        match reply.code:
+            case "FENCED":
+                raise refusals.fenced(fence, Fence(self._link.incarnation, int(reply.text(0))))
+            case "OVERCOMMIT":
+                slot = int(reply.text(1))
+                raise refusals.overcommit(Shortfall(reply.text(0), Window(slot, slot + 1), int(reply.text(2))))
+        return Commit(int(reply.text(0)), tuple(_name(key) for key in reply.rest[1]))
+
+    async def snapshot(self) -> Snapshot:
+        """See `Ledger.snapshot`."""
+        reply = await self._link.read("snapshot")
+        live = sorted(map(stored_claim, reply.rest[1]), key=lambda claim: claim.name)
+        return Snapshot(self._link.incarnation, reply.revision, self._fleet_of(reply.rest[0]), tuple(live))
+
+    async def claim(self, name: ClaimName) -> Claim:
+        """See `Ledger.claim`."""
+        reply = await self._link.read("claim", name.key)
+        if reply.code == "CLAIM_NOT_FOUND":
+            raise refusals.claim_not_found(name)
+        return stored_claim(reply.rest[0])
+
+    async def claims(self, *, tenant: str | None, after: ClaimName | None, limit: int) -> Page:
+        """See `Ledger.claims`."""
+        lowest, end = ("[", "+") if tenant is None else (f"({tenant}/", f"({tenant}0")  # 0 comes next after /
+        if after is not None:
+            lowest = f"({after.key}" if tenant is None else max(lowest, f"({after.key}")
+        wanted = min(limit, PAGE_MAX)
+        reply = await self._link.read("claims_page", lowest, end, wanted)
+        found = tuple(map(stored_claim, reply.rest[0][:wanted]))
+        more = bool(found) and len(reply.rest[0]) > wanted
+        return Page(found, found[-1].name if more else None, reply.revision)
+
+    async def balances(self, window: Window) -> tuple[int, tuple[Balance, ...]]:
+        """See `Ledger.balances`."""
+        reply = await self._link.read("balances", window.first, window.end)
+        fleet = self._fleet_of(reply.rest[0])
+        granted = dict.fromkeys(fleet_accounts(fleet), (0,) * window.slots)
+        lent: list[bytes] = reply.rest[1]
+        granted.update((lent[i].decode(), devices(lent[i + 1])) for i in range(0, len(lent), 2))
+        return reply.revision, balances(fleet, granted)
+
+    async def plan(self, revision: int | None) -> PlanRecord:
+        """See `Ledger.plan`."""
+        reply = await self._link.read("plan", "" if revision is None else revision)
+        if reply.code == "PLAN_NOT_FOUND":
+            raise refusals.plan_not_found(revision)
+        return stored_plan(reply.rest[0])
+
+    async def fleet(self) -> Fleet:
+        """See `Ledger.fleet`."""
+        reply = await self._link.read("fleet")
+        return self._fleet_of(reply.rest[0])
+
+    async def revision(self) -> int:
+        """See `Ledger.revision`."""
+        return (await self._link.read("head")).revision
+
+    async def events(self, after: int, *, limit: int, wait_millis: int = 0) -> tuple[Event, ...]:
+        """See `Ledger.events`."""
+        found = await self._events(after, limit)
+        if not found and wait_millis > 0:
+            await self._link.wait(after, wait_millis)
+            found = await self._events(after, limit)
+        return found
+
+    async def _events(self, after: int, limit: int) -> tuple[Event, ...]:
+        reply = await self._link.read("events", after, limit)
+        match reply.code:
+            case "REVISION_AHEAD":
+                raise refusals.revision_ahead(after, reply.revision)
+            case "COMPACTED":
+                raise refusals.compacted(after, int(reply.text(0)))
+        return tuple(decode_event(text.decode()) for text in reply.rest[0])
+
+    async def close(self) -> None:
+        """See `Ledger.close`."""
+        await self._link.close()
+
+    async def _mutate(self, verb: str, key: RequestKey, at: int, *args: str | int) -> Reply:
+        """Call a verb that is done at most once for ``key``; Faults: REQUEST_ID_REUSED and those of `Link.call`."""
+        assert "\n" not in key.method + key.body_digest
+        settings = self._link.settings
+        reply = await self._link.call(
+            verb,
+            *(key.method, key.body_digest, settings.replay_hours * 3_600_000),
+            *(settings.log_events_max, at),
+            *args,
+            replay=keys.replay_key(self._link.market, key.scope, key.request_id),
+        )
+        if reply.code == "REQUEST_ID_REUSED":
+            raise refusals.request_id_reused(key)
+        return reply
+
+    def _fleet_of(self, text: bytes) -> Fleet:
+        """The fleet of that text, which seldom changes."""
+        if text != self._fleet_text:
+            self._fleet, self._fleet_text = decode_fleet(text.decode()), text
+        return self._fleet
+
+
+def _check_market(reply: Reply, market: str) -> None:
+    """Faults: SAFE_HALT unless the market is there and of a schema that this release can read."""
+    if reply.code == "MISSING":
+        raise safe_halt(
+            f"the store holds no market {market}",
+            "Check the store's address; if the market is new, start once with leave to create it",
+        )
+    if int(reply.text(0)) > SCHEMA:
+        raise safe_halt(f"market {market} has schema {reply.text(0)}", "Run the broker release that wrote it")
+
+
+def _row(claim: Claim) -> tuple[str | int, ...]:
+    """A claim as the functions take it: key, revision that it replaces, whether it stays live, holds, body."""
+    holds = holds_text(checked_holds(claim))
+    return claim.name.key, claim.revision, int(claim.live), holds, encode_claim(claim)
+
+
+def _receipt(reply: Reply) -> Receipt:
+    claim = decode_claim(reply.text(1), revision=int(reply.text(0)))
+    return Receipt(claim, replayed=reply.code == "REPLAYED")
+
+
+def _name(key: bytes) -> ClaimName:
+    return ClaimName(*key.decode().split("/", 1))

@@ -1,0 +1,162 @@
+"""One market's line to its store: calls the market's functions and believes no reply that goes back in time."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import Any, Literal, cast
+
+from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import ResponseError
+
+from broker.domain.faults import Fault, FaultReason
+from broker.ledger.redis import keys
+from broker.ledger.redis.faults import translated
+from broker.ledger.redis.library import library
+
+__all__ = ["Durability", "Link", "Reply", "StoreSettings", "command", "safe_halt"]
+
+Durability = Literal["strict", "relaxed"]
+
+
+@dataclass(frozen=True, slots=True)
+class StoreSettings:
+    """How long to wait for the store, how many calls at once, and how much history to keep."""
+
+    call_seconds_max: float = 5.0
+    connect_seconds_max: float = 2.0
+    connections_max: int = 32
+    waiting_reads_max: int = 8
+    replay_hours: int = 25
+    log_events_max: int = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What a function answered: the market's revision then, a code, and what belongs to the code."""
+
+    revision: int
+    code: str
+    rest: tuple[Any, ...]
+
+    def text(self, i: int) -> str:
+        """The i-th thing behind the code, which is text."""
+        return cast(bytes, self.rest[i]).decode()
+
+
+async def command(client: Redis, *args: str | int) -> Any:
+    """What the server answers to one command, as redis-py gives it."""
+    return await client.execute_command(*args)  # type: ignore[no-untyped-call] # redis-py leaves it untyped
+
+
+class Link:
+    """Calls functions of the market; the first sign that the store lost history halts it for good."""
+
+    def __init__(self, url: str, *, market: str, settings: StoreSettings) -> None:
+        self.market = market
+        self.settings = settings
+        self.client = _client(url, settings, connections=settings.connections_max, seconds=settings.call_seconds_max)
+        self._waiter = _client(url, settings, connections=settings.waiting_reads_max, seconds=None)
+        self._incarnation: str | None = None
+        self._seen = 0
+        self._halted: Fault | None = None
+
+    @property
+    def incarnation(self) -> str:
+        """Of the market, as first seen."""
+        assert self._incarnation is not None
+        return self._incarnation
+
+    async def call(self, verb: str, *args: str | int, replay: str | None = None) -> Reply:
+        """Call the function of ``verb``; Faults: STORE_UNAVAILABLE, SAFE_HALT."""
+        return await self._call("FCALL", verb, args, replay)
+
+    async def read(self, verb: str, *args: str | int, replay: str | None = None) -> Reply:
+        """Call a function that changes nothing; Faults: STORE_UNAVAILABLE, SAFE_HALT."""
+        return await self._call("FCALL_RO", verb, args, replay)
+
+    async def wait(self, after: int, wait_millis: int) -> None:
+        """Return once there is an event after revision ``after``, or when ``wait_millis`` have passed."""
+        seconds_max = wait_millis / 1000 + self.settings.call_seconds_max
+        with translated():
+            async with asyncio.timeout(seconds_max):
+                await command(
+                    self._waiter,
+                    *("XREAD", "COUNT", 1, "BLOCK", wait_millis),
+                    *("STREAMS", keys.log_key(self.market), f"{after}-0"),
+                )
+
+    async def close(self) -> None:
+        """Let go of all connections."""
+        await self.client.aclose()
+        await self._waiter.aclose()
+
+    async def _call(self, fcall: str, verb: str, args: tuple[str | int, ...], replay: str | None) -> Reply:
+        if self._halted is not None:
+            raise self._halted
+        named = [keys.prefix(self.market), *([replay] if replay else [])]
+        seen = self._seen  # replies may overtake each other; none may be older than what was known when it was asked
+        with translated():
+            raw = await self._function(fcall, library().function(verb), len(named), *named, *args)
+        return self._believed(raw, seen)
+
+    async def _function(self, fcall: str, function: str, *args: str | int) -> list[Any]:
+        try:
+            return cast(list[Any], await command(self.client, fcall, function, *args))
+        except ResponseError as error:
+            if "function not found" not in str(error).lower():
+                raise
+        await self.load()
+        return cast(list[Any], await command(self.client, fcall, function, *args))
+
+    async def load(self) -> None:
+        """Give the server this release's functions, unless it has them."""
+        with translated():
+            try:
+                await command(self.client, "FUNCTION", "LOAD", library().code)
+            except ResponseError as error:
+                if "already exists" not in str(error):
+                    raise
+
+    def _believed(self, raw: list[Any], seen: int) -> Reply:
+        """The reply, unless it shows that the store is not the one it was."""
+        incarnation, reply = raw[0].decode(), Reply(int(raw[1]), raw[2].decode(), tuple(raw[3:]))
+        if reply.code == "DAMAGED":
+            raise self._halt(f"the store contradicts itself: {reply.text(0)}")
+        if reply.code == "MISSING":
+            if self._incarnation is None:
+                return reply
+            raise self._halt(f"market {self.market} is gone from the store")
+        if self._incarnation is None:
+            self._incarnation = incarnation
+        if incarnation != self._incarnation:
+            raise self._halt(f"market {self.market} was {self._incarnation} and is now {incarnation}")
+        if reply.revision < seen:
+            raise self._halt(f"market {self.market} was at revision {seen} and is now at {reply.revision}")
+        self._seen = max(self._seen, reply.revision)
+        return reply
+
+    def _halt(self, what: str) -> Fault:
+        self._halted = safe_halt(what, "Restore the store with its history, then restart the broker")
+        return self._halted
+
+
+def safe_halt(what: str, remedy: str) -> Fault:
+    """The store cannot be trusted; nothing may be granted."""
+    return Fault(FaultReason.SAFE_HALT, what, remedy=remedy)
+
+
+def _client(url: str, settings: StoreSettings, *, connections: int, seconds: float | None) -> Redis:
+    """No retries of its own: only the ledger knows which calls may be repeated."""
+    pool = BlockingConnectionPool.from_url(
+        url,
+        max_connections=connections,
+        timeout=settings.call_seconds_max,
+        socket_timeout=seconds,
+        socket_connect_timeout=settings.connect_seconds_max,
+        retry=Retry(NoBackoff(), 0),
+        protocol=2,  # on RESP3 redis-py no longer notices that an idle connection was closed
+    )
+    return Redis.from_pool(pool)

@@ -1,0 +1,36 @@
+-- apply_fleet: puts a fleet into force and names where claims hold more than it gives.
+-- KEYS  1 prefix of the market's keys, 2 replay record
+-- ARGV  1 method, 2 body digest, 3 replay ttl (ms), 4 log events kept, 5 at (Unix s), 6 first slot to look at,
+--       7 "1" to store nothing, 8 fleet body, then account and limit (see books.lua) of each account
+-- Reply OK revision, shortfalls | REPLAYED revision, shortfalls | REQUEST_ID_REUSED | MISSING
+
+verb('apply_fleet', function(keys, args)
+  local m, missing = market.open(keys[1])
+  if not m then
+    return missing
+  end
+  local request = replay.request(keys, args)
+  local settled = replay.settled(m, request)
+  if settled then
+    return settled
+  end
+  local log_events_max, at, from_slot, dry_run, body = unpack(args, 4, 8)
+  local limits = {}
+  for i = 9, #args, 2 do
+    limits[args[i]] = args[i + 1]
+  end
+  local shortfalls = books.shortfalls(m, limits, tonumber(from_slot))
+  if dry_run == '1' then
+    return market.reply(m, 'OK', market.digits(m.revision), shortfalls)
+  end
+
+  local rest = ',"fleet":' .. body .. ',"shortfalls":' .. shortfalls
+  local revision = market.record(m, 'FLEET_APPLIED', at, rest, log_events_max)
+  redis.call('SET', m.keys.fleet, body)
+  redis.call('DEL', m.keys.limits)
+  for account, steps in pairs(limits) do
+    redis.call('HSET', m.keys.limits, account, steps)
+  end
+  replay.keep(request, revision, shortfalls)
+  return market.reply(m, 'OK', revision, shortfalls)
+end)

@@ -1,0 +1,189 @@
+-- Books: devices granted per account and slot.
+-- Hash `granted`: field "<account>|<chunk>" -> 256 little-endian int32, one for each slot of the chunk; absent: zeros.
+-- Hash `limits`: account -> JSON [slot, level, slot, level, ...], the first slot 0; absent: pools lend nothing, tenants
+-- without bound. Holds are JSON [account, first, end, devices, ...].
+
+local books = {}
+
+local CHUNK_SLOTS = 256
+local LAYOUT = '<' .. ('i4'):rep(CHUNK_SLOTS) -- as a method: libraries may not name `string` while they load
+local ZEROS = ('\0'):rep(4 * CHUNK_SLOTS)
+local DEVICES_MAX = 2147483647
+
+local function limit_of(account, steps)
+  if steps then
+    return cjson.decode(steps)
+  end
+  return { 0, string.sub(account, 1, 6) == 'pools/' and 0 or DEVICES_MAX }
+end
+
+-- A function from rising slots to the limit there.
+local function limit_reader(steps)
+  local i = 1
+  return function(slot)
+    while steps[i + 2] and steps[i + 2] <= slot do
+      i = i + 2
+    end
+    return math.min(steps[i + 1], DEVICES_MAX)
+  end
+end
+
+local function sorted_keys(map)
+  local keys = {}
+  for key in pairs(map) do
+    keys[#keys + 1] = key
+  end
+  table.sort(keys)
+  return keys
+end
+
+-- Adds `sign` times the holds to `net`: account -> slot -> change of the level from that slot on.
+function books.add(net, holds, sign)
+  local entries = cjson.decode(holds)
+  for i = 1, #entries, 4 do
+    local account, first, stop, devices = entries[i], entries[i + 1], entries[i + 2], sign * entries[i + 3]
+    local changes = net[account]
+    if not changes then
+      changes = {}
+      net[account] = changes
+    end
+    changes[first] = (changes[first] or 0) + devices
+    changes[stop] = (changes[stop] or 0) - devices
+  end
+end
+
+-- Whether `net` takes more from any account in any slot.
+function books.gains(net)
+  for _, changes in pairs(net) do
+    local level = 0
+    for _, slot in ipairs(sorted_keys(changes)) do
+      level = level + changes[slot]
+      if level > 0 then
+        return true
+      end
+    end
+  end
+  return false
+end
+
+local function load_chunk(m, field)
+  return { struct.unpack(LAYOUT, redis.call('HGET', m.keys.granted, field) or ZEROS) }
+end
+
+-- Adds `level` to the slots first .. stop-1 of staged chunks; returns the refusal if one of them cannot take it.
+local function stage_run(m, staged, account, first, stop, level, from_slot, limit_at)
+  local slot = first
+  while slot < stop do
+    local number = math.floor(slot / CHUNK_SLOTS)
+    local field = account .. '|' .. number
+    local chunk = staged[field] or load_chunk(m, field)
+    staged[field] = chunk
+    local base = number * CHUNK_SLOTS - 1
+    for i = slot - base, math.min(stop, (number + 1) * CHUNK_SLOTS) - 1 - base do
+      local granted = chunk[i] + level
+      if level > 0 then
+        local limit = i + base < from_slot and DEVICES_MAX or limit_at(i + base)
+        if granted > limit then
+          return { 'OVERCOMMIT', account, market.digits(i + base), market.digits(granted - limit) }
+        end
+      elseif granted < 0 then
+        return { 'DAMAGED', account .. ' would have lent less than nothing in slot ' .. (i + base) }
+      end
+      chunk[i] = granted
+    end
+    slot = (number + 1) * CHUNK_SLOTS
+  end
+end
+
+-- What `net` would make of the books: chunks to write, or nil and a refusal. Writes nothing. From `from_slot` on no
+-- account may lend more than its limit where it lends more than before; earlier slots are only counted.
+function books.stage(m, net, from_slot)
+  local staged = { chunks = {}, accounts = {} }
+  for _, account in ipairs(sorted_keys(net)) do
+    local changes, level = net[account], 0
+    local limit_at = limit_reader(limit_of(account, redis.call('HGET', m.keys.limits, account)))
+    local slots = sorted_keys(changes)
+    for i = 1, #slots - 1 do
+      level = level + changes[slots[i]]
+      if level ~= 0 then
+        local refusal = stage_run(m, staged.chunks, account, slots[i], slots[i + 1], level, from_slot, limit_at)
+        if refusal then
+          return nil, refusal
+        end
+      end
+    end
+    staged.accounts[#staged.accounts + 1] = account
+  end
+  return staged
+end
+
+-- Writes what was staged.
+function books.write(m, staged)
+  for field, chunk in pairs(staged.chunks) do
+    local packed = struct.pack(LAYOUT, unpack(chunk, 1, CHUNK_SLOTS))
+    if packed == ZEROS then
+      redis.call('HDEL', m.keys.granted, field)
+    else
+      redis.call('HSET', m.keys.granted, field, packed)
+    end
+  end
+  for _, account in ipairs(staged.accounts) do
+    redis.call('SADD', m.keys.accounts, account)
+  end
+end
+
+-- Packed int32 of one account over the slots first .. stop-1.
+function books.read(m, account, first, stop)
+  local parts = {}
+  local first_chunk, last_chunk = math.floor(first / CHUNK_SLOTS), math.floor((stop - 1) / CHUNK_SLOTS)
+  for number = first_chunk, last_chunk do
+    parts[#parts + 1] = redis.call('HGET', m.keys.granted, account .. '|' .. number) or ZEROS
+  end
+  local skip = 4 * (first - first_chunk * CHUNK_SLOTS)
+  return string.sub(table.concat(parts), skip + 1, skip + 4 * (stop - first))
+end
+
+-- Chunk numbers of every account that has granted anything from `from_slot` on: account -> sorted numbers.
+local function chunks_from(m, from_slot)
+  local numbers = {}
+  for _, field in ipairs(redis.call('HKEYS', m.keys.granted)) do
+    local account, number = string.match(field, '^(.*)|(%d+)$')
+    number = tonumber(number)
+    if (number + 1) * CHUNK_SLOTS > from_slot then
+      numbers[account] = numbers[account] or {}
+      table.insert(numbers[account], number)
+    end
+  end
+  for _, list in pairs(numbers) do
+    table.sort(list)
+  end
+  return numbers
+end
+
+-- JSON [[account, first, end, devices], ...]: each unbroken stretch from `from_slot` on where an account has granted
+-- more than `limits` (account -> steps text) let it, with its worst slot.
+function books.shortfalls(m, limits, from_slot)
+  local found, numbers = {}, chunks_from(m, from_slot)
+  for _, account in ipairs(sorted_keys(numbers)) do
+    local limit_at = limit_reader(limit_of(account, limits[account]))
+    local open
+    for _, number in ipairs(numbers[account]) do
+      local chunk, base = load_chunk(m, account .. '|' .. number), number * CHUNK_SLOTS - 1
+      for i = math.max(1, from_slot - base), CHUNK_SLOTS do
+        local slot = i + base
+        local excess = chunk[i] > 0 and chunk[i] - limit_at(slot) or 0
+        if excess > 0 and open and open[2] == slot then
+          open[2], open[3] = slot + 1, math.max(open[3], excess)
+        elseif excess > 0 then
+          open = { slot, slot + 1, excess, account }
+          found[#found + 1] = open
+        end
+      end
+    end
+  end
+  local parts = {}
+  for i, s in ipairs(found) do
+    parts[i] = string.format('[%s,%.0f,%.0f,%.0f]', cjson.encode(s[4]), s[1], s[2], s[3])
+  end
+  return '[' .. table.concat(parts, ',') .. ']'
+end

@@ -1,0 +1,94 @@
+-- commit: puts a plan into force. Rows whose claim is no longer live at the revision that the planner saw are skipped.
+-- KEYS  1 prefix of the market's keys
+-- ARGV  1 log events kept, 2 at (Unix s), 3 first slot whose limit counts, 4 fence incarnation, 5 fence epoch,
+--       6 plan body, then for each claim: key, revision that it replaces, "1" if it stays live, holds, body
+-- Reply OK revision, skipped keys | FENCED present epoch | OVERCOMMIT account, slot, devices too many | MISSING
+
+local ROW = 5
+local FIRST_ROW = 7
+local BATCH = 1000 -- fields of one HMGET or HSET: unpack's results must fit Lua's stack
+
+-- Calls `visit(row, stored)` for each row, `stored` being its live claim as it is now or false.
+local function each_row(m, args, visit)
+  for start = FIRST_ROW, #args, BATCH * ROW do
+    local names = {}
+    for row = start, math.min(start + BATCH * ROW, #args + 1) - 1, ROW do
+      names[#names + 1] = args[row]
+    end
+    for i, stored in ipairs(redis.call('HMGET', m.keys.live, unpack(names))) do
+      visit(start + (i - 1) * ROW, stored)
+    end
+  end
+end
+
+-- Rows to take, keys of the others, and what taking them changes in the books.
+local function sort_rows(m, args)
+  local taken, skipped, net = {}, {}, {}
+  each_row(m, args, function(row, stored)
+    local revision, held
+    if stored then
+      revision, held = claims.head(stored)
+    end
+    if not revision or revision ~= args[row + 1] then
+      skipped[#skipped + 1] = args[row]
+      return
+    end
+    taken[#taken + 1] = row
+    if held ~= args[row + 3] then
+      books.add(net, held, -1)
+      books.add(net, args[row + 3], 1)
+    end
+  end)
+  return taken, skipped, net
+end
+
+local function write_rows(m, args, taken, revision)
+  local pairs_to_set = {}
+  for _, row in ipairs(taken) do
+    local key, stored = args[row], claims.text(revision, args[row + 3], args[row + 4])
+    if args[row + 2] == '1' then
+      pairs_to_set[#pairs_to_set + 1] = key
+      pairs_to_set[#pairs_to_set + 1] = stored
+    else
+      claims.write(m, key, false, stored)
+    end
+    if #pairs_to_set == 2 * BATCH then
+      redis.call('HSET', m.keys.live, unpack(pairs_to_set))
+      pairs_to_set = {}
+    end
+  end
+  if #pairs_to_set > 0 then
+    redis.call('HSET', m.keys.live, unpack(pairs_to_set))
+  end
+end
+
+verb('commit', function(keys, args)
+  local m, missing = market.open(keys[1])
+  if not m then
+    return missing
+  end
+  local log_events_max, at, from_slot, incarnation, epoch, plan = unpack(args, 1, 6)
+  local present_epoch = redis.call('HGET', m.keys.meta, 'epoch')
+  if incarnation ~= m.incarnation or epoch ~= present_epoch then
+    return market.reply(m, 'FENCED', present_epoch)
+  end
+  local taken, skipped, net = sort_rows(m, args)
+  local staged, refusal = books.stage(m, net, tonumber(from_slot))
+  if not staged then
+    return market.reply(m, unpack(refusal))
+  end
+  redis.call('ZCARD', m.keys.plans) -- fails here, before any write, if the key is of another type
+
+  local bodies = {}
+  for i, row in ipairs(taken) do
+    bodies[i] = args[row + 4]
+  end
+  local rest = (#bodies > 0 and ',"claims":[' .. table.concat(bodies, ',') .. ']' or '')
+    .. ',"plan":' .. plan .. ',"skipped":' .. #skipped
+  local revision = market.record(m, 'PLANNED', at, rest, log_events_max)
+  write_rows(m, args, taken, revision)
+  books.write(m, staged)
+  redis.call('ZADD', m.keys.plans, revision, revision .. '\n' .. #skipped .. '\n' .. plan)
+  redis.call('ZREMRANGEBYRANK', m.keys.plans, 0, -101)
+  return market.reply(m, 'OK', revision, skipped)
+end)

@@ -1,0 +1,41 @@
+-- A market: the names of its keys, its head, and the one way to make a revision.
+-- Every reply starts with incarnation, present revision (decimal text) and a code; see library.py.
+
+local market = {}
+
+-- Keys beside the head, `meta`; they never expire.
+market.PARTS = { 'fleet', 'limits', 'granted', 'accounts', 'live', 'closed', 'names', 'log', 'plans' }
+
+-- Opens the market under `prefix`; without one, returns nil and the reply that says so.
+function market.open(prefix)
+  local head = redis.call('HMGET', prefix .. 'meta', 'incarnation', 'revision')
+  if not head[1] or not head[2] then
+    return nil, { '', '0', 'MISSING' }
+  end
+  local keys = { meta = prefix .. 'meta' }
+  for _, name in ipairs(market.PARTS) do
+    keys[name] = prefix .. name
+  end
+  return { keys = keys, incarnation = head[1], revision = tonumber(head[2]) }
+end
+
+-- Decimal text of a whole number; Lua's own turns to exponents at 2^53.
+function market.digits(number)
+  return string.format('%.0f', number)
+end
+
+-- The reply with `code` and whatever follows it.
+function market.reply(m, code, ...)
+  return { m.incarnation, market.digits(m.revision), code, ... }
+end
+
+-- Makes the next revision with its event; `rest` is JSON that follows the event's first fields, starting with a comma.
+-- XADD comes first: it refuses an id that is not above the last, so a head that went backwards changes nothing.
+function market.record(m, kind, at, rest, log_events_max)
+  local revision = market.digits(m.revision + 1)
+  local event = '{"v":1,"revision":' .. revision .. ',"kind":"' .. kind .. '","at":' .. at .. rest .. '}'
+  redis.call('XADD', m.keys.log, 'MAXLEN', '~', log_events_max, revision .. '-0', 'event', event)
+  redis.call('HSET', m.keys.meta, 'revision', revision)
+  m.revision = m.revision + 1
+  return revision
+end

@@ -1,0 +1,273 @@
+"""The live market as a planning problem: pure, and the only place where claims become requests.
+
+Each part of a live claim that still needs a decision becomes one request. What is promised stays promised: a placement
+that is running or committed has one option, where it is; a planned one may move within the window it was told; only
+where its pool has lost devices is a promise lifted, and then every way to serve the claim is open again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import chain
+
+import numpy as np
+
+from broker.domain.claim import Claim, Committed, Placement, Tier
+from broker.domain.fleet import Fleet
+from broker.domain.options import Option, options, parts
+from broker.domain.reason import Because, Reason
+from broker.domain.slots import SLOT_SECONDS, Window
+from broker.domain.snapshot import Snapshot
+from broker.optimiser.problem import Ints, Options, Pools, Problem, Quotas, Requests, levels
+
+__all__ = ["Compiled", "Request", "Terms", "compile_problem"]
+
+# What a lifted promise weighs when there is too little for all who had one.
+RESCUE_WEIGHT = {Tier.GUARANTEED: 10, Tier.STANDARD: 2, Tier.SPOT: 1}
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What time and change cost: a slot of waiting ``value / waiting``, moving a placement ``value / moving``."""
+
+    waiting: int = 10_000
+    moving: int = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A row of the problem: one part of the claim ``claims[claim]``.
+
+    ``placement`` is what it holds now, and its first option is to stay there if ``stays``; ``settled`` when it cannot
+    change, ``short`` when its pool lost devices under it.
+    """
+
+    claim: int
+    part: int
+    options: tuple[Option, ...]
+    placement: Placement | None = None
+    stays: bool = False
+    settled: bool = False
+    short: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Compiled:
+    """A problem, and what its rows stand for.
+
+    ``requests[r]`` is row ``r`` of the problem, its options in the same order; ``barred`` says why nothing can be planned
+    for a claim of which a part is in no row; ``over`` are claims whose window has passed for every missing part.
+    """
+
+    snapshot: Snapshot
+    horizon: Window
+    problem: Problem
+    requests: tuple[Request, ...]
+    barred: dict[int, Because] = field(default_factory=dict)
+    over: frozenset[int] = frozenset()
+
+
+def compile_problem(snapshot: Snapshot, horizon: Window, terms: Terms) -> Compiled:
+    """The problem of planning ``snapshot`` over ``horizon``, whose first slot is now; money in micro-USD."""
+    short = _shortages(snapshot, horizon)
+    requests: list[Request] = []
+    barred: dict[int, Because] = {}
+    over: set[int] = set()
+    for index, claim in enumerate(snapshot.claims):
+        ways = options(claim.ask, snapshot.fleet)
+        held = {placement.part: placement for placement in claim.placements}
+        missed = 0
+        for part in range(parts(claim.ask)):
+            mine = [way for way in ways if way.part == part]
+            placement = held.get(part)
+            if placement is not None and placement.window.end > horizon.first:
+                known = snapshot.fleet.pool(placement.pool) is not None
+                requests.append(_held(index, claim, placement, mine, horizon, short, known=known))
+            elif placement is None:
+                legal = tuple(legal for way in mine if (legal := _within(way, horizon)) is not None)
+                if legal:
+                    requests.append(Request(index, part, legal))
+                else:
+                    barred[index] = _bar(mine, horizon)
+                    missed += barred[index].reason is Reason.WINDOW_PASSED
+        if missed and missed + len(held) == parts(claim.ask):
+            over.add(index)
+    problem = _problem(snapshot, horizon, requests, terms)
+    return Compiled(snapshot, horizon, problem, tuple(requests), barred, frozenset(over))
+
+
+def _shortages(snapshot: Snapshot, horizon: Window) -> dict[str, Ints]:
+    """For each pool that claims hold more of than it has: which slots of the horizon are short (as 0 or 1)."""
+    held: dict[str, Ints] = {}
+    for claim in snapshot.claims:
+        for placement in claim.placements:
+            first, end = max(placement.window.first, horizon.first), min(placement.window.end, horizon.end)
+            if first < end:
+                use = held.setdefault(placement.pool, np.zeros(horizon.slots, np.int64))
+                use[first - horizon.first : end - horizon.first] += placement.devices
+    out = {}
+    for pool_id, use in held.items():
+        pool = snapshot.fleet.pool(pool_id)
+        supply = np.array(pool.supply().over(horizon) if pool else [0] * horizon.slots, np.int64)
+        if (use > supply).any():
+            out[pool_id] = (use > supply).astype(np.int64)
+    return out
+
+
+def _held(
+    index: int,
+    claim: Claim,
+    placement: Placement,
+    ways: Sequence[Option],
+    horizon: Window,
+    short: dict[str, Ints],
+    *,
+    known: bool,
+) -> Request:
+    """The row of a part that holds capacity; its first option is to stay, unless the pool is no longer known."""
+    first = max(placement.window.first, horizon.first)
+    stay = Option(
+        placement.part,
+        placement.pool,
+        placement.silicon,
+        placement.devices,
+        placement.window.end - first,
+        first,
+        first,
+        max((way.value_microusd for way in ways), default=claim.ask.value_microusd),
+    )
+    lost = placement.pool in short and bool(
+        short[placement.pool][first - horizon.first : placement.window.end - horizon.first].any()
+    )
+    running = placement.window.first < horizon.first
+    if not lost and (running or isinstance(claim.state, Committed)):
+        return Request(index, placement.part, (stay,), placement, stays=True, settled=True)
+    elsewhere = [
+        legal for way in ways if (legal := _within(way, horizon, latest=None if lost else placement.latest)) is not None
+    ]
+    here = (stay,) if known else ()
+    return Request(index, placement.part, (*here, *elsewhere), placement, stays=known, short=lost)
+
+
+def _within(way: Option, horizon: Window, latest: int | None = None) -> Option | None:
+    """``way`` with its starts cut to the horizon, and to ``latest``; None when no start is left."""
+    ends = [end for end in (way.latest, latest, horizon.end - way.slots) if end is not None]
+    first, last = max(way.earliest, horizon.first), min(ends)
+    if last < first:
+        return None
+    return Option(way.part, way.pool, way.silicon, way.devices, way.slots, first, last, way.value_microusd)
+
+
+def _bar(ways: Sequence[Option], horizon: Window) -> Because:
+    """Why a part with these options has no legal start in the horizon."""
+    if not ways:
+        return Because(Reason.NO_ELIGIBLE_POOL, "No pool has silicon and domains that the claim accepts.")
+    if all(way.latest is not None and way.latest < horizon.first for way in ways):
+        return Because(Reason.WINDOW_PASSED, "The last possible start has passed.")
+    end = str(horizon.end * SLOT_SECONDS)
+    message = "The claim cannot end within the planning horizon; it is planned once the horizon reaches it."
+    return Because(Reason.BEYOND_HORIZON, message, {"horizon_end_unix_seconds": end})
+
+
+def _problem(snapshot: Snapshot, horizon: Window, requests: Sequence[Request], terms: Terms) -> Problem:
+    fleet = snapshot.fleet
+    quotas = [tenant for tenant in fleet.tenants if tenant.quota_devices is not None]
+    return Problem(
+        slots=horizon.slots,
+        slot_hours=1,
+        pools=_pools(fleet, horizon),
+        quotas=Quotas(
+            tuple(tenant.id for tenant in quotas),
+            np.array([[tenant.quota_devices] * horizon.slots for tenant in quotas], np.int64).reshape(
+                len(quotas), horizon.slots
+            ),
+        ),
+        requests=_requests(snapshot, horizon, requests, {t.id: row for row, t in enumerate(quotas)}, terms),
+        options=_options(snapshot, horizon, requests, terms),
+        reserves=(),
+    )
+
+
+def _pools(fleet: Fleet, horizon: Window) -> Pools:
+    capacity = np.zeros((len(fleet.pools), horizon.slots), np.int64)
+    committed = np.zeros_like(capacity)
+    overage = np.zeros(len(fleet.pools), np.int64)
+    for row, pool in enumerate(fleet.pools):
+        capacity[row] = pool.supply().over(horizon)
+        committed[row] = capacity[row]
+        if (contract := fleet.contract_of(pool.id)) is not None:
+            committed[row] = levels(
+                ((piece.first - horizon.first, level) for piece, level in contract.paid().within(horizon)),
+                horizon.slots,
+            )
+            overage[row] = contract.overage_price_microusd
+    unit = np.array([pool.unit_cost_microusd for pool in fleet.pools], np.int64)
+    return Pools(tuple(pool.id for pool in fleet.pools), capacity, committed, unit, overage)
+
+
+def _requests(
+    snapshot: Snapshot, horizon: Window, requests: Sequence[Request], quota_rows: Mapping[str, int], terms: Terms
+) -> Requests:
+    claims = [snapshot.claims[request.claim] for request in requests]
+    promised = [
+        r.stays and not r.short and (r.settled or claim.ask.tier is not Tier.SPOT)
+        for r, claim in zip(requests, claims, strict=True)
+    ]
+    return Requests(
+        ids=tuple(f"{claim.name.key}#{request.part}" for claim, request in zip(claims, requests, strict=True)),
+        quota=np.array([quota_rows.get(claim.name.tenant, -1) for claim in claims], np.int64),
+        guaranteed=np.array([claim.ask.tier is Tier.GUARANTEED for claim in claims], np.bool_),
+        promised=np.array(promised, np.bool_),
+        current_option=np.array([0 if r.stays else -1 for r in requests], np.int64),
+        current_start=np.array([r.options[0].earliest - horizon.first if r.stays else 0 for r in requests], np.int64),
+        move_cost=np.array([r.options[0].value_microusd // terms.moving if r.stays else 0 for r in requests], np.int64),
+    )
+
+
+def _options(snapshot: Snapshot, horizon: Window, requests: Sequence[Request], terms: Terms) -> Options:
+    rows = {pool.id: row for row, pool in enumerate(snapshot.fleet.pools)}
+    weight = [RESCUE_WEIGHT[snapshot.claims[request.claim].ask.tier] if request.short else 1 for request in requests]
+    table = np.array(
+        list(
+            chain.from_iterable(
+                _columns(way, request, rows, weight[r], horizon, terms)
+                for r, request in enumerate(requests)
+                for way in request.options
+            )
+        ),
+        np.int64,
+    ).reshape(-1, 8)
+    counts = [len(request.options) for request in requests]
+    pool, devices, slots, earliest, latest, value, due, late = table.T.copy()
+    return Options(
+        first=np.concatenate([[0], np.cumsum(np.array(counts, np.int64))]).astype(np.int64),
+        pool=pool,
+        devices=devices,
+        slots=slots,
+        earliest=earliest,
+        latest=latest,
+        value=value,
+        due=due,
+        late_cost=late,
+    )
+
+
+def _columns(
+    way: Option, request: Request, rows: dict[str, int], weight: int, horizon: Window, terms: Terms
+) -> tuple[int, ...]:
+    """One option row. Lateness counts from the first slot that any option of the request could start in."""
+    due = min(option.earliest for option in request.options) - horizon.first
+    value = way.value_microusd * weight
+    first, last = way.earliest - horizon.first, way.latest
+    assert last is not None
+    return (
+        rows[way.pool],
+        way.devices,
+        way.slots,
+        first,
+        last - horizon.first,
+        value,
+        due,
+        0 if request.settled else way.value_microusd // terms.waiting,
+    )

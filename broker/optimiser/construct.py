@@ -1,0 +1,106 @@
+"""Plans made greedily at given prices.
+
+A request goes where its reduced value is highest among the starts that have room, so it takes what others want least.
+Several orders are tried and the best plan is kept: none of them wins everywhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from broker.optimiser.compiled import compiled
+from broker.optimiser.problem import Floats, Ints
+from broker.optimiser.state import Calendar, Guide, blocked, change, empty_calendar, fits, gain
+from broker.optimiser.tables import Tables
+
+__all__ = ["best_start", "insert", "insert_all", "orders", "settle"]
+
+
+@compiled
+def best_start(t: Tables, c: Calendar, g: Guide, request: int, row: int) -> tuple[float, int]:
+    """The start of a row with room and the highest reduced value: ``(-inf, -1)`` when none has room.
+
+    One walk over the slots that the window can touch, remembering the last slot without room.
+    """
+    best, at = -np.inf, -1
+    length, high, devices = t.length[row], t.high[row], float(t.devices[row])
+    value, due, late = float(t.value[row]), t.due[row], float(t.late[row])
+    pool, quota = g.pool[t.sure[request], t.pool[row]], g.quota[t.quota[request]]
+    now = t.now_start[request] if row == t.now_row[request] else -1
+    last_blocked = t.low[row] - 1
+    for slot in range(t.low[row], high + length):
+        if blocked(t, c, request, row, slot):
+            last_blocked = slot
+            if slot >= high:
+                break
+        start = slot - length + 1
+        if last_blocked < start:
+            worth = value - devices * (pool[slot + 1] - pool[start] + quota[slot + 1] - quota[start])
+            if start > due:
+                worth -= late * (start - due)
+            if start == now:
+                worth += t.move[request]
+            if worth > best:
+                best, at = worth, start
+    return best, at
+
+
+@compiled
+def insert(t: Tables, c: Calendar, g: Guide, ideal: Floats, request: int, banned: int) -> int:
+    """Place a request where its reduced value is highest, if that gains; returns the gain, 0 when it stays out.
+
+    ``ideal`` are the reduced values of rows in an empty market; ``banned`` is a row to leave aside, or -1.
+    """
+    best, best_row, best_at = -np.inf, -1, -1
+    for row in range(t.first[request], t.first[request + 1]):
+        if ideal[row] > best and row != banned:
+            worth, start = best_start(t, c, g, request, row)
+            if worth > best:
+                best, best_row, best_at = worth, row, start
+    if best_row < 0 or gain(t, c, request, best_row, best_at) <= 0:
+        return 0
+    return change(t, c, request, best_row, best_at)
+
+
+@compiled
+def insert_all(t: Tables, c: Calendar, g: Guide, ideal: Floats, order: Ints) -> int:
+    """Insert requests in order, those already placed left alone; returns what they gain together."""
+    total = 0
+    for request in order:
+        if c.row[request] < 0:
+            total += insert(t, c, g, ideal, request, -1)
+    return total
+
+
+@compiled
+def _settle(t: Tables, c: Calendar, row: Ints, start: Ints, order: Ints) -> int:
+    total = 0
+    for request in order:
+        if row[request] >= 0 and c.row[request] < 0 and fits(t, c, request, row[request], start[request]):
+            total += change(t, c, request, row[request], start[request])
+    return total
+
+
+def settle(t: Tables, row: Ints, start: Ints) -> tuple[Calendar, int]:
+    """A calendar with the given placements, those dropped that have no room; promises come first, then worth.
+
+    Returns the calendar and the sum of gains, promises included.
+    """
+    c = empty_calendar(t)
+    worth = np.where(row >= 0, t.value[row] if len(t.value) else 0, 0)
+    order = np.lexsort((-worth, -t.bonus))
+    return c, int(_settle(t, c, row, start, order))
+
+
+def orders(t: Tables, worth: Floats, row: Ints) -> Iterator[Ints]:
+    """Orders to insert requests in, given the best column of each: promises first in all of them."""
+    has = row >= 0
+    size = np.ones(len(row))
+    size[has] = np.maximum(1, t.devices[row[has]] * t.length[row[has]])
+    value = np.zeros(len(row))
+    value[has] = t.value[row[has]]
+    worth = np.where(has, worth, -np.inf)
+    for key in (worth, worth / size, value / size, worth / np.sqrt(size)):
+        yield np.lexsort((-key, -t.bonus))

@@ -1,0 +1,197 @@
+"""The steps of a solve over one shared state: the best plan, the best bound, and the work done so far."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+
+from broker.optimiser.construct import insert_all, orders, settle
+from broker.optimiser.improve import improve, new_search
+from broker.optimiser.prices import Pricing, best_columns, guide, ideals
+from broker.optimiser.problem import Ints, Plan, Problem
+from broker.optimiser.report import Prices
+from broker.optimiser.stop import Stop
+from broker.optimiser.tables import Pruned, plan_of, rows_of, tables
+
+__all__ = ["Descent"]
+
+PRICE_SHARE = 0.2  # of the budget, before the plan is improved
+CLOSE_SHARE = 0.6  # of the budget, for the exact search of a small problem
+PASSES_MAX = 1_500
+COLUMNS_PER_WORK = 50_000  # columns priced in one unit of work
+SLICE = 2_000  # insertions between two looks at the stop rule
+TRIES_PER_WORK = 250
+
+
+class Descent:
+    """One solve under way; every method leaves the best plan so far in ``best``."""
+
+    def __init__(
+        self, problem: Problem, pruned: Pruned, stop: Stop, seed: int, show: Callable[[int, float], None]
+    ) -> None:
+        self.problem, self.pruned = problem, pruned
+        self.work = 0
+        self.rounds = 0
+        self._stop, self._seed, self._show = stop, seed, show
+        self._t = tables(problem, pruned)
+        self._lost = int(self._t.move.sum())
+        size = len(self._t.quota)
+        self.best: tuple[Ints, Ints] = (np.full(size, -1, np.int64), np.zeros(size, np.int64))
+        self._total = 0
+        self._previous: list[tuple[Ints, Ints]] = []
+        self._pricing = Pricing(self._t, Prices.zero(problem))
+        self._exact_bound = math.inf
+
+    @property
+    def bound(self) -> float:
+        """The least bound proven so far."""
+        return min(self._pricing.best, self._exact_bound)
+
+    @property
+    def prices(self) -> Prices:
+        """The prices of the best bound."""
+        return self._pricing.prices
+
+    @property
+    def objective(self) -> int:
+        """What the best plan is worth, by the books of the search."""
+        placed = self.best[0] >= 0
+        return self._total - int(self._t.bonus[placed].sum()) - self._lost
+
+    def plan(self) -> Plan:
+        """The best plan in the numbering of the problem."""
+        return plan_of(self.problem, self.pruned, *self.best)
+
+    def fallbacks(self) -> list[tuple[Ints, Ints]]:
+        """A few earlier bests, newest first, in case the judge refuses the best."""
+        return self._previous[::-1]
+
+    def finished(self) -> bool:
+        """Whether the budget is spent or the plan is proven best."""
+        return self._stop.spent(self.work) >= 1 or self._proven()
+
+    def _proven(self) -> bool:
+        broken = bool((self._t.bonus[self.best[0] < 0] > 0).any())
+        return not broken and self.bound < math.inf and self.objective >= math.floor(self.bound)
+
+    def settle(self, hint: Plan | None) -> None:
+        """Start from the better of what stands now and the hint, as far as each still fits; then fill up, and price once."""
+        t = self._t
+        for row, start in ((t.now_row, t.now_start), self._hinted(hint)):
+            calendar, total = settle(t, row, start)
+            self._keep(calendar.row, calendar.start, total)
+        self._construct(1)
+        self._step()
+
+    def _hinted(self, hint: Plan | None) -> tuple[Ints, Ints]:
+        plan = hint if hint is not None else Plan.empty(len(self._t.quota))
+        return rows_of(self.problem, self.pruned, plan), plan.start
+
+    def _keep(self, row: Ints, start: Ints, total: int) -> None:
+        if total > self._total:
+            self._previous = [*self._previous[-1:], self.best]
+            self.best, self._total = (row.copy(), start.copy()), int(total)
+            self._show(self.objective, self.bound)
+
+    def _step(self) -> None:
+        before = self._pricing.best
+        self._pricing.step(self.objective)
+        self.work += 1 + self._pricing.columns // COLUMNS_PER_WORK
+        if self._pricing.best < before * (1 - 1e-4) or before == math.inf:
+            self._show(self.objective, self.bound)
+
+    def price(self) -> None:
+        """Improve prices until they settle or have had their share, with a plan as soon as they mean something."""
+        begun = self._stop.spent(self.work)
+        first = 25
+        while self._pricing.passes < PASSES_MAX and not self._pricing.converged() and not self._proven():
+            spent = self._stop.spent(self.work)
+            if spent >= begun + PRICE_SHARE * (1 - begun):
+                break
+            self._step()
+            if self._pricing.passes == first:
+                self._construct(1)
+                first *= 5
+        self._construct(4)
+
+    def _construct(self, count: int) -> None:
+        """Greedy plans from nothing and from the best plan, in the first ``count`` orders."""
+        t, g = self._t, guide(self._t, self.prices)
+        found, (ideal, _) = best_columns(t, g), ideals(t, g)
+        base = np.where(t.bonus > 0, self.best[0], -1)
+        for n, order in enumerate(orders(t, found.worth, found.row)):
+            if n >= count:
+                break
+            for row in (base, self.best[0]):
+                if self._stop.spent(self.work) >= 1 and self._total > 0:
+                    return
+                calendar, total = settle(t, row, self.best[1])
+                for k in range(0, len(order), SLICE):
+                    total += int(insert_all(t, calendar, g, ideal, order[k : k + SLICE]))
+                    self.work += 1 + len(order[k : k + SLICE]) // TRIES_PER_WORK
+                    if self._stop.spent(self.work) >= 1:
+                        break
+                self._keep(calendar.row, calendar.start, total)
+
+    def close(self) -> None:
+        """Where few columns can still matter, search them exactly."""
+        from broker.optimiser.exact import close, survivors
+
+        t = self._t
+        if self._broken():
+            return
+        g = guide(t, self.prices)
+        found = best_columns(t, g)
+        short = self._pricing.best - self.objective
+        columns = survivors(t, g, found.worth, short * (1 + 1e-9) + 1e-6)
+        if columns is None:
+            return
+        begun = self._stop.spent(self.work)
+        allowed = begun + CLOSE_SHARE * (1 - begun)
+        effort = 1.0
+        # Longer and longer, so that a budget in work and one in seconds both end it in time.
+        while self._stop.spent(self.work) < allowed and not self._proven():
+            limit = self._deterministic_seconds(allowed, effort)
+            closed = close(t, columns, self.best, limit, self._seed, lambda: self._stop.spent(self.work) >= allowed)
+            self.work += max(1, int(1000 * limit))
+            effort *= 3
+            if closed is not None:
+                calendar, total = settle(t, closed.row, closed.start)
+                self._keep(calendar.row, calendar.start, total)
+                promised = int(t.bonus.sum()) + self._lost
+                self._exact_bound = min(self._exact_bound, max(closed.bound - promised, float(self.objective)))
+                self._show(self.objective, self.bound)
+
+    def _broken(self) -> bool:
+        return bool((self._t.bonus[self.best[0] < 0] > 0).any())
+
+    def _deterministic_seconds(self, allowed: float, wish: float) -> float:
+        """As long as wished, but no longer than a budget in work has left: halve until it would not overrun."""
+        while wish > 0.01 and self._stop.spent(self.work + int(1000 * wish)) > allowed:
+            wish /= 2
+        return wish
+
+    def improve(self) -> None:
+        """Ruin and recreate, re-open neighbourhoods and refine prices until the budget is spent."""
+        t = self._t
+        calendar, total = settle(t, *self.best)
+        search = new_search(calendar, total, self._seed)
+        rng = np.random.default_rng(self._seed)
+        g = guide(t, self.prices)
+        ideal, at = ideals(t, g)
+        begun = self._stop.spent(self.work)
+        heat = self._heat()
+        while not self.finished():
+            left = 1 - (self._stop.spent(self.work) - begun) / max(1e-9, 1 - begun)
+            tried = improve(t, calendar, g, search, ideal, at, heat * max(0.0, left) ** 2, SLICE)
+            self.work += 1 + int(tried) // TRIES_PER_WORK
+            self.rounds = int(search.tally[0])
+            self._keep(search.best_row, search.best_start, int(search.tally[2]))
+        del rng
+
+    def _heat(self) -> float:
+        """The first temperature: a share of what a middling placement is worth."""
+        placed = self.best[0][self.best[0] >= 0]
+        return 0.3 * float(np.median(self._t.value[placed])) if len(placed) else 1.0

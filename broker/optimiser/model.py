@@ -1,0 +1,153 @@
+"""A choice of columns as a CP-SAT model: the exact problem, for as many columns as it can bear.
+
+A column is one start of one option row. Whatever else stands in the calendar is fixed, so the same model serves whole
+tiny problems and small neighbourhoods of large ones.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from ortools.sat.python import cp_model
+
+from broker.optimiser.problem import Ints
+from broker.optimiser.state import Calendar
+from broker.optimiser.tables import PLENTY, Tables
+
+__all__ = ["Choice", "Effort", "choose"]
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The chosen columns, and an upper bound on the worth of any choice, in the money of the tables."""
+
+    chosen: Ints  # rows of the column arrays
+    bound: float
+
+
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """How long CP-SAT may take: deterministic time of one worker, and a question asked 50 times a second."""
+
+    deterministic_seconds: float
+    seed: int
+    enough: Callable[[], bool] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Limit:
+    """At most ``room`` devices, or devices above ``paid`` at a cost each."""
+
+    columns: Ints
+    devices: Ints
+    room: int
+    paid: int
+    cost: int
+
+
+def choose(t: Tables, c: Calendar, request: Ints, row: Ints, start: Ints, hint: Ints, effort: Effort) -> Choice | None:
+    """The best choice of at most one column for each request, in the room that ``c`` has left.
+
+    ``hint`` are columns that fit together. None when CP-SAT found nothing in time: its bound counts only with
+    status OPTIMAL or FEASIBLE.
+    """
+    model = cp_model.CpModel()
+    take = [model.new_bool_var("") for _ in range(len(row))]
+    worth = _worth(t, request, row, start)
+    order = np.argsort(request, kind="stable")
+    for group in np.split(order, np.flatnonzero(np.diff(request[order])) + 1):
+        if len(group) > 1:
+            model.add_at_most_one([take[k] for k in group])
+    above: list[cp_model.IntVar] = []
+    costs: list[int] = []
+    for limit in _limits(t, c, request, row, start):
+        load = cp_model.LinearExpr.weighted_sum([take[k] for k in limit.columns], limit.devices.tolist())
+        model.add(load <= limit.room)
+        if limit.cost > 0:
+            over = model.new_int_var(0, max(0, limit.room - limit.paid), "")
+            model.add(load - over <= limit.paid)
+            above.append(over)
+            costs.append(-limit.cost)
+    model.maximize(cp_model.LinearExpr.weighted_sum(take + above, worth.tolist() + costs))
+    hinted = np.zeros(len(row), np.bool_)
+    hinted[hint] = True
+    for k, mark in enumerate(hinted.tolist()):
+        model.add_hint(take[k], mark)
+    return _run(model, take, effort)
+
+
+def _run(model: cp_model.CpModel, take: list[cp_model.IntVar], effort: Effort) -> Choice | None:
+    solver = cp_model.CpSolver()
+    solver.parameters.num_workers = 1
+    solver.parameters.random_seed = effort.seed % 2**31
+    solver.parameters.max_deterministic_time = effort.deterministic_seconds
+    done = threading.Event()
+
+    def watch(enough: Callable[[], bool]) -> None:
+        while not done.wait(0.02):
+            if enough():
+                solver.stop_search()
+
+    watcher = threading.Thread(target=watch, args=(effort.enough,), daemon=True) if effort.enough else None
+    if watcher is not None:
+        watcher.start()
+    try:
+        status = solver.solve(model)
+    finally:
+        done.set()
+        if watcher is not None:
+            watcher.join()
+    if status not in (cp_model.OPTIMAL, cp_model.FEASIBLE):
+        return None
+    chosen = np.array([k for k, variable in enumerate(take) if solver.boolean_value(variable)], np.int64)
+    return Choice(chosen, solver.best_objective_bound)
+
+
+def _worth(t: Tables, request: Ints, row: Ints, start: Ints) -> Ints:
+    """The exact gain of each column, overage left out."""
+    worth = t.value[row] + t.bonus[request] - t.unit[t.pool[row]] * t.devices[row] * t.length[row]
+    worth -= t.late[row] * np.maximum(0, start - t.due[row])
+    return worth + np.where((row == t.now_row[request]) & (start == t.now_start[request]), t.move[request], 0)
+
+
+def _limits(t: Tables, c: Calendar, request: Ints, row: Ints, start: Ints) -> Iterator[_Limit]:
+    """Every limit that the columns together could break, or that costs money above a level."""
+    slots = t.capacity.shape[1]
+    everyone = np.arange(len(row))
+    devices = t.devices[row]
+    for p in range(len(t.unit)):
+        mine = everyone[t.pool[row] == p]
+        paid = np.maximum(0, t.committed[p] - (t.capacity[p] - c.free[p]))
+        yield from _by_slot(mine, devices, start, t.length[row], c.free[p], paid, int(t.over[p]))
+    nothing = np.zeros(slots, np.int64)
+    for q in range(len(t.limit) - 1):
+        mine = everyone[t.quota[request] == q]
+        yield from _by_slot(mine, devices, start, t.length[row], c.room[q], nothing, 0)
+    for n in range(len(t.cover)):
+        times = np.zeros(len(t.unit), np.int64)
+        for p in range(len(t.unit)):
+            watched = slice(t.watch_first[p], t.watch_first[p + 1])
+            times[p] = t.times[watched][t.watch[watched] == n].sum()
+        often = times[t.pool[row]] * t.sure[request]
+        room = np.where(t.cover[n] < PLENTY, c.spare[n], PLENTY)
+        yield from _by_slot(everyone[often > 0], devices * often, start, t.length[row], room, nothing, 0)
+
+
+def _by_slot(
+    mine: Ints, devices: Ints, start: Ints, length: Ints, room: Ints, paid: Ints, cost: int
+) -> Iterator[_Limit]:
+    """One limit for each slot that matters; a slot whose columns all run in a neighbour that is no wider is implied."""
+    if not len(mine):
+        return
+    first, last = start[mine], start[mine] + length[mine]
+    low, high = int(first.min()), int(last.max())
+    for slot in range(low, high):
+        inside = mine[(first <= slot) & (slot < last)]
+        load = devices[inside]
+        free, bought = int(room[slot]), int(paid[slot])
+        price = cost if int(load.sum()) > bought else 0
+        if len(inside) and (int(load.sum()) > free or price):
+            yield _Limit(inside, load, free, bought, price)

@@ -1,0 +1,152 @@
+"""A plan as what becomes of each claim: only the claims that change, each with its new state."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from broker.domain.claim import Claim, Committed, Displaced, Ended, Expired, Placement, Planned, State, Waiting
+from broker.domain.reason import Because, Reason
+from broker.domain.slots import Window, slot_of
+from broker.optimiser.charges import charges
+from broker.optimiser.compile import Compiled, Request
+from broker.optimiser.problem import Ints, Plan
+
+__all__ = ["Outcome", "outcome"]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """Claims that change (each with the revision it was planned from), and counts over all live claims."""
+
+    changed: tuple[Claim, ...]
+    placed: int
+    moved: int
+    reasons: Mapping[str, int] = field(default_factory=dict)
+
+
+def outcome(compiled: Compiled, plan: Plan, because: Mapping[int, Because], *, freeze_slots: int, at: int) -> Outcome:
+    """What ``plan`` makes of every claim of the snapshot.
+
+    ``because`` says why a row is not placed. A claim is committed once it starts within ``freeze_slots``. What did not
+    move keeps its placement to the letter, costs included, so that a plan that changes nothing changes no claim.
+    """
+    placements = _placements(compiled, plan)
+    lacking = _lacking(compiled, plan, because)
+    changed, moved, reasons, placed = [], 0, Counter[str](), 0
+    for index, claim in enumerate(compiled.snapshot.claims):
+        now_held = tuple(sorted(placements.get(index, []), key=lambda p: p.part))
+        state = _state(claim, now_held, lacking.get(index, ()), compiled, index, freeze_slots, at)
+        placed += bool(now_held)
+        moved += bool(claim.placements) and now_held != claim.placements
+        if not now_held and state is not None and (why := _because(state)):
+            reasons[why[0].reason.value] += 1
+        if state is not None and not _same(state, claim.state):
+            changed.append(claim.becomes(state, at=at))
+    return Outcome(tuple(changed), placed, moved, dict(reasons))
+
+
+def _placements(compiled: Compiled, plan: Plan) -> dict[int, list[Placement]]:
+    """Where each claim is served, its past parts included."""
+    out: dict[int, list[Placement]] = {}
+    for index, claim in enumerate(compiled.snapshot.claims):
+        for placement in claim.placements:
+            if placement.window.end <= compiled.horizon.first:
+                out.setdefault(index, []).append(placement)
+    cost, paid = charges(compiled.problem, plan, _committed_prices(compiled))
+    for row, request in enumerate(compiled.requests):
+        if plan.option[row] >= 0:
+            placement = _placement(compiled, request, int(plan.option[row]), int(plan.start[row]))
+            if placement is not request.placement:
+                placement = replace(placement, cost_microusd=int(cost[row]), paid_microusd=int(paid[row]))
+            out.setdefault(request.claim, []).append(placement)
+    return out
+
+
+def _placement(compiled: Compiled, request: Request, option: int, start: int) -> Placement:
+    chosen = request.options[option]
+    first = compiled.horizon.first + start
+    held = request.placement
+    if held is not None and (
+        (request.stays and option == 0)
+        or (held.pool, held.devices, held.window) == (chosen.pool, chosen.devices, Window(first, first + chosen.slots))
+    ):
+        return held
+    assert chosen.latest is not None
+    window = Window(first, first + chosen.slots)
+    return Placement(chosen.pool, chosen.devices, window, chosen.latest, request.part, chosen.silicon)
+
+
+def _committed_prices(compiled: Compiled) -> Ints:
+    fleet = compiled.snapshot.fleet
+    contracts = [fleet.contract_of(pool.id) for pool in fleet.pools]
+    return np.array([contract.committed_price_microusd if contract else 0 for contract in contracts], np.int64)
+
+
+def _lacking(compiled: Compiled, plan: Plan, because: Mapping[int, Because]) -> dict[int, tuple[Because, ...]]:
+    """Why parts of claims are not served, by claim; a lost placement first, then one entry per reason."""
+    found: dict[int, list[Because]] = {index: [why] for index, why in compiled.barred.items()}
+    for row, request in enumerate(compiled.requests):
+        if plan.option[row] < 0:
+            why = because[row]
+            if request.placement is not None and request.short:
+                pool = request.placement.pool
+                message = f"Pool {pool} lost devices that it was placed on."
+                why = Because(Reason.SUPPLY_LOST, message, {"pool": f"pools/{pool}"})
+            found.setdefault(request.claim, []).append(why)
+    return {index: _distinct(whys) for index, whys in found.items()}
+
+
+def _distinct(whys: Sequence[Because]) -> tuple[Because, ...]:
+    by_reason = {why.reason: why for why in reversed(whys)}
+    return tuple(sorted(by_reason.values(), key=lambda why: why.reason is not Reason.SUPPLY_LOST))
+
+
+def _state(
+    claim: Claim,
+    held: tuple[Placement, ...],
+    lacking: tuple[Because, ...],
+    compiled: Compiled,
+    index: int,
+    freeze_slots: int,
+    at: int,
+) -> State | None:
+    """The claim's next state; None when nothing is known that changes it."""
+    now = compiled.horizon.first
+    if held:
+        if all(p.window.end <= slot_of(at) for p in held) and (not lacking or index in compiled.over):
+            return Ended(held)
+        firm = isinstance(claim.state, Committed) and held == claim.placements
+        starts = min(p.window.first for p in held)
+        if firm or starts <= now + freeze_slots:
+            return Committed(tuple(replace(p, latest=p.window.first) for p in held), lacking)
+        return Planned(held, lacking)
+    if index in compiled.over:
+        return Expired(lacking)
+    if claim.placements or isinstance(claim.state, Displaced):
+        return Displaced(lacking or claim.because)
+    return Waiting(lacking) if lacking else None
+
+
+def _because(state: State) -> tuple[Because, ...]:
+    match state:
+        case Waiting(because) | Displaced(because) | Expired(because):
+            return because
+        case _:
+            return ()
+
+
+def _same(new: State, old: State) -> bool:
+    """Whether a caller would see the same: same state, same placements, same reasons (their numbers may age)."""
+    if type(new) is not type(old):
+        return False
+    match new, old:
+        case (Planned(p, b), Planned(q, c)) | (Committed(p, b), Committed(q, c)):
+            return p == q and [why.reason for why in b] == [why.reason for why in c]
+        case (Waiting(b), Waiting(c)) | (Displaced(b), Displaced(c)):
+            return [why.reason for why in b] == [why.reason for why in c]
+        case _:
+            return False

@@ -1,0 +1,95 @@
+"""The front door: a problem in, the best plan found and a proven bound out.
+
+The steps are those of ``docs/optimiser.md``: prune, settle what is known (hint, present placements), price and
+construct, close what is small exactly, improve until the budget is spent, and let ``check`` judge the result.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+
+from broker.optimiser.check import check
+from broker.optimiser.descent import Descent
+from broker.optimiser.problem import Plan, Problem, Status
+from broker.optimiser.prune import prune
+from broker.optimiser.report import Prices, Progress, Report, Solved
+from broker.optimiser.stop import Stop
+from broker.optimiser.tables import plan_of
+
+__all__ = ["Prices", "Progress", "Report", "Solved", "solve"]
+
+TRAJECTORY_MAX = 500
+
+
+def solve(
+    problem: Problem,
+    *,
+    stop: Stop,
+    seed: int,
+    hint: Plan | None = None,
+    on_progress: Callable[[Progress], None] | None = None,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Solved:
+    """The best plan found before ``stop`` says enough; everything it knows is in its arguments.
+
+    The plan keeps every rule, and is never worse than a valid ``hint``: it is the hint itself unless a strictly better
+    one was found. Promised requests all stay placed when their present placements fit together; otherwise as many as
+    were found to fit, and ``report.promises_broken`` counts the rest. The same problem, seed, hint and ``WorkLimit``
+    give the same plan. ``clock`` only dates the progress. Raises ``TooLargeError`` when the problem's sums exceed 64
+    bits, ``ValueError`` when the hint is for another number of requests.
+    """
+    began = clock()
+    if hint is not None and hint.option.shape != (len(problem.requests.ids),):
+        raise ValueError(f"a hint for {len(hint.option)} requests, the problem has {len(problem.requests.ids)}")
+    seen: list[Progress] = []
+
+    def show(objective: int, bound: float) -> None:
+        progress = Progress(clock() - began, objective, bound)
+        seen.append(progress)
+        if on_progress is not None:
+            on_progress(progress)
+
+    descent = Descent(problem, prune(problem), stop, seed, show)
+    descent.settle(hint)
+    for step in (descent.price, descent.close, descent.improve):
+        if not descent.finished():
+            step()
+    return _judged(problem, descent, hint, seen, clock() - began)
+
+
+def _judged(problem: Problem, descent: Descent, hint: Plan | None, seen: list[Progress], seconds: float) -> Solved:
+    """The best plan that the judge accepts, priced by the judge."""
+    # A promise that cannot be kept is reported; it does not make the rest of the plan worthless.
+    lenient = replace(problem, requests=replace(problem.requests, promised=np.zeros_like(problem.requests.promised)))
+    best: tuple[int, int, Plan] | None = None
+    candidates = [descent.plan(), *([hint] if hint is not None else [])]
+    candidates += [plan_of(problem, descent.pruned, *kept) for kept in descent.fallbacks()]
+    for plan in (*candidates, Plan.empty(len(problem.requests.ids))):
+        verdict = check(lenient, plan)
+        kept = int((problem.requests.promised & (plan.option >= 0)).sum())
+        if verdict.ok and (best is None or (kept, verdict.objective) > best[:2]):
+            best = (kept, verdict.objective, plan)
+    assert best is not None  # the empty plan breaks no rule
+    kept, objective, plan = best
+    bound = max(descent.bound, float(objective))
+    requests = problem.requests
+    now = requests.current_option >= 0
+    same = (plan.option == requests.current_option) & (plan.start == requests.current_start)
+    report = Report(
+        work=descent.work,
+        seconds=seconds,
+        requests=len(requests.ids),
+        placed=int((plan.option >= 0).sum()),
+        moved=int((now & ~same).sum()),
+        promises_broken=int(requests.promised.sum()) - kept,
+        rounds=descent.rounds,
+        trajectory=tuple(seen[:: max(1, math.ceil(len(seen) / TRAJECTORY_MAX))]),
+    )
+    proven = objective >= math.floor(bound) and report.promises_broken == 0
+    status = Status.OPTIMAL if proven else Status.FEASIBLE
+    return Solved(plan, objective, bound, descent.prices, status, report)

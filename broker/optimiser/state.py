@@ -1,0 +1,157 @@
+"""The calendar while a plan is made: what is free, who sits where, and the exact worth of each change."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from broker.optimiser.compiled import compiled
+from broker.optimiser.problem import Floats, Ints
+from broker.optimiser.tables import Tables
+
+__all__ = ["Calendar", "Guide", "blocked", "change", "empty_calendar", "fits", "gain", "score"]
+
+
+class Calendar(NamedTuple):
+    """Room left and placements made; changed in place by ``change`` alone."""
+
+    free: Ints  # [pools, slots] devices
+    room: Ints  # [quotas + 1, slots] devices
+    spare: Ints  # [reserves, slots] devices
+    row: Ints  # [requests] or -1
+    start: Ints  # [requests]
+    head: Ints  # [pools] first request placed in the pool, or -1
+    after: Ints  # [requests] next request in the same pool, or -1
+    before: Ints  # [requests] previous one, or -1
+
+
+class Guide(NamedTuple):
+    """Prices as running sums, so that a run of slots costs two look-ups."""
+
+    pool: Floats  # [2, pools, slots + 1]; unit cost included; plane 1 is for guaranteed requests
+    quota: Floats  # [quotas + 1, slots + 1]
+
+
+def empty_calendar(t: Tables) -> Calendar:
+    """Nobody placed."""
+    requests, pools = len(t.quota), len(t.unit)
+    return Calendar(
+        free=t.capacity.copy(),
+        room=t.limit.copy(),
+        spare=t.cover.copy(),
+        row=np.full(requests, -1, np.int64),
+        start=np.zeros(requests, np.int64),
+        head=np.full(pools, -1, np.int64),
+        after=np.full(requests, -1, np.int64),
+        before=np.full(requests, -1, np.int64),
+    )
+
+
+@compiled
+def score(t: Tables, g: Guide, request: int, row: int, start: int) -> float:
+    """Reduced value of a placement: value less lateness, costs and the prices of what it occupies."""
+    end = start + t.length[row]
+    p, q, plane = t.pool[row], t.quota[request], t.sure[request]
+    price = g.pool[plane, p, end] - g.pool[plane, p, start] + g.quota[q, end] - g.quota[q, start]
+    worth: float = float(t.value[row]) - t.devices[row] * price
+    if start > t.due[row]:
+        worth -= t.late[row] * (start - t.due[row])
+    if row == t.now_row[request] and start == t.now_start[request]:
+        worth += t.move[request]
+    return worth
+
+
+@compiled
+def blocked(t: Tables, c: Calendar, request: int, row: int, slot: int) -> bool:
+    """Whether one slot lacks the room for a placement of this row."""
+    p, devices = t.pool[row], t.devices[row]
+    if c.free[p, slot] < devices or c.room[t.quota[request], slot] < devices:
+        return True
+    if t.sure[request] == 1:
+        for k in range(t.watch_first[p], t.watch_first[p + 1]):
+            if c.spare[t.watch[k], slot] < devices * t.times[k]:
+                return True
+    return False
+
+
+@compiled
+def fits(t: Tables, c: Calendar, request: int, row: int, start: int) -> bool:
+    """Whether the calendar has room for a placement in each of its slots."""
+    for slot in range(start, start + t.length[row]):  # noqa: SIM110 - numba compiles no generator
+        if blocked(t, c, request, row, slot):
+            return False
+    return True
+
+
+@compiled
+def gain(t: Tables, c: Calendar, request: int, row: int, start: int) -> int:
+    """What adding a placement adds to the objective, exactly; it must not be placed yet."""
+    p, devices, length = t.pool[row], t.devices[row], t.length[row]
+    worth: int = t.value[row] + t.bonus[request] - t.unit[p] * devices * length
+    if start > t.due[row]:
+        worth -= t.late[row] * (start - t.due[row])
+    if row == t.now_row[request] and start == t.now_start[request]:
+        worth += t.move[request]
+    if t.over[p] > 0:
+        above = 0
+        for slot in range(start, start + length):
+            paid = max(0, c.free[p, slot] - t.capacity[p, slot] + t.committed[p, slot])
+            above += max(0, devices - paid)
+        worth -= t.over[p] * above
+    return worth
+
+
+@compiled
+def _occupy(t: Tables, c: Calendar, request: int, row: int, start: int, devices: int) -> None:
+    p, q = t.pool[row], t.quota[request]
+    for slot in range(start, start + t.length[row]):
+        c.free[p, slot] -= devices
+        c.room[q, slot] -= devices
+    if t.sure[request] == 1:
+        for k in range(t.watch_first[p], t.watch_first[p + 1]):
+            n, amount = t.watch[k], devices * t.times[k]
+            for slot in range(start, start + t.length[row]):
+                c.spare[n, slot] -= amount
+
+
+@compiled
+def _link(c: Calendar, request: int, pool: int) -> None:
+    following = c.head[pool]
+    c.after[request] = following
+    c.before[request] = -1
+    if following >= 0:
+        c.before[following] = request
+    c.head[pool] = request
+
+
+@compiled
+def _unlink(c: Calendar, request: int, pool: int) -> None:
+    previous, following = c.before[request], c.after[request]
+    if previous >= 0:
+        c.after[previous] = following
+    else:
+        c.head[pool] = following
+    if following >= 0:
+        c.before[following] = previous
+
+
+@compiled
+def change(t: Tables, c: Calendar, request: int, row: int, start: int) -> int:
+    """Move a request to ``(row, start)``, or out with row -1; returns the exact change of the objective.
+
+    The room must be there: the caller has asked ``fits`` of the calendar without this request.
+    """
+    delta = 0
+    old = c.row[request]
+    if old >= 0:
+        _occupy(t, c, request, old, c.start[request], -t.devices[old])
+        _unlink(c, request, t.pool[old])
+        delta -= gain(t, c, request, old, c.start[request])
+    c.row[request] = row
+    if row >= 0:
+        delta += gain(t, c, request, row, start)
+        _occupy(t, c, request, row, start, t.devices[row])
+        _link(c, request, t.pool[row])
+        c.start[request] = start
+    return delta

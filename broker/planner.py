@@ -1,0 +1,243 @@
+"""The back office: one planning cycle after another, for as long as this process holds the planner's lease."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from time import monotonic
+from typing import Protocol
+
+import numpy as np
+
+from broker.domain.faults import Fault, FaultReason, Kind
+from broker.domain.plan import PlanRecord, PoolPrice
+from broker.domain.reason import Because
+from broker.domain.slots import Window, slot_at_or_after
+from broker.domain.snapshot import Event, EventKind, Snapshot
+from broker.ledger.port import Fence, Ledger
+from broker.optimiser.because import because
+from broker.optimiser.check import check
+from broker.optimiser.compile import Compiled, Terms, compile_problem
+from broker.optimiser.outcome import Outcome, outcome
+from broker.optimiser.problem import Plan, Problem, Status
+from broker.optimiser.report import Solved
+from broker.optimiser.worker import SolverLost
+
+__all__ = ["Capture", "Planner", "PlannerSettings", "Solver"]
+
+log = logging.getLogger(__name__)
+
+Capture = Callable[[Problem, Solved], None]
+
+
+class Solver(Protocol):
+    """Whatever solves a problem without blocking the event loop."""
+
+    async def solve(self, problem: Problem, *, seconds: float, seed: int, hint: Plan | None) -> Solved:
+        """The best plan found in about ``seconds``."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class PlannerSettings:
+    """How the planner paces itself."""
+
+    solve_seconds: float = 2.0
+    horizon_slots: int = 26 * 168
+    freeze_slots: int = 1  # a claim is committed once it starts within this many slots
+    gather_millis: int = 100  # wait for more events after the first, so that a burst is one plan
+    lease_millis: int = 6_000
+    seed: int = 1
+    terms: Terms = field(default_factory=Terms)
+
+
+@dataclass(slots=True)
+class Planner:
+    """Plans whenever claims or supply changed, an hour has passed, or somebody asks; only the leader commits."""
+
+    ledger: Ledger
+    solver: Solver
+    now: Callable[[], int]
+    planner_id: str
+    settings: PlannerSettings = field(default_factory=PlannerSettings)
+    capture: Capture | None = None
+    _fence: Fence | None = None
+    _seen: int = 0
+    _planned_slot: int = -1
+
+    async def run(self) -> None:
+        """Plan until cancelled; a store that is away, or another leader, is waited for."""
+        lease = asyncio.create_task(self._keep_lease())
+        try:
+            while True:
+                try:
+                    await self._turn()
+                except (Fault, SolverLost) as lost:
+                    log.warning("planning cycle given up: %s", lost)
+                    await asyncio.sleep(0.2)
+        finally:
+            lease.cancel()
+            with suppress(asyncio.CancelledError):
+                await lease
+
+    async def cycle(self, fence: Fence, *, seconds: float) -> PlanRecord:
+        """One plan, put into force: snapshot, compile, solve, check, explain, commit.
+
+        Faults: OVERCOMMIT when the market changed under the plan too much, FENCED when another planner leads.
+        """
+        # 1. What is, at one revision.
+        snapshot = await self.ledger.snapshot()
+        at = self.now()
+        first = slot_at_or_after(at)
+        horizon = Window(first, first + self.settings.horizon_slots)
+        # 2. As a problem.
+        compiled = await asyncio.to_thread(compile_problem, snapshot, horizon, self.settings.terms)
+        # 3. The best plan in the time there is, starting from the one in force.
+        started = monotonic()
+        solved = await self.solver.solve(
+            compiled.problem, seconds=seconds, seed=self.settings.seed, hint=_in_force(compiled)
+        )
+        millis = round(1000 * (monotonic() - started))
+        # 4. Believe nothing: a checker that knows no solver has the last word.
+        self._accept(compiled, solved)
+        # 5. What becomes of each claim, and why.
+        decided = await asyncio.to_thread(self._decide, compiled, solved, at)
+        record = _record(snapshot, horizon, compiled, solved, decided, millis, at)
+        # 6. One step puts it into force, if this process still leads.
+        done = await self.ledger.commit(decided.changed, record, fence=fence, at=at)
+        self._planned_slot = horizon.first
+        if self.capture is not None:
+            await asyncio.to_thread(self.capture, compiled.problem, solved)
+        return replace(record, revision=done.revision, skipped=len(done.skipped))
+
+    async def _turn(self) -> None:
+        """Wait for a reason to plan, then plan."""
+        fence = self._fence
+        if fence is None:
+            await asyncio.sleep(0.05)
+            return
+        events = await self._news()
+        if not self._calls_for_plan(events):
+            return
+        asked = [event.time_limit_seconds for event in events if event.time_limit_seconds]
+        try:
+            record = await self.cycle(fence, seconds=asked[-1] if asked else self.settings.solve_seconds)
+        except Fault as fault:
+            if fault.reason is FaultReason.FENCED:
+                self._fence = None
+            # The events are looked at again: what they ask for is still owed.
+            raise
+        self._seen = max(self._seen, record.based_on_revision)
+        if record.skipped:
+            self._planned_slot = -1
+        log.info(
+            "plan %d: %d of %d claims placed, %d moved, gap %.2f %%",
+            record.revision,
+            record.placed,
+            record.claims,
+            record.moved,
+            100 * solved_gap(record),
+        )
+
+    async def _news(self) -> tuple[Event, ...]:
+        """Events after the last plan's snapshot; after the first, a moment more so that a burst is one plan."""
+        try:
+            events = await self.ledger.events(self._seen, limit=10_000, wait_millis=500)
+        except Fault as fault:
+            if fault.reason is not FaultReason.COMPACTED:
+                raise
+            # Only whether something happened matters here, not what: the snapshot tells.
+            self._seen = await self.ledger.revision()
+            self._planned_slot = -1
+            return ()
+        if not self._asks(events):
+            # Nothing here for a planner, so it need not be read twice.
+            self._seen = max([self._seen, *(event.revision for event in events)])
+            return events
+        await asyncio.sleep(self.settings.gather_millis / 1000)
+        return await self.ledger.events(self._seen, limit=10_000)
+
+    def _calls_for_plan(self, events: tuple[Event, ...]) -> bool:
+        return self._asks(events) or slot_at_or_after(self.now()) != self._planned_slot
+
+    @staticmethod
+    def _asks(events: tuple[Event, ...]) -> bool:
+        """Whether any event is something that a plan could answer."""
+        return any(event.kind is not EventKind.PLANNED for event in events)
+
+    def _accept(self, compiled: Compiled, solved: Solved) -> None:
+        """Refuse a plan that breaks a rule or is not worth what it says."""
+        verdict = check(compiled.problem, solved.plan)
+        if verdict.violations or verdict.objective != solved.objective:
+            log.error("plan rejected: %s", verdict.violations[:3] or "objective is not as claimed")
+            raise Fault(
+                FaultReason.OVERCOMMIT,
+                "The optimiser returned a plan that breaks a rule",
+                remedy="The last plan stays.",
+            )
+
+    def _decide(self, compiled: Compiled, solved: Solved, at: int) -> Outcome:
+        why: Mapping[int, Because] = because(compiled, solved)
+        return outcome(compiled, solved.plan, why, freeze_slots=self.settings.freeze_slots, at=at)
+
+    async def _keep_lease(self) -> None:
+        """Take the lease when it is free, renew it in time, and know when it is lost."""
+        while True:
+            try:
+                fence = await self.ledger.lead(self.planner_id, ttl_millis=self.settings.lease_millis)
+                if fence != self._fence:
+                    log.info("planner %s: %s", self.planner_id, f"leads, epoch {fence.epoch}" if fence else "stands by")
+                    self._seen, self._planned_slot = 0, -1
+                self._fence = fence
+            except Fault as fault:
+                if fault.reason.kind is not Kind.UNAVAILABLE:
+                    raise
+                log.warning("planner lease: %s", fault)
+            await asyncio.sleep(self.settings.lease_millis / 3000)
+
+
+def solved_gap(record: PlanRecord) -> float:
+    """Share of the bound that the plan may still be missing."""
+    return (record.bound_microusd - record.objective_microusd) / max(1, abs(record.bound_microusd))
+
+
+def _in_force(compiled: Compiled) -> Plan | None:
+    """The plan that holds now, as far as it still can."""
+    requests = compiled.problem.requests
+    if not (requests.current_option >= 0).any():
+        return None
+    return Plan(requests.current_option.copy(), requests.current_start.copy())
+
+
+def _record(
+    snapshot: Snapshot,
+    horizon: Window,
+    compiled: Compiled,
+    solved: Solved,
+    decided: Outcome,
+    millis: int,
+    at: int,
+) -> PlanRecord:
+    prices = solved.prices.pools
+    rows = range(len(compiled.problem.pools.ids))
+    means = np.rint(prices.mean(axis=1)) if prices.size else np.zeros(len(rows))
+    peaks = np.rint(prices.max(axis=1)) if prices.size else np.zeros(len(rows))
+    return PlanRecord(
+        based_on_revision=snapshot.revision,
+        horizon=horizon,
+        optimal=solved.status is Status.OPTIMAL,
+        objective_microusd=solved.objective,
+        bound_microusd=max(solved.objective, int(np.ceil(solved.bound))),
+        solve_millis=millis,
+        claims=len(snapshot.claims),
+        placed=decided.placed,
+        moved=decided.moved,
+        created_at=at,
+        reasons=decided.reasons,
+        prices=tuple(
+            PoolPrice(pool, int(means[row]), int(peaks[row])) for row, pool in enumerate(compiled.problem.pools.ids)
+        ),
+    )

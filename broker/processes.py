@@ -1,0 +1,129 @@
+"""Child processes: started clean, restarted when they die, drained and stopped together, never left behind."""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import multiprocessing
+import os
+import signal
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnProcess
+from time import monotonic
+
+__all__ = ["Children", "StartFailed", "die_with_parent"]
+
+log = logging.getLogger(__name__)
+
+PR_SET_PDEATHSIG = 1
+BACKOFF_SECONDS = 0.2, 5.0  # first and most between restarts of the same child
+SPAWN = multiprocessing.get_context("spawn")
+
+Body = Callable[[Callable[[], None]], None]
+
+
+class StartFailed(Exception):
+    """A child ended, or stayed silent too long, before it was ready."""
+
+
+def die_with_parent() -> None:
+    """Have the kernel end this process when its parent dies, however it dies (Linux)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() == 1:
+            os._exit(1)
+
+
+@dataclass(slots=True)
+class _Child:
+    """One child and what it takes to start it again."""
+
+    name: str
+    body: Body
+    process: SpawnProcess
+    ready: Connection
+    failures: int = 0
+    restart_at: float = 0.0
+
+
+@dataclass(slots=True)
+class Children:
+    """A set of child processes; `start` each, then `watch` until told to stop, then `stop` all."""
+
+    grace_seconds: float = 10.0
+    _children: list[_Child] = field(default_factory=list)
+
+    def start(self, name: str, body: Body) -> None:
+        """Start a child that runs ``body(ready)``; it must call ``ready`` once it can do its work."""
+        process, ready = _spawn(name, body)
+        self._children.append(_Child(name, body, process, ready))
+
+    def wait_ready(self, seconds: float) -> None:
+        """Wait until every child has said that it is ready; raises StartFailed."""
+        end = monotonic() + seconds
+        for child in self._children:
+            if not child.ready.poll(max(0.0, end - monotonic())):
+                raise StartFailed(f"{child.name} was not ready within {seconds:.0f} s")
+            try:
+                child.ready.recv()
+            except EOFError:
+                raise StartFailed(f"{child.name} ended before it was ready; its log says why") from None
+
+    @property
+    def pids(self) -> dict[str, int]:
+        """Process id of each child by name."""
+        return {child.name: child.process.pid or 0 for child in self._children}
+
+    def watch(self, stopping: Callable[[], bool], tick_seconds: float = 0.2) -> None:
+        """Restart what dies, with growing patience, until ``stopping``."""
+        while not stopping():
+            sentinels = [child.process.sentinel for child in self._children if child.process.is_alive()]
+            wait(sentinels, tick_seconds)
+            for child in self._children:
+                if not child.process.is_alive() and not stopping():
+                    self._revive(child)
+
+    def stop(self) -> None:
+        """Ask every child to drain, wait for the grace, then end what is left."""
+        for child in self._children:
+            child.process.terminate()
+        end = monotonic() + self.grace_seconds
+        for child in self._children:
+            child.process.join(max(0.0, end - monotonic()))
+            if child.process.is_alive():
+                log.warning("%s did not stop in %.0f s and is ended", child.name, self.grace_seconds)
+                child.process.kill()
+                child.process.join()
+
+    def _revive(self, child: _Child) -> None:
+        if not child.restart_at:
+            first, most = BACKOFF_SECONDS
+            child.failures += 1
+            delay = min(most, first * 2 ** (child.failures - 1))
+            child.restart_at = monotonic() + delay
+            log.error("%s ended with %s; restarting in %.1f s", child.name, child.process.exitcode, delay)
+        if monotonic() >= child.restart_at:
+            child.ready.close()
+            child.process, child.ready = _spawn(child.name, child.body)
+            child.restart_at = 0.0
+
+
+def _spawn(name: str, body: Body) -> tuple[SpawnProcess, Connection]:
+    ready, tell = SPAWN.Pipe(duplex=False)
+    process = SPAWN.Process(target=_run, args=(body, tell), name=name)
+    process.start()
+    tell.close()
+    return process, ready
+
+
+def _run(body: Body, tell: Connection) -> None:
+    def ready() -> None:
+        # The parent may have given up on waiting.
+        with suppress(BrokenPipeError, OSError):
+            tell.send(True)
+
+    body(ready)

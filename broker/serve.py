@@ -1,0 +1,143 @@
+"""A whole broker on one machine: a store, server processes on one port, and the planner."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import json
+import logging
+import os
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+from broker.app import open_market, run_planner, run_server
+from broker.domain.faults import Fault, FaultReason
+from broker.ledger.redis.embedded import EmbeddedStore
+from broker.processes import Children
+from broker.settings import ServeSettings
+
+__all__ = ["serve"]
+
+log = logging.getLogger(__name__)
+
+READY_SECONDS = 60.0
+
+
+def serve(settings: ServeSettings, announce: Callable[[str], None]) -> None:
+    """Run a broker until SIGTERM or Ctrl-C; ``announce`` gets its address once calls succeed.
+
+    Faults: SAFE_HALT when the store is not fit, or the address is not this machine's own and ``insecure`` is not set;
+    StartFailed when a process does not come up.
+    """
+    _refuse_strangers(settings)
+    stopping = _on_signals()
+    with ExitStack() as stack:
+        store = None if settings.redis_url else stack.enter_context(_Store.running(settings.data_dir))
+        store_url = settings.redis_url or (store.url if store else "")
+        asyncio.run(open_market(settings, store_url, create=settings.create or (store is not None and store.fresh)))
+        if store is not None:
+            store.mark_used()
+        address = stack.enter_context(_reserved(settings.host, settings.port))
+        bound = replace(settings, listen=address)
+        children = Children(grace_seconds=settings.drain_seconds + 5)
+        stack.callback(children.stop)
+        children.start("planner", partial(run_planner, bound, store_url))
+        for number in range(1, settings.workers + 1):
+            children.start(f"server-{number}", partial(run_server, bound, store_url))
+        children.wait_ready(READY_SECONDS)
+        pids = children.pids | ({"store": store.pid} if store else {})
+        if settings.ready_file is not None:
+            _write(settings.ready_file, json.dumps({"address": address, "pids": pids}))
+        announce(address)
+        children.watch(lambda: stopping() or (store is not None and store.revive()))
+
+
+class _Store:
+    """The embedded store, started again on the same data when it dies."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._running = EmbeddedStore.start(directory)
+        self.url = self._running.url
+
+    @classmethod
+    @contextmanager
+    def running(cls, directory: Path) -> Iterator[_Store]:
+        """A store that is stopped at the end."""
+        store = cls(directory)
+        try:
+            yield store
+        finally:
+            store._running.stop()
+
+    @property
+    def pid(self) -> int:
+        """Of the server process."""
+        return self._running.pid
+
+    @property
+    def fresh(self) -> bool:
+        """Whether no market was ever made here."""
+        return self._running.fresh
+
+    def mark_used(self) -> None:
+        """From now on a missing market is lost data, not a new one."""
+        self._running.mark_used()
+
+    def revive(self) -> bool:
+        """Start it again if it died; always False, so that it can stand in a stopping rule."""
+        if not self._running.alive:
+            log.error("the embedded store ended; starting it again on the same data")
+            self._running = EmbeddedStore.start(self._directory)
+        return False
+
+
+@contextmanager
+def _reserved(host: str, port: int) -> Iterator[str]:
+    """An address that server processes may share, kept from others for as long as this lasts."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as held:
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        held.bind((host, port))
+        shown = f"[{host}]" if family == socket.AF_INET6 else host
+        yield f"{shown}:{held.getsockname()[1]}"
+
+
+def _refuse_strangers(settings: ServeSettings) -> None:
+    """Callers are trusted by their word, so only this machine may call unless the operator insists."""
+    host = settings.host
+    local = host == "localhost" or (_is_address(host) and ipaddress.ip_address(host).is_loopback)
+    if not local and not settings.insecure:
+        raise Fault(
+            FaultReason.SAFE_HALT,
+            f"{host or 'any address'} can be reached by others, and callers are not authenticated yet",
+            remedy="Listen on 127.0.0.1, or pass --insecure if the network is trusted.",
+        )
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def _on_signals() -> Callable[[], bool]:
+    """Whether SIGTERM or Ctrl-C has come."""
+    seen: list[int] = []
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda number, _frame: seen.append(number))
+    return lambda: bool(seen)
+
+
+def _write(path: Path, text: str) -> None:
+    """All of it or nothing, for a reader that waits for the file."""
+    fresh = path.with_name(f"{path.name}.{os.getpid()}")
+    fresh.write_text(text)
+    fresh.replace(path)

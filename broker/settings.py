@@ -1,0 +1,46 @@
+"""Everything that can be set, read once and handed down."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from broker.planner import PlannerSettings
+
+__all__ = ["Durability", "ServeSettings"]
+
+Durability = Literal["strict", "relaxed"]
+
+
+@dataclass(frozen=True, slots=True)
+class ServeSettings:
+    """How a broker runs on one machine.
+
+    Without ``redis_url`` an embedded store keeps its data in ``data_dir``. ``clock_file`` replaces the machine's clock:
+    it holds the present Unix second as text, and whoever drives a replay rewrites it.
+    """
+
+    listen: str = "127.0.0.1:7070"
+    data_dir: Path = Path("broker-data")
+    redis_url: str | None = None
+    market: str = "main"
+    create: bool = False  # make the market if the store has none; an embedded store's first start does so by itself
+    workers: int = 1
+    durability: Durability = "strict"
+    insecure: bool = False
+    clock_file: Path | None = None
+    capture_dir: Path | None = None
+    ready_file: Path | None = None
+    drain_seconds: float = 5.0
+    planner: PlannerSettings = field(default_factory=PlannerSettings)
+
+    @property
+    def host(self) -> str:
+        """Host part of ``listen``."""
+        return self.listen.rpartition(":")[0].strip("[]")
+
+    @property
+    def port(self) -> int:
+        """Port part of ``listen``; 0 means any free one."""
+        return int(self.listen.rpartition(":")[2])

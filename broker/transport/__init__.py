@@ -1,0 +1,1 @@
+"""Thin gRPC: decode, one call, encode. The only home of grpc and of the generated messages."""

@@ -1,0 +1,162 @@
+"""CapacityService: decode, one call, encode."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from typing import Any
+
+from capacitybroker.v1 import capacity_service_pb2 as pb
+from capacitybroker.v1 import capacity_service_pb2_grpc as pb_grpc
+from capacitybroker.v1 import claim_pb2
+from google.protobuf.field_mask_pb2 import FieldMask
+from grpc.aio import ServicerContext
+
+from broker.desk import Desk
+from broker.domain.claim import Ask, Claim
+from broker.domain.faults import Fault, FaultReason
+from broker.feed import Feed
+from broker.transport.asks import ask
+from broker.transport.claims import asked_message, claim_message
+from broker.transport.names import claim_name, plain_id, tenant_id
+from broker.transport.requests import page_size, page_token, read_page_token, replay_key
+
+__all__ = ["CapacityService"]
+
+Context = ServicerContext[Any, Any]
+
+OUTPUT_ONLY = {"name", "state", "reasons", "placements", "revision", "etag", "create_time", "state_time"}
+WATCH_CLAIMS_MAX = 200  # claims in one message of a watch
+SCANS_MAX = 10  # pages of the ledger read for one filtered page
+
+
+@dataclass(frozen=True, slots=True)
+class CapacityService(pb_grpc.CapacityServiceServicer):
+    """What the services of a lab call."""
+
+    desk: Desk
+    feed: Feed
+
+    async def CreateClaim(self, request: pb.CreateClaimRequest, context: Context) -> pb.CreateClaimResponse:
+        """Store a claim."""
+        tenant = _one_tenant(request.parent)
+        key = replay_key(request, tenant)
+        claim_id = plain_id(request.claim_id, "claim_id") if request.claim_id else ""
+        receipt = await self.desk.submit(tenant, claim_id, ask(request.claim), key)
+        return pb.CreateClaimResponse(claim=claim_message(receipt.claim))
+
+    async def GetClaim(self, request: pb.GetClaimRequest, context: Context) -> pb.GetClaimResponse:
+        """One claim."""
+        return pb.GetClaimResponse(claim=claim_message(await self.desk.claim(claim_name(request.name))))
+
+    async def ListClaims(self, request: pb.ListClaimsRequest, context: Context) -> pb.ListClaimsResponse:
+        """A page of claims."""
+        tenant = tenant_id(request.parent, wildcard=True)
+        size = page_size(request.page_size)
+        filters = [request.parent, *(str(state) for state in sorted(request.states))]
+        token = read_page_token(request.page_token, filters)
+        after = claim_name(token, "page_token") if token else None
+        found: list[claim_pb2.Claim] = []
+        revision = 0
+        for _ in range(SCANS_MAX):
+            page = await self.desk.claims(tenant=tenant, after=after, limit=size - len(found))
+            revision = revision or page.revision
+            messages = [claim_message(claim) for claim in page.claims]
+            found += [message for message in messages if not request.states or message.state in request.states]
+            after = page.after
+            if after is None or len(found) >= size:
+                break
+        following = page_token(str(after), filters) if after is not None else ""
+        return pb.ListClaimsResponse(claims=found, next_page_token=following, revision=revision)
+
+    async def UpdateClaim(self, request: pb.UpdateClaimRequest, context: Context) -> pb.UpdateClaimResponse:
+        """Change what a claim asks for."""
+        name = claim_name(request.claim.name, "claim.name")
+        key = replay_key(request, name.tenant)
+        edit = _edit(request.claim, request.update_mask)
+        receipt = await self.desk.amend(name, edit, etag=_etag(request.claim.etag), key=key)
+        return pb.UpdateClaimResponse(claim=claim_message(receipt.claim))
+
+    async def CancelClaim(self, request: pb.CancelClaimRequest, context: Context) -> pb.CancelClaimResponse:
+        """Withdraw a claim."""
+        name = claim_name(request.name)
+        receipt = await self.desk.cancel(name, etag=_etag(request.etag), key=replay_key(request, name.tenant))
+        return pb.CancelClaimResponse(claim=claim_message(receipt.claim))
+
+    async def WatchClaims(
+        self, request: pb.WatchClaimsRequest, context: Context
+    ) -> AsyncIterator[pb.WatchClaimsResponse]:
+        """Every change, once, in order."""
+        tenant = tenant_id(request.parent, wildcard=True)
+        if request.start_revision < 0:
+            raise Fault(
+                FaultReason.QUANTITY_OUT_OF_RANGE,
+                "start_revision is negative",
+                remedy="Send 0 for now, or a revision that a reply has named.",
+                field="start_revision",
+            )
+        async for changes in self.feed.watch(request.start_revision, tenant=tenant):
+            for message in _watch_messages(changes.revision, changes.claims):
+                yield message
+
+
+def _watch_messages(revision: int, claims: tuple[Claim, ...]) -> list[pb.WatchClaimsResponse]:
+    """One revision as messages of bounded size; all but the last are partial."""
+    firsts = range(0, max(1, len(claims)), WATCH_CLAIMS_MAX)
+    return [
+        pb.WatchClaimsResponse(
+            revision=revision,
+            claims=[claim_message(claim) for claim in claims[first : first + WATCH_CLAIMS_MAX]],
+            partial=first != firsts[-1],
+        )
+        for first in firsts
+    ]
+
+
+def _one_tenant(parent: str) -> str:
+    tenant = tenant_id(parent)
+    assert tenant is not None
+    return tenant
+
+
+def _etag(text: str) -> str:
+    if text and not (text.isascii() and text.isdigit() and len(text) <= 19):
+        raise Fault(
+            FaultReason.ETAG_MALFORMED,
+            "That is no etag of this server",
+            remedy="Send the etag as it was read, or leave it out.",
+            field="etag",
+        )
+    return text
+
+
+def _edit(changed: claim_pb2.Claim, mask: FieldMask) -> Callable[[Ask], Ask]:
+    """How an ask changes: the fields of ``mask`` from ``changed``, the others as they are."""
+    fields = {field.name for field in claim_pb2.Claim.DESCRIPTOR.fields}
+    if not mask.paths or len(set(mask.paths)) != len(mask.paths) or set(mask.paths) - fields:
+        raise Fault(
+            FaultReason.FIELD_MASK_INVALID,
+            "update_mask must name fields of a claim, each once",
+            remedy="Name the top-level fields that change, such as value_microusd.",
+            field="update_mask",
+        )
+    if fixed := OUTPUT_ONLY & set(mask.paths):
+        raise Fault(
+            FaultReason.FIELD_IMMUTABLE,
+            f"{min(fixed)} is set by the broker",
+            remedy="Take it out of update_mask.",
+            field="update_mask",
+        )
+
+    def edit(present: Ask) -> Ask:
+        message = asked_message(present)
+        for path in mask.paths:
+            message.ClearField(path)  # type: ignore[arg-type]
+        only = claim_pb2.Claim()
+        only.CopyFrom(changed)
+        for path in fields - set(mask.paths):
+            only.ClearField(path)
+        message.MergeFrom(only)
+        return ask(message)
+
+    return edit

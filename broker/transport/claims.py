@@ -1,0 +1,77 @@
+"""Claims on the wire."""
+
+from __future__ import annotations
+
+from capacitybroker.v1 import claim_pb2 as pb
+
+from broker.domain.claim import Ask, Claim, Placement
+from broker.domain.reason import Because
+from broker.transport.times import moment, slot_moment, span
+
+__all__ = ["asked_message", "claim_message", "reason_value"]
+
+
+def claim_message(claim: Claim) -> pb.Claim:
+    """The claim with all that became of it."""
+    message = asked_message(claim.ask)
+    message.name = str(claim.name)
+    message.state = pb.Claim.State.Value(f"STATE_{type(claim.state).__name__.upper()}")
+    message.reasons.extend(_reason(because) for because in claim.because)
+    message.placements.extend(_placement(placement) for placement in claim.placements)
+    message.revision = claim.revision
+    message.etag = str(claim.revision)
+    message.create_time.CopyFrom(moment(claim.created_at))
+    message.state_time.CopyFrom(moment(claim.state_at))
+    return message
+
+
+def reason_value(reason: str) -> pb.Reason.ValueType:
+    """A reason of the domain as its number on the wire."""
+    return pb.Reason.Value(f"REASON_{reason}")
+
+
+def asked_message(ask: Ask) -> pb.Claim:
+    """What was asked, and nothing of what became of it; reads back as the same ask."""
+    message = pb.Claim(
+        workload_class=ask.workload_class,
+        devices=ask.devices,
+        gang=ask.gang,
+        whole_domains=ask.whole_domains,
+        min_domain_devices=ask.min_domain_devices,
+        duration=span(ask.slots),
+        earliest_start_time=slot_moment(ask.earliest),
+        preferred_pools=[f"pools/{pool}" for pool in ask.preferred_pools],
+        forbidden_pools=[f"pools/{pool}" for pool in ask.forbidden_pools],
+        tier=pb.Tier.Value(f"TIER_{ask.tier}"),
+        value_microusd=ask.value_microusd,
+        labels=ask.labels,
+    )
+    if ask.elastic:
+        message.min_devices, message.max_devices = ask.min_devices, ask.max_devices
+    for choice in ask.silicon:
+        chosen = message.silicon.add(silicon=choice.silicon, devices=choice.devices)
+        if choice.slots is not None:
+            chosen.duration.CopyFrom(span(choice.slots))
+    if ask.latest is not None:
+        message.latest_start_time.CopyFrom(slot_moment(ask.latest))
+    if ask.deadline is not None:
+        message.deadline.CopyFrom(slot_moment(ask.deadline))
+    return message
+
+
+def _reason(because: Because) -> pb.ReasonDetail:
+    return pb.ReasonDetail(reason=reason_value(because.reason), message=because.message, facts=dict(because.facts))
+
+
+def _placement(placement: Placement) -> pb.Placement:
+    return pb.Placement(
+        pool=f"pools/{placement.pool}",
+        devices=placement.devices,
+        start_time=slot_moment(placement.window.first),
+        end_time=slot_moment(placement.window.end),
+        latest_start_time=slot_moment(placement.latest),
+        cost_microusd=placement.cost_microusd,
+        paid_microusd=placement.paid_microusd,
+        silicon=placement.silicon,
+        part=placement.part,
+    )

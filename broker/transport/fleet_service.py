@@ -1,0 +1,95 @@
+"""FleetService: decode, one call, encode."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from capacitybroker.v1 import fleet_service_pb2 as pb
+from capacitybroker.v1 import fleet_service_pb2_grpc as pb_grpc
+from grpc.aio import ServicerContext
+
+from broker.desk import Desk
+from broker.domain.faults import Fault, FaultReason
+from broker.domain.slots import Window, slot_at_or_after, slot_of
+from broker.transport.fleets import fleet
+from broker.transport.names import pool_id
+from broker.transport.pools import change_message, pool_status, shortfall_message
+from broker.transport.requests import page_size, page_token, read_page_token, replay_key
+from broker.transport.times import seconds_of
+
+__all__ = ["FleetService"]
+
+Context = ServicerContext[Any, Any]
+
+WINDOW_SLOTS_MAX = 26 * 168
+WEEK_SLOTS = 168
+
+
+@dataclass(frozen=True, slots=True)
+class FleetService(pb_grpc.FleetServiceServicer):
+    """What operators call."""
+
+    desk: Desk
+
+    async def ApplyFleet(self, request: pb.ApplyFleetRequest, context: Context) -> pb.ApplyFleetResponse:
+        """Make the fleet as declared."""
+        key = replay_key(request, None)
+        if not request.HasField("fleet"):
+            raise Fault(FaultReason.FIELD_REQUIRED, "fleet is required", remedy="Declare the fleet.", field="fleet")
+        applied, changes = await self.desk.apply_fleet(fleet(request.fleet), key=key, dry_run=request.validate_only)
+        return pb.ApplyFleetResponse(
+            changes=[change_message(change) for change in changes],
+            shortfalls=[shortfall_message(shortfall) for shortfall in applied.shortfalls],
+            revision=applied.revision,
+        )
+
+    async def GetPool(self, request: pb.GetPoolRequest, context: Context) -> pb.GetPoolResponse:
+        """One pool and its use."""
+        wanted = pool_id(request.name)
+        declared, window, balances = await self.desk.pools(_window(request))
+        pool = declared.pool(wanted)
+        if pool is None:
+            raise Fault(
+                FaultReason.POOL_NOT_FOUND,
+                f"There is no pool '{wanted}'",
+                remedy="List the pools to see which there are.",
+                field="name",
+            )
+        return pb.GetPoolResponse(pool=pool_status(pool, declared, window, balances))
+
+    async def ListPools(self, request: pb.ListPoolsRequest, context: Context) -> pb.ListPoolsResponse:
+        """All pools and their use."""
+        filters = ["pools"]
+        after, size = read_page_token(request.page_token, filters), page_size(request.page_size)
+        declared, window, balances = await self.desk.pools(_window(request))
+        pools = sorted((pool for pool in declared.pools if pool.id > after), key=lambda pool: pool.id)
+        return pb.ListPoolsResponse(
+            pools=[pool_status(pool, declared, window, balances) for pool in pools[:size]],
+            next_page_token=page_token(pools[size - 1].id, filters) if len(pools) > size else "",
+        )
+
+
+def _window(request: pb.GetPoolRequest | pb.ListPoolsRequest) -> Window | None:
+    """The window of utilisation; None: a week from now."""
+    if not request.HasField("start_time"):
+        if request.HasField("end_time"):
+            raise Fault(
+                FaultReason.FIELD_REQUIRED,
+                "end_time needs a start_time",
+                remedy="Send both, or neither for the week from now.",
+                field="start_time",
+            )
+        return None
+    first = slot_of(seconds_of(request.start_time, "start_time", up=False))
+    if not request.HasField("end_time"):
+        return Window(first, first + WEEK_SLOTS)
+    end = slot_at_or_after(seconds_of(request.end_time, "end_time", up=True))
+    if not first < end <= first + WINDOW_SLOTS_MAX:
+        raise Fault(
+            FaultReason.WINDOW_EMPTY,
+            f"The window is from 1 to {WINDOW_SLOTS_MAX} hours",
+            remedy="Correct start_time and end_time.",
+            field="end_time",
+        )
+    return Window(first, end)

@@ -1,0 +1,183 @@
+"""A fleet message as a Fleet: every rule that needs nothing but the message itself."""
+
+from __future__ import annotations
+
+from collections.abc import Sized
+
+from capacitybroker.v1 import fleet_pb2 as pb
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from broker.domain.faults import Fault, FaultReason
+from broker.domain.fleet import (
+    CommittedLevel,
+    Contract,
+    Delivery,
+    Fleet,
+    Maintenance,
+    Pool,
+    PoolKind,
+    Silicon,
+    Tenant,
+    WorkloadClass,
+)
+from broker.transport.asks import quantity
+from broker.transport.names import plain_id
+from broker.transport.times import seconds_of
+
+__all__ = ["fleet"]
+
+DEVICES_MAX = 1_000_000_000
+PRICE_MICROUSD_MAX = 10**12  # a million dollars a device-hour
+PARTS_MAX = 1_000
+SPEED_MAX = 10_000
+KINDS = {
+    pb.POOL_KIND_INTERNAL: PoolKind.INTERNAL,
+    pb.POOL_KIND_CUSTOM_SILICON: PoolKind.CUSTOM_SILICON,
+    pb.POOL_KIND_CONTRACTED: PoolKind.CONTRACTED,
+}
+
+
+def fleet(message: pb.Fleet) -> Fleet:
+    """The fleet, if its ids are unique and what it refers to is in it."""
+    for name in ("silicon", "workload_classes", "pools", "contracts", "tenants"):
+        _at_most(PARTS_MAX, getattr(message, name), f"fleet.{name}")
+    declared = Fleet(
+        silicon=tuple(
+            Silicon(
+                plain_id(s.id, "fleet.silicon.id"),
+                s.family and plain_id(s.family, "fleet.silicon.family"),
+                s.display_name,
+            )
+            for s in message.silicon
+        ),
+        workload_classes=tuple(_workload_class(w) for w in message.workload_classes),
+        pools=tuple(_pool(p) for p in message.pools),
+        contracts=tuple(_contract(c) for c in message.contracts),
+        tenants=tuple(_tenant(t) for t in message.tenants),
+    )
+    _check_references(declared)
+    return declared
+
+
+def _workload_class(message: pb.WorkloadClass) -> WorkloadClass:
+    _at_most(PARTS_MAX, message.speeds, "fleet.workload_classes.speeds")
+    speeds = {
+        plain_id(speed.silicon, "fleet.workload_classes.speeds.silicon"): quantity(
+            speed.speed_percent, "fleet.workload_classes.speeds.speed_percent", most=SPEED_MAX
+        )
+        for speed in message.speeds
+    }
+    return WorkloadClass(plain_id(message.id, "fleet.workload_classes.id"), speeds, message.display_name)
+
+
+def _pool(message: pb.Pool) -> Pool:
+    if message.kind not in KINDS:
+        raise Fault(
+            FaultReason.ENUM_REQUIRED if message.kind == pb.POOL_KIND_UNSPECIFIED else FaultReason.ENUM_UNKNOWN,
+            f"Pool '{message.id[:64]}' has no known kind",
+            remedy="Choose POOL_KIND_INTERNAL, POOL_KIND_CUSTOM_SILICON or POOL_KIND_CONTRACTED.",
+            field="fleet.pools.kind",
+        )
+    _at_most(PARTS_MAX, message.deliveries, "fleet.pools.deliveries")
+    _at_most(PARTS_MAX, message.maintenance, "fleet.pools.maintenance")
+    return Pool(
+        id=plain_id(message.id, "fleet.pools.id"),
+        kind=KINDS[message.kind],
+        silicon=plain_id(message.silicon, "fleet.pools.silicon"),
+        domain_devices=quantity(message.domain_devices, "fleet.pools.domain_devices", most=DEVICES_MAX),
+        deliveries=tuple(
+            Delivery(
+                quantity(d.devices, "fleet.pools.deliveries.devices", most=DEVICES_MAX, least=-DEVICES_MAX),
+                _moment(d, d.start_time, "fleet.pools.deliveries.start_time"),
+            )
+            for d in message.deliveries
+        ),
+        maintenance=tuple(_maintenance(m) for m in message.maintenance),
+        unit_cost_microusd=quantity(
+            message.unit_cost_microusd, "fleet.pools.unit_cost_microusd", most=PRICE_MICROUSD_MAX, least=0
+        ),
+        site=message.site,
+    )
+
+
+def _maintenance(message: pb.Maintenance) -> Maintenance:
+    first = seconds_of(message.start_time, "fleet.pools.maintenance.start_time", up=False)
+    end = seconds_of(message.end_time, "fleet.pools.maintenance.end_time", up=True)
+    if end <= first:
+        raise Fault(
+            FaultReason.WINDOW_EMPTY,
+            "Maintenance ends before it starts",
+            remedy="Swap or correct the times.",
+            field="fleet.pools.maintenance.end_time",
+        )
+    return Maintenance(quantity(message.devices, "fleet.pools.maintenance.devices", most=DEVICES_MAX), first, end)
+
+
+def _contract(message: pb.Contract) -> Contract:
+    _at_most(PARTS_MAX, message.committed, "fleet.contracts.committed")
+    return Contract(
+        id=plain_id(message.id, "fleet.contracts.id"),
+        pool=plain_id(message.pool, "fleet.contracts.pool"),
+        counterparty=message.counterparty,
+        committed=tuple(
+            CommittedLevel(
+                quantity(level.devices, "fleet.contracts.committed.devices", most=DEVICES_MAX, least=0),
+                _moment(level, level.start_time, "fleet.contracts.committed.start_time"),
+            )
+            for level in message.committed
+        ),
+        committed_price_microusd=quantity(
+            message.committed_price_microusd,
+            "fleet.contracts.committed_price_microusd",
+            most=PRICE_MICROUSD_MAX,
+            least=0,
+        ),
+        overage_price_microusd=quantity(
+            message.overage_price_microusd, "fleet.contracts.overage_price_microusd", most=PRICE_MICROUSD_MAX, least=0
+        ),
+    )
+
+
+def _tenant(message: pb.Tenant) -> Tenant:
+    quota = None
+    if message.HasField("quota_devices"):
+        quota = quantity(message.quota_devices, "fleet.tenants.quota_devices", most=DEVICES_MAX, least=0)
+    return Tenant(plain_id(message.id, "fleet.tenants.id"), quota, message.display_name)
+
+
+def _moment(message: pb.Delivery | pb.CommittedLevel, value: Timestamp, field: str) -> int | None:
+    return seconds_of(value, field, up=True) if message.HasField("start_time") else None
+
+
+def _check_references(declared: Fleet) -> None:
+    names = [name for name, _ in declared.parts()]
+    if len(set(names)) != len(names):
+        twice = min(name for name in names if names.count(name) > 1)
+        raise _invalid(f"{twice} is declared twice", "fleet")
+    silicon = {s.id for s in declared.silicon}
+    for work in declared.workload_classes:
+        if strange := set(work.speed_percent) - silicon:
+            raise _invalid(f"Workload class '{work.id}' names silicon '{min(strange)}', which is not declared", "fleet")
+    for pool in declared.pools:
+        if pool.silicon not in silicon:
+            raise _invalid(f"Pool '{pool.id}' names silicon '{pool.silicon}', which is not declared", "fleet.pools")
+    contracted = {pool.id for pool in declared.pools if pool.kind is PoolKind.CONTRACTED}
+    for contract in declared.contracts:
+        if contract.pool not in contracted:
+            raise _invalid(
+                f"Contract '{contract.id}' names '{contract.pool}', not a contracted pool", "fleet.contracts"
+            )
+    pools = [contract.pool for contract in declared.contracts]
+    if len(set(pools)) != len(pools):
+        raise _invalid("A pool has more than one contract", "fleet.contracts")
+
+
+def _invalid(message: str, field: str) -> Fault:
+    return Fault(FaultReason.FLEET_INVALID, message, remedy="Correct the fleet; nothing was changed.", field=field)
+
+
+def _at_most(most: int, items: Sized, field: str) -> None:
+    if len(items) > most:
+        raise Fault(
+            FaultReason.TOO_MANY_ITEMS, f"{field} has more than {most} entries", remedy="Send fewer.", field=field
+        )

@@ -1,0 +1,47 @@
+"""PlanningService: decode, one call, encode."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from capacitybroker.v1 import planning_service_pb2 as pb
+from capacitybroker.v1 import planning_service_pb2_grpc as pb_grpc
+from grpc.aio import ServicerContext
+
+from broker.desk import Desk
+from broker.domain.faults import Fault, FaultReason
+from broker.transport.names import plan_revision
+from broker.transport.plans import plan_message
+from broker.transport.requests import replay_key
+
+__all__ = ["PlanningService"]
+
+Context = ServicerContext[Any, Any]
+
+TIME_LIMIT_SECONDS_MAX = 600
+
+
+@dataclass(frozen=True, slots=True)
+class PlanningService(pb_grpc.PlanningServiceServicer):
+    """Plan now, and see how good a plan is."""
+
+    desk: Desk
+
+    async def RunPlan(self, request: pb.RunPlanRequest, context: Context) -> pb.RunPlanResponse:
+        """Plan everything known now."""
+        key = replay_key(request, None)
+        limit = request.time_limit.seconds if request.HasField("time_limit") else None
+        if limit is not None and not 1 <= limit <= TIME_LIMIT_SECONDS_MAX:
+            raise Fault(
+                FaultReason.DURATION_OUT_OF_RANGE,
+                f"time_limit is from 1 to {TIME_LIMIT_SECONDS_MAX} seconds",
+                remedy="Correct it, or leave it out.",
+                field="time_limit",
+            )
+        plan = await self.desk.run_plan(key=key, time_limit_seconds=limit)
+        return pb.RunPlanResponse(plan=plan_message(plan))
+
+    async def GetPlan(self, request: pb.GetPlanRequest, context: Context) -> pb.GetPlanResponse:
+        """One plan of the last hundred."""
+        return pb.GetPlanResponse(plan=plan_message(await self.desk.plan(plan_revision(request.name))))

@@ -1,0 +1,69 @@
+"""A gRPC server over a desk and a feed, with health and reflection."""
+
+from __future__ import annotations
+
+import grpc
+from capacitybroker.v1 import (
+    capacity_service_pb2,
+    capacity_service_pb2_grpc,
+    fleet_service_pb2,
+    fleet_service_pb2_grpc,
+    planning_service_pb2,
+    planning_service_pb2_grpc,
+)
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1._async import HealthServicer
+from grpc_reflection.v1alpha import reflection
+
+from broker.desk import Desk
+from broker.feed import Feed
+from broker.transport.capacity_service import CapacityService
+from broker.transport.fleet_service import FleetService
+from broker.transport.interceptors import Guard
+from broker.transport.planning_service import PlanningService
+
+__all__ = ["Server"]
+
+MESSAGE_BYTES_MAX = 4 * 1024 * 1024
+SERVICES = (
+    capacity_service_pb2.DESCRIPTOR.services_by_name["CapacityService"].full_name,
+    fleet_service_pb2.DESCRIPTOR.services_by_name["FleetService"].full_name,
+    planning_service_pb2.DESCRIPTOR.services_by_name["PlanningService"].full_name,
+)
+
+
+class Server:
+    """Listens on an address that several processes may share; drains before it stops."""
+
+    def __init__(self, desk: Desk, feed: Feed) -> None:
+        options = [
+            ("grpc.so_reuseport", 1),
+            ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
+            ("grpc.max_concurrent_streams", 1_000),
+        ]
+        self._server = grpc.aio.server(interceptors=[Guard()], options=options)
+        self._health = HealthServicer()
+        capacity_service_pb2_grpc.add_CapacityServiceServicer_to_server(CapacityService(desk, feed), self._server)
+        fleet_service_pb2_grpc.add_FleetServiceServicer_to_server(FleetService(desk), self._server)
+        planning_service_pb2_grpc.add_PlanningServiceServicer_to_server(PlanningService(desk), self._server)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        named = (*SERVICES, reflection.SERVICE_NAME, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name)
+        reflection.enable_server_reflection(named, self._server)
+
+    async def start(self, address: str) -> int:
+        """Serve on ``host:port`` (port 0: a free one); returns the port."""
+        port = self._server.add_insecure_port(address)
+        await self._server.start()
+        await self.serving(yes=True)
+        return port
+
+    async def serving(self, *, yes: bool) -> None:
+        """Tell health checks whether calls can succeed now."""
+        status = health_pb2.HealthCheckResponse.SERVING if yes else health_pb2.HealthCheckResponse.NOT_SERVING
+        for service in ("", *SERVICES):
+            await self._health.set(service, status)
+
+    async def stop(self, grace_seconds: float) -> None:
+        """Refuse new calls, let running ones end within the grace, then cut them."""
+        await self._health.enter_graceful_shutdown()
+        await self._server.stop(grace_seconds)

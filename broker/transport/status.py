@@ -1,0 +1,59 @@
+"""Faults as statuses: one table, and one shape of details for every error that leaves the broker."""
+
+from __future__ import annotations
+
+import grpc
+from google.protobuf.any_pb2 import Any
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import Message
+from google.rpc import code_pb2, error_details_pb2, status_pb2
+from grpc_status import rpc_status
+
+from broker.domain.faults import Fault, Kind
+
+__all__ = ["DOMAIN", "internal", "status_of"]
+
+DOMAIN = "capacitybroker"
+RETRY_MILLIS = 250
+
+CODES: dict[Kind, code_pb2.Code.ValueType] = {
+    Kind.INVALID: code_pb2.INVALID_ARGUMENT,
+    Kind.NOT_FOUND: code_pb2.NOT_FOUND,
+    Kind.EXISTS: code_pb2.ALREADY_EXISTS,
+    Kind.PRECONDITION: code_pb2.FAILED_PRECONDITION,
+    Kind.ABORTED: code_pb2.ABORTED,
+    Kind.OUT_OF_RANGE: code_pb2.OUT_OF_RANGE,
+    Kind.EXHAUSTED: code_pb2.RESOURCE_EXHAUSTED,
+    Kind.UNAVAILABLE: code_pb2.UNAVAILABLE,
+}
+
+
+def status_of(fault: Fault) -> grpc.Status:
+    """The status of a fault: exactly one ErrorInfo, with facts and remedy as metadata, and what fits beside it."""
+    facts = {**fault.facts, "remedy": fault.remedy}
+    details: list[Message] = [error_details_pb2.ErrorInfo(reason=fault.reason.name, domain=DOMAIN, metadata=facts)]
+    if fault.field:
+        violation = error_details_pb2.BadRequest.FieldViolation(field=fault.field, description=fault.message)
+        details.append(error_details_pb2.BadRequest(field_violations=[violation]))
+    if fault.reason.kind is Kind.UNAVAILABLE:
+        details.append(error_details_pb2.RetryInfo(retry_delay=Duration(nanos=RETRY_MILLIS * 1_000_000)))
+    if fault.reason.kind is Kind.EXHAUSTED:
+        violated = error_details_pb2.QuotaFailure.Violation(subject=fault.reason.name, description=fault.message)
+        details.append(error_details_pb2.QuotaFailure(violations=[violated]))
+    return _status(CODES[fault.reason.kind], str(fault), details)
+
+
+def internal() -> grpc.Status:
+    """The status of a bug: nothing of it leaves the broker but that there is one."""
+    info = error_details_pb2.ErrorInfo(
+        reason="INTERNAL", domain=DOMAIN, metadata={"remedy": "Retry with the same request_id; report it if it stays."}
+    )
+    return _status(code_pb2.INTERNAL, "The broker failed; its log has the cause.", [info])
+
+
+def _status(code: code_pb2.Code.ValueType, message: str, details: list[Message]) -> grpc.Status:
+    packed = []
+    for detail in details:
+        packed.append(Any())
+        packed[-1].Pack(detail)
+    return rpc_status.to_status(status_pb2.Status(code=code, message=message, details=packed))

@@ -1,0 +1,258 @@
+"""The one object that callers hold."""
+
+from __future__ import annotations
+
+import os
+import random
+import secrets
+import time
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime, timedelta
+from types import TracebackType
+from typing import Self, TypeVar
+
+import grpc
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.field_mask_pb2 import FieldMask
+from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from capacitybroker._listing import Listing, Page
+from capacitybroker._names import claim_name, parent
+from capacitybroker._retry import Patience, Time
+from capacitybroker._times import timestamp
+from capacitybroker._watch import Stream, Watch
+from capacitybroker.v1 import capacity_service_pb2 as capacity
+from capacitybroker.v1 import fleet_service_pb2 as fleets
+from capacitybroker.v1 import planning_service_pb2 as planning
+from capacitybroker.v1.capacity_service_pb2_grpc import CapacityServiceStub
+from capacitybroker.v1.claim_pb2 import Claim
+from capacitybroker.v1.fleet_pb2 import Fleet
+from capacitybroker.v1.fleet_service_pb2_grpc import FleetServiceStub
+from capacitybroker.v1.plan_pb2 import Plan
+from capacitybroker.v1.planning_service_pb2_grpc import PlanningServiceStub
+
+__all__ = ["Client"]
+
+DEFAULT_ADDRESS = "127.0.0.1:7070"
+CHANNEL_OPTIONS = (
+    ("grpc.primary_user_agent", "capacitybroker-python/0.1"),
+    ("grpc.max_receive_message_length", 64 << 20),
+    # A broker that restarts is back in seconds; gRPC would wait minutes.
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 2_000),
+)
+PLAN_SECONDS_MAX = 660.0  # the longest planning run the API allows, and a minute to commit it
+
+Request = TypeVar("Request", bound=Message)
+Response = TypeVar("Response", bound=Message)
+
+
+class Client:
+    """A connection to the broker; one may serve many threads, and lives until it is closed.
+
+    Each call takes at most ``timeout`` seconds, its retries included. A call that finds no broker is repeated with
+    exponential backoff, for that long at most; a mutation carries the same request id every time, so it happens once.
+    Refusals are raised as `BrokerError`. ``tenant`` completes short names of claims and is the default of methods that
+    take one. Where ids, time, sleep and chance come from can be given, for tests.
+    """
+
+    def __init__(
+        self,
+        address: str = DEFAULT_ADDRESS,
+        *,
+        tenant: str | None = None,
+        timeout: float = 10.0,
+        new_id: Callable[[], str] = lambda: secrets.token_hex(16),
+        monotonic: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+        rng: random.Random | None = None,
+    ) -> None:
+        self.address = address
+        self.tenant = tenant
+        self._timeout = timeout
+        self._new_id = new_id
+        self._patience = Patience(address, Time(monotonic, sleep, rng or random.SystemRandom()))
+        self._channel = grpc.insecure_channel(address, options=CHANNEL_OPTIONS)
+        self._capacity = CapacityServiceStub(self._channel)
+        self._fleet = FleetServiceStub(self._channel)
+        self._planning = PlanningServiceStub(self._channel)
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Self:
+        """A client for ``BROKER_ADDRESS`` (default 127.0.0.1:7070) and ``BROKER_TENANT`` (default none)."""
+        return cls(
+            environment.get("BROKER_ADDRESS") or DEFAULT_ADDRESS, tenant=environment.get("BROKER_TENANT") or None
+        )
+
+    def close(self) -> None:
+        """End all calls and the connection."""
+        self._channel.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    # Claims
+
+    def create_claim(
+        self,
+        claim: Claim,
+        *,
+        tenant: str | None = None,
+        claim_id: str = "",
+        request_id: str | None = None,
+        timeout: float | None = None,
+    ) -> Claim:
+        """Ask for capacity; the answer is the stored claim, which waits for the planner."""
+        owner = tenant or self.tenant
+        if not owner:
+            raise ValueError("for which tenant? Give one to the call or to the client, or set BROKER_TENANT")
+        request = capacity.CreateClaimRequest(
+            parent=parent(owner), claim=claim, claim_id=claim_id, request_id=request_id or self._new_id()
+        )
+        return self._ask(self._capacity.CreateClaim, request, timeout).claim
+
+    def get_claim(self, name: str, *, timeout: float | None = None) -> Claim:
+        """The claim as it is now."""
+        request = capacity.GetClaimRequest(name=claim_name(name, self.tenant))
+        return self._ask(self._capacity.GetClaim, request, timeout).claim
+
+    def list_claims(
+        self,
+        *,
+        tenant: str | None = None,
+        states: Iterable[Claim.State.ValueType] = (),
+        page_size: int = 500,
+        timeout: float | None = None,
+    ) -> Listing[Claim]:
+        """Claims in order of name: of ``tenant``, else of the client's, else of all; ``tenant="-"`` is all of them."""
+        request = capacity.ListClaimsRequest(
+            parent=parent(tenant or self.tenant), states=list(states), page_size=page_size
+        )
+
+        def page(token: str) -> Page[Claim]:
+            request.page_token = token
+            found = self._ask(self._capacity.ListClaims, request, timeout)
+            return list(found.claims), found.next_page_token, found.revision
+
+        return Listing(page)
+
+    def update_claim(
+        self, claim: Claim, fields: Iterable[str], *, request_id: str | None = None, timeout: float | None = None
+    ) -> Claim:
+        """Change the named ``fields`` of a live claim; its ``etag``, when set, must still be the present one."""
+        request = capacity.UpdateClaimRequest(
+            claim=claim, update_mask=FieldMask(paths=list(fields)), request_id=request_id or self._new_id()
+        )
+        return self._ask(self._capacity.UpdateClaim, request, timeout).claim
+
+    def cancel_claim(
+        self, name: str, *, etag: str = "", request_id: str | None = None, timeout: float | None = None
+    ) -> Claim:
+        """Withdraw a live claim; what it held from now on is free at once."""
+        request = capacity.CancelClaimRequest(
+            name=claim_name(name, self.tenant), etag=etag, request_id=request_id or self._new_id()
+        )
+        return self._ask(self._capacity.CancelClaim, request, timeout).claim
+
+    def watch_claims(
+        self,
+        *,
+        tenant: str | None = None,
+        start_revision: int = 0,
+        progress: bool = False,
+        give_up_seconds: float = 60.0,
+    ) -> Watch:
+        """Changes from a revision on (0: from this call on), across lost connections; ``progress``: empty ones too.
+
+        Tenants as in `list_claims`. To start from what there is: list, then watch from the listing's revision + 1.
+        """
+        name = parent(tenant or self.tenant)
+        if start_revision == 0:
+            # A server's "from now" would mean another now after a lost connection.
+            request = capacity.ListClaimsRequest(parent=name, page_size=1)
+            start_revision = self._ask(self._capacity.ListClaims, request, None).revision + 1
+
+        def open_stream(revision: int) -> Stream:
+            return self._capacity.WatchClaims(capacity.WatchClaimsRequest(parent=name, start_revision=revision))
+
+        return Watch(
+            open_stream,
+            self._patience,
+            start_revision=start_revision,
+            progress=progress,
+            give_up_seconds=give_up_seconds,
+        )
+
+    # Fleet
+
+    def apply_fleet(
+        self, fleet: Fleet, *, validate_only: bool = False, request_id: str | None = None, timeout: float | None = None
+    ) -> fleets.ApplyFleetResponse:
+        """Make the fleet as declared; with ``validate_only`` only say what would change and who would lose."""
+        request = fleets.ApplyFleetRequest(
+            fleet=fleet, validate_only=validate_only, request_id=request_id or self._new_id()
+        )
+        return self._ask(self._fleet.ApplyFleet, request, timeout)
+
+    def get_pool(
+        self, name: str, *, start: datetime | None = None, end: datetime | None = None, timeout: float | None = None
+    ) -> fleets.PoolStatus:
+        """A pool (``dc-a`` or ``pools/dc-a``) and its use from ``start`` (now) to ``end`` (seven days on)."""
+        request = fleets.GetPoolRequest(
+            name=f"pools/{name.removeprefix('pools/')}", start_time=_moment(start), end_time=_moment(end)
+        )
+        return self._ask(self._fleet.GetPool, request, timeout).pool
+
+    def list_pools(
+        self,
+        *,
+        start: datetime | None = None,
+        end: datetime | None = None,
+        page_size: int = 100,
+        timeout: float | None = None,
+    ) -> Listing[fleets.PoolStatus]:
+        """All pools in order of id, with their use from ``start`` (now) to ``end`` (seven days on)."""
+        request = fleets.ListPoolsRequest(page_size=page_size, start_time=_moment(start), end_time=_moment(end))
+
+        def page(token: str) -> Page[fleets.PoolStatus]:
+            request.page_token = token
+            found = self._ask(self._fleet.ListPools, request, timeout)
+            return list(found.pools), found.next_page_token, 0
+
+        return Listing(page)
+
+    # Plans
+
+    def run_plan(
+        self, *, time_limit: timedelta | None = None, request_id: str | None = None, timeout: float | None = None
+    ) -> Plan:
+        """Plan everything known now, and answer when the plan is in force; waits as long as the API allows a plan."""
+        limit = None
+        if time_limit is not None:
+            limit = Duration()
+            limit.FromTimedelta(time_limit)
+        request = planning.RunPlanRequest(request_id=request_id or self._new_id(), time_limit=limit)
+        return self._ask(self._planning.RunPlan, request, PLAN_SECONDS_MAX if timeout is None else timeout).plan
+
+    def get_plan(self, name: str = "latest", *, timeout: float | None = None) -> Plan:
+        """A plan by its name (``plans/7`` or ``7``); the latest by default."""
+        request = planning.GetPlanRequest(name=f"plans/{name.removeprefix('plans/')}")
+        return self._ask(self._planning.GetPlan, request, timeout).plan
+
+    def _ask(
+        self, method: grpc.UnaryUnaryMultiCallable[Request, Response], request: Request, timeout: float | None
+    ) -> Response:
+        def attempt(seconds_left: float) -> Response:
+            return method(request, timeout=seconds_left)
+
+        seconds = self._timeout if timeout is None else timeout
+        return self._patience.call(attempt, seconds=seconds, unavailable_seconds=min(seconds, self._timeout))
+
+
+def _moment(moment: datetime | None) -> Timestamp | None:
+    return None if moment is None else timestamp(moment)

@@ -1,0 +1,136 @@
+"""A small real gRPC server that answers from a script, for tests of the client."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import grpc
+from capacitybroker.v1 import capacity_service_pb2 as capacity
+from capacitybroker.v1.capacity_service_pb2_grpc import CapacityServiceServicer, add_CapacityServiceServicer_to_server
+from capacitybroker.v1.fleet_service_pb2_grpc import FleetServiceServicer, add_FleetServiceServicer_to_server
+from capacitybroker.v1.planning_service_pb2_grpc import PlanningServiceServicer, add_PlanningServiceServicer_to_server
+from google.protobuf.any_pb2 import Any as Packed
+from google.protobuf.message import Message
+from google.rpc.error_details_pb2 import ErrorInfo, RetryInfo
+from google.rpc.status_pb2 import Status
+
+Step = Callable[[Any, grpc.ServicerContext], Any]
+
+
+class Script:
+    """What the server does, call by call, and the requests it got; the last step of a method repeats."""
+
+    def __init__(self, **steps: list[Step]) -> None:
+        self.steps = steps
+        self.requests: list[Any] = []
+
+    def play(self, method: str, request: Message, context: grpc.ServicerContext) -> Any:
+        """The next scripted answer of ``method``."""
+        copy = type(request)()
+        copy.CopyFrom(request)
+        self.requests.append(copy)
+        steps = self.steps[method]
+        step = steps.pop(0) if len(steps) > 1 else steps[0]
+        return step(request, context)
+
+
+class Scripted(CapacityServiceServicer, FleetServiceServicer, PlanningServiceServicer):
+    """All services, answering from one script."""
+
+    def __init__(self, script: Script) -> None:
+        self.script = script
+
+    def CreateClaim(self, request: Any, context: Any) -> Any:
+        return self.script.play("CreateClaim", request, context)
+
+    def GetClaim(self, request: Any, context: Any) -> Any:
+        return self.script.play("GetClaim", request, context)
+
+    def ListClaims(self, request: Any, context: Any) -> Any:
+        return self.script.play("ListClaims", request, context)
+
+    def CancelClaim(self, request: Any, context: Any) -> Any:
+        return self.script.play("CancelClaim", request, context)
+
+    def UpdateClaim(self, request: Any, context: Any) -> Any:
+        return self.script.play("UpdateClaim", request, context)
+
+    def WatchClaims(self, request: Any, context: Any) -> Any:
+        yield from self.script.play("WatchClaims", request, context)
+
+    def ApplyFleet(self, request: Any, context: Any) -> Any:
+        return self.script.play("ApplyFleet", request, context)
+
+    def GetPool(self, request: Any, context: Any) -> Any:
+        return self.script.play("GetPool", request, context)
+
+    def ListPools(self, request: Any, context: Any) -> Any:
+        return self.script.play("ListPools", request, context)
+
+    def RunPlan(self, request: Any, context: Any) -> Any:
+        return self.script.play("RunPlan", request, context)
+
+    def GetPlan(self, request: Any, context: Any) -> Any:
+        return self.script.play("GetPlan", request, context)
+
+
+@contextlib.contextmanager
+def serving(script: Script) -> Iterator[str]:
+    """The address of a server that plays the script."""
+    server = grpc.server(ThreadPoolExecutor(4))
+    scripted = Scripted(script)
+    add_CapacityServiceServicer_to_server(scripted, server)
+    add_FleetServiceServicer_to_server(scripted, server)
+    add_PlanningServiceServicer_to_server(scripted, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    try:
+        yield f"127.0.0.1:{port}"
+    finally:
+        server.stop(None).wait()
+
+
+def answer(message: Any) -> Step:
+    """A step that answers."""
+    return lambda _request, _context: message
+
+
+def refuse(
+    code: grpc.StatusCode, reason: str, text: str = "no", *details: Message, remedy: str = "", **facts: str
+) -> Step:
+    """A step that refuses the way the broker does."""
+
+    def step(_request: Any, context: grpc.ServicerContext) -> None:
+        info = ErrorInfo(reason=reason, domain="capacitybroker", metadata={"remedy": remedy, **facts})
+        status = Status(code=code.value[0], message=text)
+        for detail in (info, *details):
+            packed = Packed()
+            packed.Pack(detail)
+            status.details.append(packed)
+        context.set_trailing_metadata((("grpc-status-details-bin", status.SerializeToString()),))
+        context.abort(code, text)
+
+    return step
+
+
+def unavailable(seconds: float | None = None) -> Step:
+    """A step that says: not now; try again after so many seconds."""
+    if seconds is None:
+        return refuse(grpc.StatusCode.UNAVAILABLE, "DRAINING", "draining", remedy="Try again.")
+    info = RetryInfo()
+    info.retry_delay.FromMilliseconds(int(seconds * 1000))
+    return refuse(grpc.StatusCode.UNAVAILABLE, "DRAINING", "draining", info, remedy="Try again.")
+
+
+def stream(*messages: capacity.WatchClaimsResponse, then: Step | None = None) -> Step:
+    """A step that streams, then does ``then`` (by default: ends well)."""
+
+    def step(request: Any, context: grpc.ServicerContext) -> Iterator[capacity.WatchClaimsResponse]:
+        yield from messages
+        if then is not None:
+            then(request, context)
+
+    return step

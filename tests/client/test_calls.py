@@ -1,0 +1,138 @@
+"""One call: its deadline, its repeats, and the same request id in all of them."""
+
+from __future__ import annotations
+
+import grpc
+import pytest
+from capacitybroker import Claim, Client, DeadlineExceeded, NotFound, Unavailable
+from capacitybroker.v1 import capacity_service_pb2 as capacity
+from capacitybroker.v1 import planning_service_pb2 as planning
+from capacitybroker.v1.plan_pb2 import Plan
+
+from tests.client.broker_double import Script, answer, refuse, serving, unavailable
+from tests.client.fake_time import FakeTime, TopOfRange
+
+CREATED = capacity.CreateClaimResponse(claim=Claim(name="tenants/lab/claims/one"))
+
+
+def client_of(address: str, time: FakeTime, *, timeout: float = 10.0) -> Client:
+    ids = iter(f"id-{n}" for n in range(100))
+    return Client(
+        address,
+        tenant="lab",
+        new_id=lambda: next(ids),
+        monotonic=time.monotonic,
+        sleep=time.sleep,
+        rng=TopOfRange(),
+        timeout=timeout,
+    )
+
+
+def test_a_mutation_is_repeated_with_the_same_request_id() -> None:
+    script = Script(CreateClaim=[unavailable(), unavailable(), answer(CREATED)])
+    with serving(script) as address, client_of(address, FakeTime()) as client:
+        assert client.create_claim(Claim(devices=8)).name == "tenants/lab/claims/one"
+        assert [r.request_id for r in script.requests] == ["id-0"] * 3
+        client.create_claim(Claim(devices=8))
+        assert script.requests[-1].request_id == "id-1"
+
+
+def test_each_pause_may_be_twice_the_one_before_up_to_a_limit() -> None:
+    time = FakeTime()
+    script = Script(GetClaim=[unavailable()])
+    with serving(script) as address, client_of(address, time, timeout=60.0) as client, pytest.raises(Unavailable):
+        client.get_claim("one")
+    assert time.pauses[:7] == pytest.approx([0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0])
+    assert max(time.pauses) == 5.0
+    assert sum(time.pauses) <= 60.0
+
+
+def test_the_delay_that_the_server_names_comes_before_the_jitter() -> None:
+    time = FakeTime()
+    script = Script(GetClaim=[unavailable(2.5), answer(capacity.GetClaimResponse())])
+    with serving(script) as address, client_of(address, time) as client:
+        client.get_claim("one")
+    assert time.pauses == pytest.approx([2.6])
+
+
+def test_a_delay_longer_than_the_time_left_is_not_waited_for() -> None:
+    time = FakeTime()
+    with serving(Script(GetClaim=[unavailable(30)])) as address, client_of(address, time) as client:
+        with pytest.raises(Unavailable) as raised:
+            client.get_claim("one")
+        assert raised.value.retry_after_seconds == 30
+    assert time.pauses == []
+
+
+def test_a_refusal_is_not_repeated() -> None:
+    script = Script(GetClaim=[refuse(grpc.StatusCode.NOT_FOUND, "CLAIM_NOT_FOUND")])
+    with serving(script) as address, client_of(address, FakeTime()) as client, pytest.raises(NotFound):
+        client.get_claim("one")
+    assert len(script.requests) == 1
+
+
+def test_a_call_without_an_answer_ends_at_its_deadline() -> None:
+    def hang(_request: object, context: grpc.ServicerContext) -> capacity.GetClaimResponse:
+        while context.is_active() and (context.time_remaining() or 0) > 0:
+            pass
+        return capacity.GetClaimResponse()
+
+    with serving(Script(GetClaim=[hang])) as address, Client(address, tenant="lab") as client:
+        with pytest.raises(DeadlineExceeded) as raised:
+            client.get_claim("one", timeout=0.2)
+        assert raised.value.remedy == "Ask again, with more time."
+
+
+def test_a_plan_gets_the_time_that_the_api_allows_but_a_dead_broker_is_given_up_soon() -> None:
+    left: list[float] = []
+
+    def note(_request: object, context: grpc.ServicerContext) -> planning.RunPlanResponse:
+        left.append(context.time_remaining() or 0.0)
+        return planning.RunPlanResponse(plan=Plan(name="plans/7"))
+
+    time = FakeTime()
+    with serving(Script(RunPlan=[unavailable(), note])) as address, client_of(address, time) as client:
+        assert client.run_plan().name == "plans/7"
+    assert left[0] > 600
+    with serving(Script(RunPlan=[unavailable()])) as address, client_of(address, time) as client:
+        begun = time.now
+        with pytest.raises(Unavailable):
+            client.run_plan()
+        assert time.now - begun <= 10.0
+
+
+def test_no_broker_at_the_address_says_so() -> None:
+    with Client("127.0.0.1:1", timeout=0.3) as client, pytest.raises(Unavailable) as raised:
+        client.get_claim("lab/one")
+    assert raised.value.message == "no broker answers at 127.0.0.1:1"
+    assert "BROKER_ADDRESS" in raised.value.remedy
+
+
+def test_the_environment_says_where_and_who() -> None:
+    with Client.from_environment({"BROKER_ADDRESS": "127.0.0.1:9", "BROKER_TENANT": "lab"}) as client:
+        assert (client.address, client.tenant) == ("127.0.0.1:9", "lab")
+    with Client.from_environment({}) as client:
+        assert (client.address, client.tenant) == ("127.0.0.1:7070", None)
+
+
+@pytest.mark.parametrize(
+    ("given", "tenant", "sent"),
+    [
+        ("one", "lab", "tenants/lab/claims/one"),
+        ("other/one", "lab", "tenants/other/claims/one"),
+        ("tenants/t/claims/one", None, "tenants/t/claims/one"),
+    ],
+)
+def test_short_names_are_made_whole(given: str, tenant: str | None, sent: str) -> None:
+    script = Script(GetClaim=[answer(capacity.GetClaimResponse())])
+    with serving(script) as address, Client(address, tenant=tenant) as client:
+        client.get_claim(given)
+    assert script.requests[0].name == sent
+
+
+def test_a_claim_of_nobody_is_refused_before_it_is_sent() -> None:
+    with Client("127.0.0.1:1") as client:
+        with pytest.raises(ValueError, match="whose claim"):
+            client.get_claim("one")
+        with pytest.raises(ValueError, match="which tenant"):
+            client.create_claim(Claim())
