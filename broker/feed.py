@@ -101,6 +101,10 @@ class Feed:
                 remedy="Close a watch, or watch one tenant once and share the stream.",
             )
         first = start_revision or self._revision + 1
+        await self._reach(first - 1)
+        if first <= self._revision:
+            # Whoever resumes too late learns it before anything else.
+            await self.ledger.events(first - 1, limit=1)
         told = first - 1
         yield Changes(told)
         async for event in self._events(first):
@@ -162,16 +166,28 @@ class Feed:
             try:
                 events = await self.ledger.events(self._revision, limit=self.settings.batch_events, wait_millis=1_000)
                 self._down = None
+                for event in events:
+                    self._tell(event)
             except Fault as fault:
+                if fault.reason is FaultReason.COMPACTED:
+                    await self._catch_up()
+                    continue
                 # The store is away or halted: keep asking; callers see their own calls refused meanwhile.
                 self._down = fault
                 await asyncio.sleep(0.2)
                 continue
-            for event in events:
-                self._tell(event)
             if events:
                 async with self._moved:
                     self._moved.notify_all()
+
+    async def _catch_up(self) -> None:
+        """Skip what is no longer kept; whoever was watching is cut, because it would miss that."""
+        snapshot = await self.ledger.snapshot()
+        self._fleet, self._revision = snapshot.fleet, snapshot.revision
+        for watcher in self._watchers:
+            watcher.lost = True
+        async with self._moved:
+            self._moved.notify_all()
 
     def _tell(self, event: Event) -> None:
         self._revision = event.revision

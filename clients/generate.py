@@ -1,7 +1,7 @@
 """Makes everything that is generated from the API: Python stubs with types, and the JSON Schema of a fleet file.
 
-    python clients/generate.py            write
-    python clients/generate.py --check    exit 1, naming the files, if anything differs from what would be written
+python clients/generate.py            write
+python clients/generate.py --check    exit 1, naming the files, if anything differs from what would be written
 """
 
 from __future__ import annotations

@@ -5,6 +5,8 @@ What a command needs beyond typer it imports when it runs, so that ``broker --he
 
 from __future__ import annotations
 
+import os
+
 import typer
 
 from broker.cli.claim import claim
@@ -15,6 +17,7 @@ from broker.cli.fleet import fleet
 from broker.cli.plan import plan
 from broker.cli.plan_now import plan_now
 from broker.cli.pools import pools
+from broker.cli.replay import replay
 from broker.cli.serve import serve
 
 __all__ = ["app", "main"]
@@ -35,10 +38,14 @@ app.command(rich_help_panel=ASKING)(pools)
 app.command(rich_help_panel=ASKING)(picture)
 app.add_typer(fleet, name="fleet", rich_help_panel=ASKING)
 app.command("plan-now", rich_help_panel=ASKING)(plan_now)
+app.command(rich_help_panel=RUNNING)(demo)
 app.command(rich_help_panel=RUNNING)(serve)
 app.command(rich_help_panel=RUNNING)(plan)
+app.command(rich_help_panel=RUNNING)(replay)
 
 
 def main() -> None:
     """Run one command; exit status 0, 1 when it was refused or failed, 2 when the command line was wrong."""
+    # gRPC's own log would tell every drained server on the error stream; refusals are told by commands.
+    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     app()

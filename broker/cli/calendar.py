@@ -12,6 +12,8 @@ from itertools import pairwise
 
 from capacitybroker import Claim, Placement, PoolStatus, Tier
 
+from broker.cli.parts import together
+
 __all__ = ["Block", "Calendar", "Level", "Row", "calendar"]
 
 Level = tuple[int, int]  # Unix seconds from which, devices; holds until the next
@@ -67,7 +69,7 @@ def calendar(pools: Iterable[PoolStatus], claims: Iterable[Claim], *, start: int
     held = [
         (claim, placement)
         for claim in claims
-        for placement in claim.placements
+        for placement in together(claim)
         if placement.start_time.seconds < end and placement.end_time.seconds > start
     ]
     rows = tuple(

@@ -69,7 +69,8 @@ def claims(
         if output is Format.JSON:
             typer.echo(json_list(found))
         elif found:
-            console().print(claims_table(found))
+            screen = console()
+            screen.print(claims_table(found, width=screen.width))
         else:
             typer.echo("No claims. Ask for capacity: broker claim 512 --silicon blackwell --for 14d")
     if more:
@@ -115,13 +116,14 @@ def watch(
 def _line(claim: Claim, revision: int, output: Format) -> str:
     import json
 
+    from broker.cli.parts import together
     from broker.cli.show import json_one, short, when, word
     from broker.cli.tables import wanted, why
 
     if output is Format.JSON:
         return json.dumps(json.loads(json_one(claim)), ensure_ascii=False)
     places = "; ".join(
-        f"{p.devices:,} in {short(p.pool)}, {when(p.start_time)} to {when(p.end_time)}" for p in claim.placements
+        f"{p.devices:,} in {short(p.pool)}, {when(p.start_time)} to {when(p.end_time)}" for p in together(claim)
     )
     outcome = " · ".join(filter(None, (places, why(claim))))
     state = word(type(claim).State.Name(claim.state))

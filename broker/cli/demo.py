@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
 __all__ = ["demo"]
 
-DAYS = 28
+DAYS = 28  # that claims start in and the picture shows
+HORIZON_DAYS = 49  # that the planner looks ahead, so that three weeks of work may start on the last of them
 
 Keep = Annotated[bool, typer.Option("--keep", help="Leave the broker running until Ctrl-C.")]
 Out = Annotated[Path, typer.Option("--out", help="Folder for the picture and the full table.")]
@@ -65,7 +66,7 @@ def demo(keep: Keep = False, out: Out = Path("demo-out"), seed: Seed = 7, second
         folder = running.enter_context(tempfile.TemporaryDirectory(prefix="broker-demo-"))
         try:
             with working("Starting a broker …"):
-                server = running.enter_context(local_server(Path(folder), horizon_slots=DAYS * 24))
+                server = running.enter_context(local_server(Path(folder), horizon_slots=HORIZON_DAYS * 24))
         except ServerFailed as error:
             fail(str(error))
         result = _run(server.address, seed=seed, seconds=seconds, out=out)

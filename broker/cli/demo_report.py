@@ -10,7 +10,7 @@ from capacitybroker import Claim
 from rich.console import Console
 from rich.table import Table
 
-from broker.cli.show import columns, dollars
+from broker.cli.show import dollars, grid
 from broker.cli.tables import claims_table, plan_lines, pools_table
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["report", "tenants_table"]
 
-LARGEST = 20
+TOP = 20
 WAITING = 15
 
 
@@ -26,18 +26,20 @@ def report(console: Console, result: Result, *, out: Path, seconds: float, addre
     """Print everything, and leave the table of all claims in ``out``."""
     served = [claim for claim in result.claims if claim.placements]
     waiting = [claim for claim in result.claims if not claim.placements]
-    largest = sorted(served, key=_device_hours, reverse=True)[:LARGEST]
-    console.print(claims_table(largest, title=f"The {len(largest)} largest of {len(served)} claims that hold capacity"))
+    top = sorted(served, key=_worth, reverse=True)[:TOP]
+    title = f"The {len(top)} most valuable of {len(served)} claims that hold capacity"
+    console.print(claims_table(top, title=title, width=console.width))
     console.print()
-    shown = sorted(waiting, key=lambda claim: -claim.value_microusd)[:WAITING]
-    console.print(_waiting_table(shown, title=f"Waiting: {len(waiting)}, the most valuable first"))
+    shown = sorted(waiting, key=_worth, reverse=True)[:WAITING]
+    title = f"Waiting: {len(waiting)}, the most valuable first"
+    console.print(_waiting_table(shown, title=title, width=console.width))
     if result.refused:
         console.print()
         console.print(_refused_table(result))
     console.print()
     console.print(tenants_table(result.claims))
     console.print()
-    console.print(pools_table(result.pools, title="Pools over four weeks"))
+    console.print(pools_table(result.pools, title="Pools over four weeks", width=console.width))
     console.print()
     for line in plan_lines(result.plan):
         console.print(line)
@@ -55,12 +57,12 @@ def report(console: Console, result: Result, *, out: Path, seconds: float, addre
 def tenants_table(claims: Sequence[Claim]) -> Table:
     """One row for each tenant, and the sum."""
     numbers = ("CLAIMS", "SERVED", "WAITING", "DEVICE-HOURS", "VALUE SERVED", "OF", "NEW MONEY", "PAID ALREADY")
-    table = columns("TENANT", *numbers, right=numbers, title="Who got what")
-    for tenant in sorted({_tenant(claim) for claim in claims}):
-        table.add_row(tenant, *_sums([claim for claim in claims if _tenant(claim) == tenant]))
-    table.add_section()
-    table.add_row("all", *_sums(claims), style="bold")
-    return table
+    tenants = sorted({_tenant(claim) for claim in claims})
+    rows = [(tenant, *_sums([claim for claim in claims if _tenant(claim) == tenant])) for tenant in tenants]
+    styles = [*([None] * len(rows)), "bold"]
+    return grid(
+        ("TENANT", *numbers), [*rows, ("all", *_sums(claims))], right=numbers, styles=styles, title="Who got what"
+    )
 
 
 def _sums(claims: Sequence[Claim]) -> tuple[str, ...]:
@@ -80,15 +82,14 @@ def _sums(claims: Sequence[Claim]) -> tuple[str, ...]:
     )
 
 
-def _waiting_table(claims: Sequence[Claim], *, title: str) -> Table:
+def _waiting_table(claims: Sequence[Claim], *, title: str, width: int) -> Table:
     from capacitybroker import Tier
 
     from broker.cli.show import hours, short, word
     from broker.cli.tables import wanted, why
 
-    table = columns("CLAIM", "TIER", "WANTED", "WORK", "WORTH", "WHY", right=("WORK", "WORTH"), title=title)
-    for claim in claims:
-        table.add_row(
+    rows = [
+        (
             short(claim.name),
             word(Tier.Name(claim.tier)),
             wanted(claim),
@@ -96,14 +97,15 @@ def _waiting_table(claims: Sequence[Claim], *, title: str) -> Table:
             dollars(claim.value_microusd),
             why(claim),
         )
-    return table
+        for claim in claims
+    ]
+    headers = ("CLAIM", "TIER", "WANTED", "WORK", "WORTH", "WHY")
+    return grid(headers, rows, right=("WORK", "WORTH"), spare=("TIER", "WORK", "WANTED"), width=width, title=title)
 
 
 def _refused_table(result: Result) -> Table:
-    table = columns("CLAIM", "REASON", "WHAT THE BROKER SAID", title="Refused at the door")
-    for refused in result.refused:
-        table.add_row(refused.name, refused.reason, refused.message)
-    return table
+    rows = [(refused.name, refused.reason, refused.message) for refused in result.refused]
+    return grid(("CLAIM", "REASON", "WHAT THE BROKER SAID"), rows, title="Refused at the door")
 
 
 def _leave_all_claims(claims: Sequence[Claim], file: Path) -> None:
@@ -123,6 +125,10 @@ def _next(console: Console, *, address: str, kept: bool) -> None:
     console.print("  broker watch --all")
     if kept:
         console.print(f"\nServing on {address}; Ctrl-C stops it.")
+
+
+def _worth(claim: Claim) -> int:
+    return claim.value_microusd
 
 
 def _device_hours(claim: Claim) -> int:

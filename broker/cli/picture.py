@@ -64,7 +64,7 @@ def picture(calendar: Calendar) -> str:
         floor = TOP + number * (ROW + GAP) + ROW
         _row(root, row, _Scale(calendar.start, calendar.end, max(1, row.top), floor), colours)
     ET.indent(root, space=" ")
-    return ET.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
+    return ET.tostring(root, encoding="unicode") + "\n"
 
 
 def _heading(root: ET.Element, calendar: Calendar) -> None:
@@ -167,8 +167,9 @@ def _block(group: ET.Element, block: Block, scale: _Scale, colour: str) -> None:
 
 def _shortfalls(row: Row, end: int) -> Iterator[tuple[int, int, int, int]]:
     """Where more is held than there is: from, until, and the devices between supply and use."""
-    ends = [moment for moment, _ in row.supplied[1:]] + [end]
-    for (first, supplied), (_, granted), until in zip(row.supplied, row.granted, ends, strict=True):
+    ends = [*(moment for moment, _ in row.supplied[1:]), end]
+    # Not strict: an empty pool has no levels, and so nothing but the end.
+    for (first, supplied), (_, granted), until in zip(row.supplied, row.granted, ends, strict=False):
         if granted > supplied:
             yield first, until, supplied, granted
 

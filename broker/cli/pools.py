@@ -30,6 +30,7 @@ def pools(ahead: Ahead = "7d", address: Address = DEFAULT_ADDRESS, output: Outpu
     if output is Format.JSON:
         typer.echo(json_list(found))
     elif found:
-        console().print(pools_table(found, title=f"Use over the next {ahead}"))
+        screen = console()
+        screen.print(pools_table(found, title=f"Use over the next {ahead}", width=screen.width))
     else:
         typer.echo("No pools. Declare some: broker fleet apply")

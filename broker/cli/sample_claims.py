@@ -57,13 +57,13 @@ class _Dice:
 def sample_claims(*, seed: int, start: datetime, days: int = 28) -> list[Asking]:
     """The claims, in the order in which they are made; ``start`` is a whole hour, ``days`` how far they look ahead."""
     teams: tuple[tuple[str, str, int, Callable[[_Dice, int], Claim]], ...] = (
-        ("pre-training", "run", 16, _pretraining),
+        ("pre-training", "run", 26, _pretraining),
         ("post-training", "tune", 62, _finetuning),
-        ("inference-prod", "serve", 52, _inference),
-        ("ranking", "rank", 40, _ranking_inference),
+        ("inference-prod", "serve", 54, _inference),
+        ("ranking", "rank", 34, _ranking_inference),
         ("ranking", "fit", 26, _ranking_training),
-        ("research", "exp", 66, _research),
-        ("evals", "eval", 32, _evals),
+        ("research", "exp", 62, _research),
+        ("evals", "eval", 30, _evals),
     )
     dice = _Dice(random.Random(seed), start)  # noqa: S311 - the same seed makes the same claims
     made = [
@@ -78,12 +78,12 @@ def sample_claims(*, seed: int, start: datetime, days: int = 28) -> list[Asking]
 
 def _pretraining(dice: _Dice, horizon: int) -> Claim:
     """Whole racks of one domain for a week or two; the lab lives for these."""
-    racks, hours = dice.one_of(8, 16, 16, 24, 32, 48), dice.one_of(5, 7, 10, 14) * DAY
+    racks, hours = dice.one_of(8, 16, 24, 32, 32, 48), dice.one_of(7, 10, 14, 14) * DAY
     claim = _claim(
         "pretraining", racks * RACK, hours, TIER_GUARANTEED if dice.chance(60) else TIER_STANDARD, "blackwell", "rubin"
     )
     claim.gang, claim.whole_domains, claim.min_domain_devices = True, True, RACK
-    return dice.window(claim, first_hour=dice.rng.randrange(horizon // 2), slack_hours=dice.one_of(3, 5, 7) * DAY)
+    return dice.window(claim, first_hour=dice.rng.randrange(horizon * 3 // 4), slack_hours=dice.one_of(2, 3, 5) * DAY)
 
 
 def _finetuning(dice: _Dice, horizon: int) -> Claim:
@@ -96,7 +96,7 @@ def _finetuning(dice: _Dice, horizon: int) -> Claim:
 
 def _inference(dice: _Dice, horizon: int) -> Claim:
     """Serving: GPUs, or twice as many of the lab's own chips; replicas need not stand together."""
-    devices, hours = dice.one_of(64, 128, 256, 512), dice.one_of(3, 7, 7, 14) * DAY
+    devices, hours = dice.one_of(128, 256, 384, 512), dice.one_of(3, 7, 7, 14) * DAY
     claim = _claim("inference", devices, hours, TIER_GUARANTEED if dice.chance(50) else TIER_STANDARD, "blackwell")
     claim.silicon.append(SiliconChoice(silicon="mtia-400", devices=2 * devices, duration=duration(hours=hours)))
     claim.gang = dice.chance(40)
@@ -149,7 +149,7 @@ def _impossible(dice: _Dice) -> Iterator[tuple[str, str, Claim]]:
     soon.gang, soon.whole_domains = True, True
     soon.forbidden_pools.append("pools/contract-1")
     yield "pre-training", "before-the-racks-arrive", dice.window(soon, first_hour=0, slack_hours=48)
-    cheap = _claim("finetuning", 512, 5 * DAY, TIER_SPOT, "rubin")
+    cheap = _claim("finetuning", 512, 5 * DAY, TIER_SPOT, "b200")
     cheap.gang, cheap.value_microusd = True, 1_000_000
     yield "post-training", "worth-a-dollar", cheap
     wide = _claim("research", 4096, 2 * DAY, TIER_STANDARD, "blackwell")

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from broker.cli.session import fail, usage
+
+if TYPE_CHECKING:
+    from broker.settings import ServeSettings
 
 __all__ = ["serve"]
 
@@ -40,16 +43,13 @@ def serve(
     quiet: Annotated[bool, typer.Option("--quiet", help="Do not say where the broker listens.")] = False,
 ) -> None:
     """Run a broker: embedded store, servers, planner. Stops on Ctrl-C."""
-    from broker.domain.faults import Fault
-    from broker.planner import PlannerSettings
-    from broker.processes import StartFailed
-    from broker.serve import serve as run
-    from broker.settings import ServeSettings
-
     if durability not in ("strict", "relaxed"):
         usage("--durability is strict or relaxed")
     if not listen.rpartition(":")[2].isdigit() or int(listen.rpartition(":")[2]) > 65_535:
         usage("--listen is host:port")
+    from broker.planner import PlannerSettings
+    from broker.settings import ServeSettings
+
     settings = ServeSettings(
         listen=listen,
         data_dir=data_dir,
@@ -64,6 +64,14 @@ def serve(
         ready_file=ready_file,
         planner=PlannerSettings(solve_seconds=plan_seconds, horizon_slots=horizon_slots),
     )
+    _run(settings, quiet=quiet)
+
+
+def _run(settings: ServeSettings, *, quiet: bool) -> None:
+    """Serve until told to stop; what keeps it from starting is told in one line."""
+    from broker.domain.faults import Fault
+    from broker.processes import StartFailed
+    from broker.serve import serve as run
 
     def announce(address: str) -> None:
         if not quiet:
@@ -77,5 +85,6 @@ def serve(
         fail(str(failed))
     except OSError as error:
         fail(
-            f"cannot listen on {listen}: {error.strerror}", remedy="Stop what uses the port, or pass another --listen."
+            f"cannot listen on {settings.listen}: {error.strerror}",
+            remedy="Stop what uses the port, or pass another --listen.",
         )

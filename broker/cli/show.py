@@ -6,6 +6,7 @@ import contextlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
+from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -15,9 +16,10 @@ if TYPE_CHECKING:
     from google.protobuf.message import Message
     from google.protobuf.timestamp_pb2 import Timestamp
 
-__all__ = ["columns", "console", "dollars", "hours", "json_list", "json_one", "short", "when", "word", "working"]
+__all__ = ["console", "dollars", "grid", "hours", "json_list", "json_one", "short", "when", "word", "working"]
 
-WIDE = 250  # columns of a table that nobody has to read on a screen
+WIDE = 250  # of a table that nobody has to read on a screen
+LONG = 48  # of a text that may be cut when there is no room
 
 
 def console() -> Console:
@@ -27,12 +29,32 @@ def console() -> Console:
     return screen if screen.is_terminal else Console(highlight=False, markup=False, width=WIDE, no_color=True)
 
 
-def columns(*headers: str, right: Sequence[str] = (), title: str | None = None) -> Table:
-    """An empty table; columns named in ``right`` are numbers."""
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold", expand=False)
-    for header in headers:
-        number = header in right
-        table.add_column(header, justify="right" if number else "left", overflow="fold", no_wrap=number)
+def grid(
+    headers: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    *,
+    right: Sequence[str] = (),
+    spare: Sequence[str] = (),
+    styles: Sequence[str | None] = (),
+    width: int = WIDE,
+    title: str | None = None,
+) -> Table:
+    """A table with one line for each row, however narrow the screen.
+
+    Columns that are empty in all rows are left out, then those named in ``spare``, first things first, until the rest
+    fits into ``width``; what is still too long is cut. Columns named in ``right`` are numbers.
+    """
+    kept = [n for n in range(len(headers)) if n == 0 or any(row[n] for row in rows)]
+    size = [max(len(text) for text in (headers[n], *(row[n] for row in rows))) for n in range(len(headers))]
+    for header in spare:
+        if sum(min(size[n], LONG) + 2 for n in kept) > width:
+            kept = [n for n in kept if headers[n] != header]
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, header_style="bold")
+    for n in kept:
+        number = headers[n] in right
+        table.add_column(headers[n], justify="right" if number else "left", overflow="ellipsis", no_wrap=True)
+    for row, style in zip_longest(rows, styles[: len(rows)]):
+        table.add_row(*(row[n] for n in kept), style=style)
     return table
 
 

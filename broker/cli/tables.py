@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from capacitybroker import Claim, Placement, Plan, PoolStatus, Reason, Tier
@@ -10,13 +10,16 @@ from capacitybroker.v1.fleet_pb2 import PoolKind
 from capacitybroker.v1.fleet_service_pb2 import FleetChange
 from rich.table import Table
 
-from broker.cli.show import columns, dollars, hours, short, when, word
+from broker.cli.parts import together
+from broker.cli.show import WIDE, dollars, grid, hours, short, when, word
 
 if TYPE_CHECKING:
     from capacitybroker.v1.fleet_service_pb2 import ApplyFleetResponse
 
 __all__ = ["claim_lines", "claims_table", "fleet_change_lines", "plan_lines", "pools_table", "why"]
 
+CENT = 10_000  # micro-USD
+PLACE_HEADERS = ("GETS", "POOL", "START", "END", "NEW MONEY", "PAID ALREADY")
 STATE_STYLE = {
     Claim.STATE_WAITING: "yellow",
     Claim.STATE_PLANNED: "cyan",
@@ -45,34 +48,28 @@ def wanted(claim: Claim) -> str:
     )
 
 
-def claims_table(claims: Iterable[Claim], *, title: str | None = None) -> Table:
-    """One row for each placement, or for the claim when it has none."""
-    table = columns(
-        *(
-            "CLAIM",
-            "STATE",
-            "TIER",
-            "WANTED",
-            "WORK",
-            "GETS",
-            "POOL",
-            "START",
-            "END",
-            "NEW MONEY",
-            "PAID ALREADY",
-            "WHY",
-        ),
+def claims_table(claims: Iterable[Claim], *, title: str | None = None, width: int = WIDE) -> Table:
+    """One row for each pool and time that a claim holds, or one for a claim that holds nothing."""
+    headers = ("CLAIM", "STATE", "TIER", "WANTED", "WORK", *PLACE_HEADERS, "WHY")
+    rows: list[tuple[str, ...]] = []
+    styles: list[str | None] = []
+    for claim in claims:
+        placements = together(claim)
+        rows.append(tuple(_first_row(claim, placements)))
+        rows += [("", "", "", "", "", *_placed(placement), "") for placement in placements[1:]]
+        styles += [STATE_STYLE.get(claim.state)] * max(1, len(placements))
+    return grid(
+        headers,
+        rows,
         right=("GETS", "NEW MONEY", "PAID ALREADY", "WORK"),
+        spare=("WORK", "TIER", "PAID ALREADY", "END", "NEW MONEY", "WANTED"),
+        styles=styles,
+        width=width,
         title=title,
     )
-    for claim in claims:
-        table.add_row(*_first_row(claim), style=STATE_STYLE.get(claim.state))
-        for placement in claim.placements[1:]:
-            table.add_row("", "", "", "", "", *_placed(placement), "")
-    return table
 
 
-def _first_row(claim: Claim) -> Iterator[str]:
+def _first_row(claim: Claim, placements: Sequence[Placement]) -> Iterator[str]:
     yield from (
         short(claim.name),
         word(Claim.State.Name(claim.state)),
@@ -80,7 +77,7 @@ def _first_row(claim: Claim) -> Iterator[str]:
         wanted(claim),
         hours(claim.duration.seconds / 3600),
     )
-    yield from _placed(claim.placements[0]) if claim.placements else ("", "", "", "", "", "")
+    yield from _placed(placements[0]) if placements else ("", "", "", "", "", "")
     yield why(claim)
 
 
@@ -117,7 +114,7 @@ def claim_lines(claim: Claim) -> Iterator[str]:
         if moment.seconds
     ]
     yield f"  when    {', '.join(window) or 'any time'}"
-    for placement in claim.placements:
+    for placement in together(claim):
         moves = placement.latest_start_time.seconds > placement.start_time.seconds
         yield (
             f"  gets    {placement.devices:,} {placement.silicon} in {short(placement.pool)},"
@@ -132,32 +129,31 @@ def claim_lines(claim: Claim) -> Iterator[str]:
         yield f"  label   {key}={value}"
 
 
-def pools_table(pools: Iterable[PoolStatus], *, title: str | None = None) -> Table:
+def pools_table(pools: Iterable[PoolStatus], *, title: str | None = None, width: int = WIDE) -> Table:
     """One row for each pool over the window asked for."""
     numbers = ("NOW", "PEAK USE", "USED", "PAID FOR", "SHORT")
-    table = columns("POOL", "KIND", "SILICON", "DOMAIN", *numbers, "SITE", right=(*numbers, "DOMAIN"), title=title)
-    for status in pools:
-        pool, use = status.pool, status.utilisation
-        supplied = use.supplied_device_hours
-        paid = ""
-        if status.HasField("contract"):
-            levels = [
-                level for level in status.contract.committed if level.start_time.seconds <= use.start_time.seconds
-            ]
-            paid = f"{levels[-1].devices:,}" if levels else "0"
-        table.add_row(
-            short(status.name),
-            PoolKind.Name(pool.kind).removeprefix("POOL_KIND_").replace("_", " ").lower(),
-            pool.silicon,
-            str(pool.domain_devices),
-            f"{use.levels[0].supplied_devices:,}" if use.levels else "",
-            f"{use.peak_granted_devices:,}",
-            f"{100 * use.granted_device_hours / supplied:.0f} %" if supplied else "-",
-            paid,
-            f"{use.shortfall_device_hours:,} h" if use.shortfall_device_hours else "",
-            pool.site,
-        )
-    return table
+    return grid(
+        ("POOL", "KIND", "SILICON", "DOMAIN", *numbers, "SITE"),
+        [tuple(_pool_row(status)) for status in pools],
+        right=(*numbers, "DOMAIN"),
+        spare=("SITE", "DOMAIN", "KIND"),
+        width=width,
+        title=title,
+    )
+
+
+def _pool_row(status: PoolStatus) -> Iterator[str]:
+    pool, use = status.pool, status.utilisation
+    supplied = use.supplied_device_hours
+    yield from (short(status.name), PoolKind.Name(pool.kind).removeprefix("POOL_KIND_").replace("_", " ").lower())
+    yield from (pool.silicon, str(pool.domain_devices))
+    yield f"{use.levels[0].supplied_devices:,}" if use.levels else ""
+    yield f"{use.peak_granted_devices:,}"
+    yield f"{100 * use.granted_device_hours / supplied:.0f} %" if supplied else "-"
+    paid = [c.devices for c in status.contract.committed if c.start_time.seconds <= use.start_time.seconds]
+    yield f"{paid[-1] if paid else 0:,}" if status.HasField("contract") else ""
+    yield f"{use.shortfall_device_hours:,} h" if use.shortfall_device_hours else ""
+    yield pool.site
 
 
 def plan_lines(plan: Plan) -> Iterator[str]:
@@ -175,7 +171,7 @@ def plan_lines(plan: Plan) -> Iterator[str]:
     for count in plan.reasons:
         yield f"  waits    {count.claims:,} because: {word(Reason.Name(count.reason))}"
     for price in plan.prices:
-        if price.peak_microusd:
+        if price.peak_microusd >= CENT:
             yield (
                 f"  price    {short(price.pool)}: one more device-hour is worth"
                 f" ${price.mean_microusd / 1e6:.2f} on average, ${price.peak_microusd / 1e6:.2f} at the peak"

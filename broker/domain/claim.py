@@ -48,7 +48,7 @@ class ClaimName:
 
     @property
     def key(self) -> str:
-        """Short form, unique in the market and ordered like the name."""
+        """Short form, unique in the market; lists are in its order."""
         return f"{self.tenant}/{self.id}"
 
 

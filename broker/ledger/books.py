@@ -36,7 +36,7 @@ Changes = dict[int, int]  # slot -> change of the level from that slot on
 
 
 def checked_holds(claim: Claim) -> tuple[Hold, ...]:
-    """The claim's holds; Faults: QUANTITY_OUT_OF_RANGE, BEYOND_HORIZON, TOO_MANY_ITEMS beyond what can be booked."""
+    """The claim's holds; Faults: QUANTITY_OUT_OF_RANGE, DURATION_OUT_OF_RANGE, TOO_MANY_ITEMS."""
     holds = claim.holds()
     if len(holds) > HOLDS_MAX:
         raise Fault(
@@ -53,7 +53,7 @@ def checked_holds(claim: Claim) -> tuple[Hold, ...]:
             )
         if hold.window.slots > WINDOW_SLOTS_MAX or hold.window.end > SLOT_MAX:
             raise Fault(
-                FaultReason.BEYOND_HORIZON,
+                FaultReason.DURATION_OUT_OF_RANGE,
                 f"{claim.name} would hold {hold.account} for {hold.window.slots} slots until slot {hold.window.end}",
                 remedy=f"Hold at most {WINDOW_SLOTS_MAX} slots at a time, ending no later than slot {SLOT_MAX}",
             )

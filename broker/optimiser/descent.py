@@ -18,6 +18,7 @@ from broker.optimiser.tables import Pruned, plan_of, rows_of, tables
 __all__ = ["Descent"]
 
 PRICE_SHARE = 0.2  # of the budget, before the plan is improved
+REFINE_SHARE = 0.3  # of the work of improvement, while prices have not settled
 CLOSE_SHARE = 0.6  # of the budget, for the exact search of a small problem
 PASSES_MAX = 1_500
 COLUMNS_PER_WORK = 50_000  # columns priced in one unit of work
@@ -77,7 +78,7 @@ class Descent:
         return not broken and self.bound < math.inf and self.objective >= math.floor(self.bound)
 
     def settle(self, hint: Plan | None) -> None:
-        """Start from the better of what stands now and the hint, as far as each still fits; then fill up, and price once."""
+        """Start from the better of what stands and the hint, as far as each still fits; fill up, and price once."""
         t = self._t
         for row, start in ((t.now_row, t.now_start), self._hinted(hint)):
             calendar, total = settle(t, row, start)
@@ -120,14 +121,15 @@ class Descent:
         """Greedy plans from nothing and from the best plan, in the first ``count`` orders."""
         t, g = self._t, guide(self._t, self.prices)
         found, (ideal, _) = best_columns(t, g), ideals(t, g)
-        base = np.where(t.bonus > 0, self.best[0], -1)
+        best_row, best_start = self.best
+        promises = np.where(t.bonus > 0, best_row, -1)
         for n, order in enumerate(orders(t, found.worth, found.row)):
             if n >= count:
                 break
-            for row in (base, self.best[0]):
+            for row in (promises, best_row):
                 if self._stop.spent(self.work) >= 1 and self._total > 0:
                     return
-                calendar, total = settle(t, row, self.best[1])
+                calendar, total = settle(t, row, best_start)
                 for k in range(0, len(order), SLICE):
                     total += int(insert_all(t, calendar, g, ideal, order[k : k + SLICE]))
                     self.work += 1 + len(order[k : k + SLICE]) // TRIES_PER_WORK
@@ -174,14 +176,14 @@ class Descent:
         return wish
 
     def improve(self) -> None:
-        """Ruin and recreate, re-open neighbourhoods and refine prices until the budget is spent."""
+        """Ruin and recreate, refining prices in between, until the budget is spent or the plan is proven best."""
         t = self._t
         calendar, total = settle(t, *self.best)
         search = new_search(calendar, total, self._seed)
-        rng = np.random.default_rng(self._seed)
         g = guide(t, self.prices)
         ideal, at = ideals(t, g)
-        begun = self._stop.spent(self.work)
+        guided_by = self._pricing.best
+        begun, worked, priced = self._stop.spent(self.work), self.work, 0
         heat = self._heat()
         while not self.finished():
             left = 1 - (self._stop.spent(self.work) - begun) / max(1e-9, 1 - begun)
@@ -189,9 +191,16 @@ class Descent:
             self.work += 1 + int(tried) // TRIES_PER_WORK
             self.rounds = int(search.tally[0])
             self._keep(search.best_row, search.best_start, int(search.tally[2]))
-        del rng
+            if not self._pricing.converged() and priced <= REFINE_SHARE * (self.work - worked):
+                before = self.work
+                self._step()
+                priced += self.work - before
+                if self._pricing.best < guided_by - 0.05 * abs(guided_by - self.objective):
+                    guided_by = self._pricing.best
+                    g = guide(t, self.prices)
+                    ideal, at = ideals(t, g)
 
     def _heat(self) -> float:
         """The first temperature: a share of what a middling placement is worth."""
         placed = self.best[0][self.best[0] >= 0]
-        return 0.3 * float(np.median(self._t.value[placed])) if len(placed) else 1.0
+        return 0.1 * float(np.median(self._t.value[placed])) if len(placed) else 1.0

@@ -26,7 +26,7 @@ from broker.optimiser.stop import AnyOf, Cancelled, SecondsLimit, Stop, WorkLimi
 
 __all__ = ["Order", "Quit", "SolverLost", "SolverProcess", "Work", "plan_order"]
 
-START_SECONDS_MAX = 120.0  # the first start on a machine compiles the hot loops
+START_SECONDS_MAX = 300.0  # the first start on a machine compiles the hot loops
 CANCEL_SECONDS_MAX = 1.0
 UNBOUNDED_SECONDS_MAX = 3600.0
 

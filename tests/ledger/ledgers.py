@@ -7,11 +7,12 @@ from itertools import count
 from typing import Any
 
 from broker.domain.claim import Claim, Placement, Planned
+from broker.domain.slots import Window
 from broker.ledger.port import Fence, Ledger, RequestKey
 from broker.ledger.redis import RedisLedger, StoreSettings
 from tests.builders import claim, fleet, key, plan
 
-__all__ = ["Desk", "FakeClock", "open_redis"]
+__all__ = ["Desk", "FakeClock", "granted", "open_redis"]
 
 
 @dataclass
@@ -59,7 +60,7 @@ class Desk:
         return await self.ledger.claim(stored.name)
 
 
-async def open_redis(url: str, market: str, *, create: bool = True, **settings: int) -> RedisLedger:
+async def open_redis(url: str, market: str, *, create: bool = True, **settings: Any) -> RedisLedger:
     """A ledger on that market."""
     return await RedisLedger.open(
         url,
@@ -69,3 +70,9 @@ async def open_redis(url: str, market: str, *, create: bool = True, **settings: 
         create=create,
         settings=StoreSettings(**settings),
     )
+
+
+async def granted(ledger: Ledger, account: str = "pools/dc-1", *, first: int = 0, end: int = 6) -> tuple[int, ...]:
+    """What the account has lent, one entry per slot."""
+    _, balances = await ledger.balances(Window(first, end))
+    return next((balance.granted for balance in balances if balance.account == account), (0,) * (end - first))

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from hashlib import sha256
 from importlib.util import find_spec
 from pathlib import Path
 from platform import machine, system
@@ -76,14 +77,8 @@ class EmbeddedStore:
         directory = directory.absolute()
         directory.mkdir(parents=True, exist_ok=True)
         lock = _lock(directory, until=min(deadline, time.monotonic() + 5.0))
-        socket_path = _socket_path(directory)
-        command = [sys.executable, "-ISc", _GUARD, str(os.getpid()), str(binary), *_options(directory, socket_path)]
         try:
-            with (directory / "store.log").open("ab") as log:
-                # The server inherits the lock, so that it is held as long as either of us may touch the data.
-                process = subprocess.Popen(  # noqa: S603 - our own binary and options
-                    command, pass_fds=(lock,), stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=directory
-                )
+            process, socket_path = _spawn(binary, directory, lock)
         finally:
             os.close(lock)
         store = cls(process, directory, socket_path)
@@ -106,7 +101,7 @@ class EmbeddedStore:
 
     @property
     def alive(self) -> bool:
-        """Whether the server still runs."""
+        """Whether the server still runs; if not, start another one on the same directory: it has the same URL."""
         return self._process.poll() is None
 
     @property
@@ -132,7 +127,6 @@ class EmbeddedStore:
         """End the server as a crash would; everything acknowledged is on disk."""
         self._process.kill()
         self._process.wait()
-        self._remove_short_path()
 
     def __enter__(self) -> Self:
         return self
@@ -156,6 +150,18 @@ class EmbeddedStore:
     def _remove_short_path(self) -> None:
         if self._socket_path.parent != self._directory:
             shutil.rmtree(self._socket_path.parent, ignore_errors=True)
+
+
+def _spawn(binary: Path, directory: Path, lock: int) -> tuple[subprocess.Popen[bytes], Path]:
+    """The server's process and the path of its socket."""
+    socket_path = _socket_path(directory)
+    command = [sys.executable, "-ISc", _GUARD, str(os.getpid()), str(binary), *_options(directory, socket_path)]
+    with (directory / "store.log").open("ab") as log:
+        # The server inherits the lock, so that it is held as long as either of us may touch the data.
+        process = subprocess.Popen(  # noqa: S603 - our own binary and options
+            command, pass_fds=(lock,), stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=directory
+        )
+    return process, socket_path
 
 
 def _options(directory: Path, socket_path: Path) -> list[str]:
@@ -197,7 +203,12 @@ def _socket_path(directory: Path) -> Path:
     path = directory / "store.sock"
     if len(os.fsencode(path)) <= _SOCKET_PATH_BYTES_MAX:
         return path
-    return Path(tempfile.mkdtemp(prefix="broker-")) / "store.sock"
+    digest = sha256(os.fsencode(directory)).hexdigest()[:16]
+    short = Path(tempfile.gettempdir()) / f"broker-{os.getuid()}-{digest}"
+    short.mkdir(mode=0o700, exist_ok=True)
+    if short.stat().st_uid != os.getuid() or short.stat().st_mode & 0o077:
+        raise safe_halt(f"{short} is open to others", "Remove it, or choose a data directory with a shorter path")
+    return short / "store.sock"
 
 
 def _answers(path: Path) -> bool:

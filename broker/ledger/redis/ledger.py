@@ -60,7 +60,7 @@ class RedisLedger:
         """
         link = Link(url, market=market, settings=settings or StoreSettings())
         try:
-            await check_server(link.client, durability)
+            await check_server(link.client, durability, seconds_max=link.settings.call_seconds_max)
             await link.load()
             reply = await (link.call("create", new_id(), SCHEMA, now()) if create else link.read("head"))
             _check_market(reply, market)

@@ -57,8 +57,8 @@ class Link:
     def __init__(self, url: str, *, market: str, settings: StoreSettings) -> None:
         self.market = market
         self.settings = settings
-        self.client = _client(url, settings, connections=settings.connections_max, seconds=settings.call_seconds_max)
-        self._waiter = _client(url, settings, connections=settings.waiting_reads_max, seconds=None)
+        self.client = _client(url, settings, connections=settings.connections_max)
+        self._waiter = _client(url, settings, connections=settings.waiting_reads_max)
         self._incarnation: str | None = None
         self._seen = 0
         self._halted: Fault | None = None
@@ -99,7 +99,8 @@ class Link:
         named = [keys.prefix(self.market), *([replay] if replay else [])]
         seen = self._seen  # replies may overtake each other; none may be older than what was known when it was asked
         with translated():
-            raw = await self._function(fcall, library().function(verb), len(named), *named, *args)
+            async with asyncio.timeout(self.settings.call_seconds_max):
+                raw = await self._function(fcall, library().function(verb), len(named), *named, *args)
         return self._believed(raw, seen)
 
     async def _function(self, fcall: str, function: str, *args: str | int) -> list[Any]:
@@ -115,7 +116,8 @@ class Link:
         """Give the server this release's functions, unless it has them."""
         with translated():
             try:
-                await command(self.client, "FUNCTION", "LOAD", library().code)
+                async with asyncio.timeout(self.settings.call_seconds_max):
+                    await command(self.client, "FUNCTION", "LOAD", library().code)
             except ResponseError as error:
                 if "already exists" not in str(error):
                     raise
@@ -148,13 +150,16 @@ def safe_halt(what: str, remedy: str) -> Fault:
     return Fault(FaultReason.SAFE_HALT, what, remedy=remedy)
 
 
-def _client(url: str, settings: StoreSettings, *, connections: int, seconds: float | None) -> Redis:
-    """No retries of its own: only the ledger knows which calls may be repeated."""
+def _client(url: str, settings: StoreSettings, *, connections: int) -> Redis:
+    """A client without retries, as only the ledger knows what may be repeated, and without timeouts of its own.
+
+    With a socket timeout redis-py sends through ``asyncio.wait_for``, which on Python 3.11 may swallow a cancellation.
+    """
     pool = BlockingConnectionPool.from_url(
         url,
         max_connections=connections,
-        timeout=settings.call_seconds_max,
-        socket_timeout=seconds,
+        timeout=None,
+        socket_timeout=None,
         socket_connect_timeout=settings.connect_seconds_max,
         retry=Retry(NoBackoff(), 0),
         protocol=2,  # on RESP3 redis-py no longer notices that an idle connection was closed

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any, cast
 
 from redis.asyncio import Redis
@@ -16,22 +17,27 @@ _OLDEST = (7, 0)
 _STRICT = (("appendonly", "yes"), ("appendfsync", "always"), ("maxmemory-policy", "noeviction"))
 
 
-async def check_server(client: Redis, durability: Durability) -> None:
+async def check_server(client: Redis, durability: Durability, *, seconds_max: float) -> None:
     """Faults: SAFE_HALT when the server is too old or, if ``durability`` is strict, could lose what it acknowledged."""
     with translated():
-        about = cast(dict[str, Any], await command(client, "INFO", "server"))
-        version = str(about["redis_version"])
-        if tuple(int(part) for part in version.split(".")[:2]) < _OLDEST:
-            raise safe_halt(f"the store speaks for Redis {version}", "Use Valkey, or Redis 7.0 or later")
-        if durability == "relaxed":
-            return
-        try:
-            found = cast(dict[str, str], await client.config_get(*(name for name, _ in _STRICT)))
-        except (NoPermissionError, ResponseError) as error:
-            raise safe_halt(
-                "the store does not say whether it keeps what it acknowledges",
-                "Allow the broker CONFIG GET, or accept the risk with durability relaxed",
-            ) from error
+        async with asyncio.timeout(seconds_max):
+            await _check(client, durability)
+
+
+async def _check(client: Redis, durability: Durability) -> None:
+    about = cast(dict[str, Any], await command(client, "INFO", "server"))
+    version = str(about["redis_version"])
+    if tuple(int(part) for part in version.split(".")[:2]) < _OLDEST:
+        raise safe_halt(f"the store speaks for Redis {version}", "Use Valkey, or Redis 7.0 or later")
+    if durability == "relaxed":
+        return
+    try:
+        found = cast(dict[str, str], await client.config_get(*(name for name, _ in _STRICT)))
+    except (NoPermissionError, ResponseError) as error:
+        raise safe_halt(
+            "the store does not say whether it keeps what it acknowledges",
+            "Allow the broker CONFIG GET, or accept the risk with durability relaxed",
+        ) from error
     for name, wanted in _STRICT:
         present = _text(found.get(name, ""))
         if present != wanted:

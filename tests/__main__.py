@@ -1,0 +1,23 @@
+"""Runs the tests, those that answer in seconds first: ``python -m tests [pytest options]``."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+QUICK = ("tidy", "unit", "client", "cli", "transport", "planner")
+THOROUGH = ("ledger", "optimiser", "e2e")
+
+
+def main() -> int:
+    """Exit status of the first set of tests that fails, else 0."""
+    for folders in (QUICK, THOROUGH):
+        status = pytest.main([f"tests/{folder}" for folder in folders] + sys.argv[1:])
+        if status != pytest.ExitCode.OK:
+            return int(status)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,95 @@
+"""How values read, and tables that stay tables when nobody is at a terminal."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from capacitybroker import Claim, Plan, Reason, SiliconChoice
+from capacitybroker.v1.plan_pb2 import PoolPrice, ReasonCount
+from rich.console import Console
+
+from broker.cli.show import dollars, hours, short, word
+from broker.cli.tables import claim_lines, claims_table, plan_lines, pools_table
+from tests.cli.messages import claim, placement, pool
+
+
+@pytest.mark.parametrize(
+    ("microusd", "text"),
+    [
+        (0, "$0"),
+        (950_000_000, "$950"),
+        (9_999_000_000, "$9,999"),
+        (12_345_000_000, "$12.3k"),
+        (4_560_000_000_000, "$4.56m"),
+        (21_000_000_000_000_000, "$21.00bn"),
+        (-12_345_000_000, "-$12.3k"),
+    ],
+)
+def test_money(microusd: int, text: str) -> None:
+    assert dollars(microusd) == text
+
+
+def test_words_and_lengths() -> None:
+    assert [hours(n) for n in (1, 47, 48, 336, 341)] == ["1h", "47h", "2d", "14d", "14d 5h"]
+    assert short("tenants/lab/claims/one") == "lab/one"
+    assert short("pools/dc-a") == "dc-a"
+    assert word("REASON_NO_ELIGIBLE_POOL") == "no eligible pool"
+
+
+def rendered(table: object) -> list[str]:
+    out = io.StringIO()
+    Console(file=out, width=250, no_color=True, highlight=False, markup=False).print(table)
+    return out.getvalue().splitlines()
+
+
+def test_a_claims_table_has_one_line_for_each_placement() -> None:
+    split = claim("lab/split", placement("a", 10, 0, 5), placement("b", 20, 0, 5), placement("b", 20, 0, 5))
+    lines = rendered(claims_table([split, claim("lab/waits", why="a reason [with brackets] that is long " * 3)]))
+    assert len(lines) == 4
+    assert "split" in lines[1]
+    assert "planned" in lines[1]
+    assert lines[2].split()[0] == "40"
+    assert "[with brackets]" in lines[3]
+    assert len({line.index("Mon 23 Nov 00:00") for line in lines[1:3]}) == 1
+
+
+def test_one_claim_in_full() -> None:
+    message = claim("lab/one", placement("a", 64, 5, 10, latest=9), why="outbid in part")
+    message.silicon.append(SiliconChoice(silicon="mtia-400", devices=1024))
+    message.gang, message.whole_domains, message.labels["team"] = True, True, "x"
+    text = "\n".join(claim_lines(message))
+    assert "1,024 mtia-400, gang, whole domains, for 36h" in text
+    assert "start may move to Mon 23 Nov 09:00" in text
+    assert "outbid: outbid in part" in text
+    assert "team=x" in text
+
+
+def test_pools_and_plan() -> None:
+    lines = rendered(pools_table([pool("dc-a", (0, 100, 20), (5, 100, 30)), pool("contract-1", (0, 9, 9), paid=7)]))
+    assert lines[1].split()[:7] == ["dc-a", "internal", "gb200", "72", "100", "30", "25"]
+    assert "contracted" in lines[2]
+    assert " 7 " in lines[2]
+    plan = Plan(
+        name="plans/9",
+        status=Plan.STATUS_FEASIBLE,
+        objective_microusd=10**12,
+        bound_microusd=2 * 10**12,
+        gap_percent=50.0,
+        claims=3,
+        placed=2,
+        reasons=[ReasonCount(reason=Reason.REASON_OUTBID, claims=1)],
+        prices=[PoolPrice(pool="pools/dc-a", mean_microusd=20_000, peak_microusd=2_000_000), PoolPrice(pool="pools/b")],
+    )
+    text = "\n".join(plan_lines(plan))
+    assert "2 of 3 claims hold capacity" in text
+    assert "$1.00m" in text
+    assert "gap 50.00 %" in text
+    assert "1 because: outbid" in text
+    assert "dc-a: one more device-hour is worth $0.02 on average, $2.00 at the peak" in text
+    assert "price    b" not in text
+
+
+def test_every_state_has_a_word() -> None:
+    for state in Claim.State.values():
+        assert word(Claim.State.Name(state))

@@ -1,0 +1,143 @@
+"""Whatever is done, in whatever order: both ledgers answer alike, and the log breaks no promise."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import count
+from typing import Any
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from broker.domain.claim import Cancelled, Claim, ClaimName, Displaced, Ended, Placement, Planned, Tier, Waiting
+from broker.domain.faults import Fault
+from broker.domain.slots import Window
+from broker.ledger.fold import fold, violations
+from broker.ledger.memory import MemoryLedger
+from broker.ledger.port import Fence, Ledger
+from tests.builders import AWAITING_PLAN, claim, fleet, key, placement, plan
+from tests.ledger.ledgers import FakeClock, open_redis
+
+NAMES = [f"{tenant}/run-{i}" for tenant in ("atlas", "borealis") for i in range(3)]
+_markets = count(1)
+
+Operation = Callable[[Ledger, str], Any]
+
+placements = st.builds(
+    lambda pool, devices, first, slots: placement(pool, devices, first, first + slots),
+    st.sampled_from(["dc-1", "dc-2"]),
+    st.integers(1, 12),
+    st.sampled_from([0, 1, 2, 254, 256]),
+    st.integers(1, 6),
+)
+states = st.one_of(
+    st.just(Waiting((AWAITING_PLAN,))),
+    st.just(Displaced((AWAITING_PLAN,))),
+    st.lists(placements, min_size=1, max_size=2).map(lambda made: Planned(tuple(made))),
+    placements.map(lambda made: Ended((made,))),
+)
+staleness = st.sampled_from([0, 0, 0, -1])
+
+
+async def known(ledger: Ledger, name: str, stale: int) -> Claim:
+    """The claim as it is now or, to be refused, as if it were older; an invented one when there is none."""
+    try:
+        found = await ledger.claim(ClaimName(*name.split("/")))
+    except Fault:
+        return claim(name, revision=1)
+    return replace(found, revision=found.revision + stale)
+
+
+@st.composite
+def operations(draw: st.DrawFn) -> tuple[str, Operation]:
+    """One call, and its name."""
+    name, stale, at = draw(st.sampled_from(NAMES)), draw(staleness), draw(st.sampled_from([0, 3600, 7200]))
+    match draw(st.sampled_from(["submit", "submit", "amend", "cancel", "commit", "commit", "commit", "fleet", "ask"])):
+        case "submit":
+            value = draw(st.sampled_from([1, 2**63 - 1]))
+            asked = claim(name, value_microusd=value, tier=draw(st.sampled_from(Tier)))
+            return f"submit {name}", lambda ledger, r: ledger.submit(asked, key=key(r), at=at)
+        case "amend":
+            state = draw(states)
+
+            async def amend(ledger: Ledger, r: str) -> Any:
+                return await ledger.amend((await known(ledger, name, stale)).becomes(state, at=at), key=key(r), at=at)
+
+            return f"amend {name} {state}", amend
+        case "cancel":
+            used: tuple[Placement, ...] = draw(st.lists(placements, max_size=1).map(tuple))
+
+            async def cancel(ledger: Ledger, r: str) -> Any:
+                gone = (await known(ledger, name, stale)).becomes(Cancelled(used), at=at)
+                return await ledger.cancel(gone, key=key(r), at=at)
+
+            return f"cancel {name} {used}", cancel
+        case "commit":
+            moves = draw(st.dictionaries(st.sampled_from(NAMES), st.tuples(states, staleness), max_size=4))
+
+            async def commit(ledger: Ledger, r: str) -> Any:
+                fence = await ledger.lead("planner", ttl_millis=60_000) or Fence("", 0)
+                rows = [(await known(ledger, n, old)).becomes(state, at=at) for n, (state, old) in moves.items()]
+                return await ledger.commit(rows, plan(), fence=fence, at=at)
+
+            return f"commit {moves} at {at}", commit
+        case "fleet":
+            pools = {pool: draw(st.integers(0, 24)) for pool in draw(st.sampled_from([["dc-1"], ["dc-1", "dc-2"]]))}
+            quota, dry_run = draw(st.sampled_from([None, 10])), draw(st.booleans())
+            made = fleet(pools, {"atlas": quota, "borealis": None})
+            return f"fleet {pools}", lambda ledger, r: ledger.apply_fleet(made, key=key(r), at=at, dry_run=dry_run)
+        case _:
+            return "ask", lambda ledger, r: ledger.ask_plan(key=key(r), at=at, time_limit_seconds=at or None)
+
+
+async def outcome(ledger: Ledger, operation: Operation, request_id: str) -> Any:
+    """What it answered or why it was refused."""
+    try:
+        return await operation(ledger, request_id)
+    except Fault as fault:
+        return fault.reason, fault.facts
+
+
+async def state_of(ledger: Ledger) -> Any:
+    """Everything that can be read."""
+    return (
+        await ledger.snapshot(),
+        await ledger.claims(tenant=None, after=None, limit=100),
+        await ledger.balances(Window(0, 264)),
+        await ledger.events(0, limit=1000),
+    )
+
+
+async def run(url: str, steps: list[tuple[str, Operation, bool]]) -> None:
+    redis = await open_redis(url, f"property-{next(_markets)}")
+    memory = MemoryLedger(incarnation="first", monotonic=FakeClock())
+    for i, (name, operation, again) in enumerate(steps):
+        for turn in range(1 + again):
+            told = [await outcome(ledger, operation, f"r{i}") for ledger in (redis, memory)]
+            assert told[0] == told[1], (name, turn)
+    assert await state_of(redis) == await state_of(memory)
+    events = await redis.events(0, limit=1000)
+    market, snapshot = fold(events), await redis.snapshot()
+    assert violations(events) == ()
+    assert market.revision == snapshot.revision == len(events)
+    assert market.fleet == snapshot.fleet
+    assert tuple(c for _, c in sorted(market.claims.items()) if c.live) == snapshot.claims
+    for balance in (await redis.balances(Window(0, 264)))[1]:
+        assert balance.granted == tuple(market.books.granted(balance.account).over(Window(0, 264)))
+        assert balance.limit == market.books.limit(balance.account)
+    await redis.close()
+
+
+@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    steps=st.lists(st.tuples(operations(), st.booleans()).map(lambda s: (*s[0], s[1])), max_size=25),
+    devices=st.integers(4, 40),
+)
+def test_both_ledgers_answer_alike_and_keep_every_promise(
+    valkey: str, steps: list[tuple[str, Operation, bool]], devices: int
+) -> None:
+    opening = fleet({"dc-1": devices, "dc-2": devices})
+    first: tuple[str, Operation, bool] = ("open", lambda le, r: le.apply_fleet(opening, key=key(r), at=0), False)
+    asyncio.run(run(valkey, [first, *steps]))

@@ -1,0 +1,80 @@
+"""Any prices prove a bound, and the descent makes them prove better ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from broker.optimiser.files import problem_from
+from broker.optimiser.prices import Pricing, best_columns, guide, ideals, proven
+from broker.optimiser.problem import Problem
+from broker.optimiser.prune import prune
+from broker.optimiser.report import Prices
+from broker.optimiser.state import score
+from broker.optimiser.tables import TooLargeError, tables
+
+Document = dict[str, Any]
+
+
+@given(seed=st.integers(0, 10**9), scale=st.floats(0, 40))
+@settings(deadline=None, max_examples=60)
+def test_any_prices_bound_every_plan(
+    seed: int, scale: float, tiny: Callable[[int], Document], optimum: Callable[[Document], int | None]
+) -> None:
+    document = tiny(seed)
+    best = optimum(document)
+    problem = problem_from(document)
+    t = tables(problem, prune(problem))
+    rng = np.random.default_rng(seed)
+    zero = Prices.zero(problem)
+    prices = Prices(*(scale * rng.random(part.shape) for part in (zero.pools, zero.quotas, zero.reserves)))
+    bound = proven(t, prices, best_columns(t, guide(t, prices)).worth)
+    pricing = Pricing(t, prices)
+    for _ in range(20):
+        pricing.step(best if best is not None else 0)
+    if best is not None:
+        assert bound >= best
+        assert pricing.best >= best
+    assert pricing.best <= bound
+    assert min(part.min(initial=0) for part in (pricing.prices.pools, pricing.prices.quotas)) >= 0
+
+
+def test_the_best_column_is_the_best_of_all(medium: Problem) -> None:
+    t = tables(medium, prune(medium))
+    rng = np.random.default_rng(5)
+    zero = Prices.zero(medium)
+    g = guide(t, Prices(*(90 * rng.random(part.shape) for part in (zero.pools, zero.quotas, zero.reserves))))
+    found, (ideal, at) = best_columns(t, g), ideals(t, g)
+    for request in range(len(t.quota)):
+        worths = [
+            score(t, g, request, row, start)
+            for row in range(t.first[request], t.first[request + 1])
+            for start in range(t.low[row], t.high[row] + 1)
+        ]
+        assert found.worth[request] == pytest.approx(max(worths, default=-np.inf))
+        for row in range(t.first[request], t.first[request + 1]):
+            assert ideal[row] == pytest.approx(score(t, g, request, row, at[row]))
+
+
+def test_the_descent_tightens_the_bound(medium: Problem) -> None:
+    pricing = Pricing(tables(medium, prune(medium)), Prices.zero(medium))
+    first = pricing.step(0)
+    for _ in range(200):
+        pricing.step(int(0.8 * pricing.best))
+    assert pricing.best < 0.95 * first
+
+
+def test_money_beyond_64_bits_is_refused(crowd: Callable[..., Document]) -> None:
+    document = crowd(1)
+    for request in document["requests"]:
+        for option in request["options"]:
+            option["value"] = option["late_cost"] = 2**53 - 1
+            option["due"] = -(2**53) + 1
+    problem = problem_from(document)
+    with pytest.raises(TooLargeError):
+        prune(problem)

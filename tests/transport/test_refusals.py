@@ -1,0 +1,194 @@
+"""Every reason that a caller can be given, and the request that earns it; a refused request changes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import grpc
+import pytest
+from capacitybroker.v1 import capacity_service_pb2 as capacity
+from capacitybroker.v1 import claim_pb2
+from capacitybroker.v1 import fleet_pb2 as fleets
+from capacitybroker.v1 import fleet_service_pb2 as fleet_service
+from capacitybroker.v1 import planning_service_pb2 as planning
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.field_mask_pb2 import FieldMask
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from broker.domain.faults import FaultReason
+from tests.transport.calls import claim, create, fleet, pool, refusal
+from tests.world import NOON, World
+
+INVALID = grpc.StatusCode.INVALID_ARGUMENT
+PRECONDITION = grpc.StatusCode.FAILED_PRECONDITION
+NOT_FOUND = grpc.StatusCode.NOT_FOUND
+HOUR = 3600
+
+CLAIMS: list[tuple[str, dict[str, Any], grpc.StatusCode]] = [
+    ("QUANTITY_REQUIRED", {"devices": 0}, INVALID),
+    ("QUANTITY_OUT_OF_RANGE", {"devices": -1}, INVALID),
+    ("QUANTITY_OUT_OF_RANGE", {"devices": 2**40 + 7}, INVALID),
+    ("QUANTITY_OUT_OF_RANGE", {"value_microusd": -1}, INVALID),
+    ("QUANTITY_OUT_OF_RANGE", {"min_domain_devices": -72}, INVALID),
+    ("DURATION_REQUIRED", {"duration": None}, INVALID),
+    ("DURATION_OUT_OF_RANGE", {"duration": Duration(seconds=-HOUR)}, INVALID),
+    ("DURATION_OUT_OF_RANGE", {"duration": Duration(seconds=315_576_000_000)}, INVALID),
+    ("DURATION_GRANULARITY", {"duration": Duration()}, INVALID),
+    ("DURATION_GRANULARITY", {"duration": Duration(nanos=1)}, INVALID),
+    ("DURATION_GRANULARITY", {"duration": Duration(seconds=5000)}, INVALID),
+    ("DURATION_MALFORMED", {"duration": Duration(seconds=HOUR, nanos=-1)}, INVALID),
+    ("DURATION_MALFORMED", {"duration": Duration(seconds=HOUR, nanos=10**9)}, INVALID),
+    ("TIMESTAMP_OUT_OF_RANGE", {"deadline": Timestamp(seconds=0)}, INVALID),
+    ("TIMESTAMP_OUT_OF_RANGE", {"earliest_start_time": Timestamp(seconds=10**12)}, INVALID),
+    (
+        "WINDOW_EMPTY",
+        {
+            "earliest_start_time": Timestamp(seconds=NOON + 5 * HOUR),
+            "latest_start_time": Timestamp(seconds=NOON + 4 * HOUR),
+        },
+        INVALID,
+    ),
+    (
+        "WINDOW_TOO_SHORT",
+        {"earliest_start_time": Timestamp(seconds=NOON), "deadline": Timestamp(seconds=NOON)},
+        INVALID,
+    ),
+    ("ENUM_REQUIRED", {"tier": claim_pb2.TIER_UNSPECIFIED}, INVALID),
+    ("ENUM_UNKNOWN", {"tier": 999}, INVALID),
+    ("NAME_MALFORMED", {"workload_class": ""}, INVALID),
+    ("NAME_MALFORMED", {"workload_class": "tr\u0430ining"}, INVALID),
+    ("NAME_MALFORMED", {"workload_class": "training\r\nFLUSHALL"}, INVALID),
+    ("NAME_MALFORMED", {"preferred_pools": ["pools/../../etc"]}, INVALID),
+    ("NAME_MALFORMED", {"forbidden_pools": ["dc-1"]}, INVALID),
+    ("NAME_TOO_LONG", {"workload_class": "x" * 64}, INVALID),
+    ("NAME_RESERVED", {"workload_class": "admin"}, INVALID),
+    ("TEXT_TOO_LONG", {"labels": {"note": "x" * 256}}, INVALID),
+    ("TOO_MANY_ITEMS", {"labels": {f"k{n}": "v" for n in range(33)}}, INVALID),
+    ("TOO_MANY_ITEMS", {"preferred_pools": [f"pools/p{n}" for n in range(33)]}, INVALID),
+    ("ELASTICITY_INVALID", {"min_devices": 9}, INVALID),
+    ("ELASTICITY_INVALID", {"max_devices": 7}, INVALID),
+    ("CONSTRAINT_CONFLICT", {"preferred_pools": ["pools/dc-1"], "forbidden_pools": ["pools/dc-1"]}, INVALID),
+    ("WORKLOAD_CLASS_UNKNOWN", {"workload_class": "astrology"}, PRECONDITION),
+    ("SILICON_UNKNOWN", {"silicon": [claim_pb2.SiliconChoice(silicon="abacus")]}, PRECONDITION),
+    ("POOL_UNKNOWN", {"preferred_pools": ["pools/nowhere"]}, PRECONDITION),
+    ("EXCEEDS_ANY_POOL", {"devices": 65, "gang": True}, PRECONDITION),
+    ("DEADLINE_PASSED", {"deadline": Timestamp(seconds=NOON - HOUR)}, PRECONDITION),
+]
+
+
+@pytest.mark.parametrize(("reason", "fields", "code"), CLAIMS)
+async def test_a_claim_that_cannot_be(
+    reason: str, fields: dict[str, Any], code: grpc.StatusCode, served: World
+) -> None:
+    before = await served.ledger.claims(tenant=None, after=None, limit=10)
+    found = await refusal(served.capacity.CreateClaim(create(claim(**fields))))
+    assert found[:2] == (code, reason)
+    assert (await served.ledger.claims(tenant=None, after=None, limit=10)).claims == before.claims
+
+
+def _create(**fields: Any) -> Callable[[World], Awaitable[object]]:
+    return lambda w: w.capacity.CreateClaim(create(**fields))
+
+
+def _apply(declared: fleets.Fleet | None) -> Callable[[World], Awaitable[object]]:
+    return lambda w: w.fleet.ApplyFleet(fleet_service.ApplyFleetRequest(fleet=declared, request_id="r"))
+
+
+def _update(paths: list[str], **fields: Any) -> Callable[[World], Awaitable[object]]:
+    return lambda w: w.capacity.UpdateClaim(
+        capacity.UpdateClaimRequest(
+            claim=claim(name="tenants/atlas/claims/none", **fields), update_mask=FieldMask(paths=paths), request_id="r"
+        )
+    )
+
+
+def _list(**fields: Any) -> Callable[[World], Awaitable[object]]:
+    return lambda w: w.capacity.ListClaims(capacity.ListClaimsRequest(**({"parent": "tenants/-"} | fields)))
+
+
+def _watch(**fields: Any) -> Callable[[World], Awaitable[object]]:
+    async def first(w: World) -> object:
+        async for message in w.capacity.WatchClaims(capacity.WatchClaimsRequest(**({"parent": "tenants/-"} | fields))):
+            return message
+        return None
+
+    return first
+
+
+NEVER_AWAY = fleets.Maintenance(devices=1, start_time=Timestamp(seconds=NOON), end_time=Timestamp(seconds=NOON))
+
+CALLS: list[tuple[str, Callable[[World], Awaitable[object]], grpc.StatusCode]] = [
+    ("REQUEST_ID_REQUIRED", _create(request_id=""), INVALID),
+    ("REQUEST_ID_MALFORMED", _create(request_id="a b"), INVALID),
+    ("REQUEST_ID_MALFORMED", _create(request_id="x" * 65), INVALID),
+    ("NAME_MALFORMED", _create(parent="atlas"), INVALID),
+    ("NAME_MALFORMED", _create(claim_id="Run 1"), INVALID),
+    ("TENANT_UNKNOWN", _create(parent="tenants/nobody"), PRECONDITION),
+    ("FIELD_REQUIRED", _apply(None), INVALID),
+    ("FLEET_INVALID", _apply(fleet(pool(), pool())), INVALID),
+    ("FLEET_INVALID", _apply(fleet(pool(silicon="abacus"))), INVALID),
+    ("FLEET_INVALID", _apply(fleet(contracts=[fleets.Contract(id="c", pool="dc-1")])), INVALID),
+    ("ENUM_REQUIRED", _apply(fleet(pool(kind=fleets.POOL_KIND_UNSPECIFIED))), INVALID),
+    ("WINDOW_EMPTY", _apply(fleet(pool(maintenance=[NEVER_AWAY]))), INVALID),
+    ("QUANTITY_OUT_OF_RANGE", _apply(fleet(tenants=[fleets.Tenant(id="t", quota_devices=-1)])), INVALID),
+    ("FIELD_MASK_INVALID", _update([]), INVALID),
+    ("FIELD_MASK_INVALID", _update(["*"]), INVALID),
+    ("FIELD_MASK_INVALID", _update(["devices", "devices"]), INVALID),
+    ("FIELD_IMMUTABLE", _update(["state"]), INVALID),
+    ("ETAG_MALFORMED", _update(["devices"], etag="*"), INVALID),
+    ("CLAIM_NOT_FOUND", _update(["devices"]), NOT_FOUND),
+    ("PAGE_SIZE", _list(page_size=-1), INVALID),
+    ("PAGE_TOKEN", _list(page_token="forged"), INVALID),
+    ("NAME_MALFORMED", _list(parent=""), INVALID),
+    ("QUANTITY_OUT_OF_RANGE", _watch(start_revision=-1), INVALID),
+    ("REVISION_AHEAD", _watch(start_revision=10**9), grpc.StatusCode.OUT_OF_RANGE),
+    ("POOL_NOT_FOUND", lambda w: w.fleet.GetPool(fleet_service.GetPoolRequest(name="pools/none")), NOT_FOUND),
+    ("NAME_MALFORMED", lambda w: w.fleet.GetPool(fleet_service.GetPoolRequest(name="none")), INVALID),
+    ("PLAN_NOT_FOUND", lambda w: w.planning.GetPlan(planning.GetPlanRequest(name="plans/999")), NOT_FOUND),
+    ("NAME_MALFORMED", lambda w: w.planning.GetPlan(planning.GetPlanRequest(name="plans/-1")), INVALID),
+    (
+        "DURATION_OUT_OF_RANGE",
+        lambda w: w.planning.RunPlan(planning.RunPlanRequest(request_id="r", time_limit=Duration(seconds=601))),
+        INVALID,
+    ),
+    (
+        "WINDOW_EMPTY",
+        lambda w: w.fleet.ListPools(
+            fleet_service.ListPoolsRequest(start_time=Timestamp(seconds=NOON), end_time=Timestamp(seconds=NOON - HOUR))
+        ),
+        INVALID,
+    ),
+]
+
+
+@pytest.mark.parametrize(("reason", "call", "code"), CALLS)
+async def test_a_call_that_cannot_be(
+    reason: str, call: Callable[[World], Awaitable[object]], code: grpc.StatusCode, served: World
+) -> None:
+    found = await refusal(call(served))
+    assert found[:2] == (code, reason)
+
+
+# Told by tests of their own: they need a history, a broken store, or a planner.
+ELSEWHERE = {
+    "REQUEST_ID_REUSED",
+    "CLAIM_EXISTS",
+    "CLAIM_CLOSED",
+    "CLAIM_COMMITTED",
+    "ETAG_MISMATCH",
+    "CONTENDED",
+    "FENCED",
+    "OVERCOMMIT",
+    "COMPACTED",
+    "WATCH_LIMIT",
+    "WATCH_TOO_SLOW",
+    "STORE_UNAVAILABLE",
+    "SAFE_HALT",
+}
+
+
+def test_every_reason_is_told_by_some_test() -> None:
+    told = {reason for reason, *_ in (*CLAIMS, *CALLS)}
+    assert told | ELSEWHERE == {reason.name for reason in FaultReason}
+    assert not told & ELSEWHERE
