@@ -23,3 +23,5 @@ fi
 "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --require-hashes -r constraints.txt
 "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation \
     --editable clients/python --editable .
+# Compile the optimiser's hot loops once, so that nobody waits for it later.
+"$venv/bin/python" -c 'from broker.optimiser.warm import warm; warm()'

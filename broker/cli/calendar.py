@@ -13,6 +13,7 @@ from itertools import pairwise
 from capacitybroker import Claim, Placement, PoolStatus, Tier
 
 from broker.cli.parts import together
+from broker.cli.show import dollars, short, when, word
 
 __all__ = ["Block", "Calendar", "Level", "Row", "calendar"]
 
@@ -127,7 +128,7 @@ def _blocks(
                 tenant=_tenant(claim),
                 label=claim.name.rpartition("/")[2],
                 title=_title(claim, placement),
-                tier=Tier.Name(claim.tier).removeprefix("TIER_").lower(),
+                tier=word(Tier, claim.tier),
                 start=max(first, start),
                 end=min(last, end),
                 low=low,
@@ -174,11 +175,9 @@ def _tenant(claim: Claim) -> str:
 
 
 def _title(claim: Claim, placement: Placement) -> str:
-    from broker.cli.show import dollars, short, when, word
-
     return (
-        f"{short(claim.name)} ({claim.workload_class}, {word(Tier.Name(claim.tier))},"
-        f" {word(Claim.State.Name(claim.state))})\n"
+        f"{short(claim.name)} ({claim.workload_class}, {word(Tier, claim.tier)},"
+        f" {word(Claim.State, claim.state)})\n"
         f"{placement.devices:,} {placement.silicon} in {short(placement.pool)}\n"
         f"{when(placement.start_time)} to {when(placement.end_time)} UTC\n"
         f"new money {dollars(placement.cost_microusd)}, paid already {dollars(placement.paid_microusd)}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,13 +13,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from broker.cli.clock import now
+from broker.cli.connection import DEFAULT_ADDRESS, Address, Format, Output, Tenant, connected, usage
 from broker.cli.moments import length, moment
-from broker.cli.session import DEFAULT_ADDRESS, Address, Format, Output, Tenant, connected, usage
 
 if TYPE_CHECKING:
-    from capacitybroker import Claim
+    from capacitybroker import Claim, Client
 
 __all__ = ["TierName", "Wish", "asked", "claim"]
+
+
+POLL_SECONDS = 0.1
 
 
 class TierName(StrEnum):
@@ -141,6 +145,7 @@ Value = Annotated[
     str, typer.Option("--value", help="What it is worth, in US dollars; by default the rate of the tier.")
 ]
 Label = Annotated[list[str] | None, typer.Option("--label", help="key=value, free text. May repeat.")]
+Wait = Annotated[float, typer.Option("--wait", min=0, help="Seconds to wait for the planner's first word.")]
 Id = Annotated[str, typer.Option("--id", help="Id of the claim; by default the broker makes one.")]
 
 
@@ -163,6 +168,7 @@ def claim(
     value: Value = "",
     label: Label = None,
     claim_id: Id = "",
+    wait: Wait = 5.0,
     tenant: Tenant = "",
     address: Address = DEFAULT_ADDRESS,
     output: Output = Format.TABLE,
@@ -197,8 +203,19 @@ def claim(
     except ValueError as error:
         usage(str(error))
     with connected(address, tenant) as client:
-        stored = client.create_claim(message, claim_id=claim_id)
+        stored = _first_word(client, client.create_claim(message, claim_id=claim_id), seconds=wait)
     _tell(stored, output)
+
+
+def _first_word(client: Client, stored: Claim, *, seconds: float) -> Claim:
+    """The claim once a plan has looked at it, or as it is when the time is up."""
+    from capacitybroker import Reason
+
+    end = time.monotonic() + seconds
+    while [why.reason for why in stored.reasons] == [Reason.REASON_AWAITING_PLAN] and time.monotonic() < end:
+        time.sleep(POLL_SECONDS)
+        stored = client.get_claim(stored.name)
+    return stored
 
 
 def _tell(stored: Claim, output: Format) -> None:

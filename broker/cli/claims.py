@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from broker.cli.session import (
+from broker.cli.connection import (
     DEFAULT_ADDRESS,
     Address,
     Format,
@@ -126,7 +126,7 @@ def _line(claim: Claim, revision: int, output: Format) -> str:
         f"{p.devices:,} in {short(p.pool)}, {when(p.start_time)} to {when(p.end_time)}" for p in together(claim)
     )
     outcome = " · ".join(filter(None, (places, why(claim))))
-    state = word(type(claim).State.Name(claim.state))
+    state = word(type(claim).State, claim.state)
     return f"{revision:>8}  {short(claim.name):32} {state:10} {wanted(claim):24} {outcome}"
 
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from broker.cli.clock import now
-from broker.cli.session import connected, fail
+from broker.cli.connection import connected, fail
 
 if TYPE_CHECKING:
     from capacitybroker import Claim, Plan, PoolStatus

@@ -91,7 +91,7 @@ def _waiting_table(claims: Sequence[Claim], *, title: str, width: int) -> Table:
     rows = [
         (
             short(claim.name),
-            word(Tier.Name(claim.tier)),
+            word(Tier, claim.tier),
             wanted(claim),
             hours(claim.duration.seconds / 3600),
             dollars(claim.value_microusd),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from broker.cli.clock import now
-from broker.cli.session import DEFAULT_ADDRESS, Address, connected, fail
+from broker.cli.connection import DEFAULT_ADDRESS, Address, connected, fail
 
 if TYPE_CHECKING:
     from capacitybroker import Client

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from broker.cli.clock import now
-from broker.cli.session import DEFAULT_ADDRESS, Address, Format, Output, connected, fail
+from broker.cli.connection import DEFAULT_ADDRESS, Address, Format, Output, connected, fail
 
 if TYPE_CHECKING:
     from capacitybroker import Fleet

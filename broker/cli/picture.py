@@ -156,7 +156,7 @@ def _block(group: ET.Element, block: Block, scale: _Scale, colour: str) -> None:
     width, height = scale.x(block.end) - x, scale.y(block.low) - y
     # A white line around each block tells neighbours apart, unless it would be all that is left of it.
     style = {"stroke": "#ffffff", "stroke-width": "0.7"} if min(width, height) > 2.5 else {}
-    shape = _rect(group, x, y, width, height, fill=colour, **{"fill-opacity": OPACITY[block.tier]}, **style)
+    shape = _rect(group, x, y, width, height, fill=colour, **{"fill-opacity": OPACITY.get(block.tier, "0.6")}, **style)
     ET.SubElement(shape, "title").text = block.title
     letters = int((width - 8) / 5.6)
     if height >= 13 and letters >= 4:

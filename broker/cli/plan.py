@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from broker.cli.session import fail, usage
+from broker.cli.connection import fail, usage
 
 if TYPE_CHECKING:
     from broker.optimiser.report import Progress, Solved
@@ -36,6 +36,7 @@ def plan(
     from broker.optimiser.files import PlanFileError, ProblemFileError, read_plan, read_problem, write_plan
     from broker.optimiser.solve import solve
     from broker.optimiser.stop import SecondsLimit, Stop, WorkLimit
+    from broker.optimiser.warm import warm
 
     try:
         read = read_problem(problem)
@@ -44,6 +45,7 @@ def plan(
         fail(str(error), remedy="docs/optimiser.md describes the formats.")
     except OSError as error:
         fail(f"cannot read {error.filename}: {error.strerror}")
+    warm()  # compiled once on a machine; that is not part of anybody's time limit
     stop: Stop
     stop = WorkLimit(work_limit) if work_limit is not None else SecondsLimit(seconds or DEFAULT_SECONDS, time.monotonic)
     solved = solve(read, stop=stop, seed=seed, hint=start, on_progress=_progress())

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from broker.cli.session import DEFAULT_ADDRESS, Address, Format, Output, connected
+from broker.cli.connection import DEFAULT_ADDRESS, Address, Format, Output, connected
 
 __all__ = ["plan_now"]
 

@@ -7,8 +7,8 @@ from typing import Annotated
 import typer
 
 from broker.cli.clock import now
+from broker.cli.connection import DEFAULT_ADDRESS, Address, Format, Output, connected, usage
 from broker.cli.moments import length
-from broker.cli.session import DEFAULT_ADDRESS, Address, Format, Output, connected, usage
 
 __all__ = ["pools"]
 

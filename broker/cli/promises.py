@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 
 from capacitybroker import TIER_SPOT, Claim, Placement
 
+from broker.cli.show import word
+
 __all__ = ["Promises"]
 
 HOLDING = (Claim.STATE_PLANNED, Claim.STATE_COMMITTED, Claim.STATE_ENDED)
@@ -42,7 +44,7 @@ class Promises:
         if after.state == Claim.STATE_CANCELLED:
             return []
         if after.state not in HOLDING or not after.placements:
-            return [f"held {_devices(before):,} devices, then {Claim.State.Name(after.state)}"]
+            return [f"held {_devices(before):,} devices, then it was {word(Claim.State, after.state)}"]
         faults = []
         if not after.max_devices and _devices(after) < _devices(before) and _pools(after) == _pools(before):
             faults.append(f"held {_devices(before):,} devices, then {_devices(after):,}")

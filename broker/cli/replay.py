@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from broker.cli.session import connected, fail
+from broker.cli.connection import connected, fail
 
 if TYPE_CHECKING:
     from capacitybroker import Claim, Client, Fleet, Plan
@@ -66,7 +66,7 @@ def replay(
     from_day: FromDay = 0,
     days: Days = 14,
     load: Load = 1.5,
-    every: Every = 1,
+    every: Every = 6,
     plan_seconds: Seconds = 0.5,
     out: Out = Path("replay-out"),
     seed: Seed = 0,

@@ -81,7 +81,7 @@ def _reasons(replayed: Replayed) -> Iterator[str]:
     """Why each claim that was not served was not."""
     for claim in replayed.claims.values():
         if claim.state != Claim.STATE_ENDED:
-            yield word(Reason.Name(claim.reasons[0].reason)) if claim.reasons else "nobody knows"
+            yield word(Reason, claim.reasons[0].reason) if claim.reasons else "nobody knows"
     yield from (refused.reason.replace("_", " ").lower() + ", refused at once" for refused in replayed.refused.values())
 
 
@@ -89,7 +89,7 @@ def _tiers(replayed: Replayed) -> Table:
     numbers = ("CLAIMS", "SERVED", "VALUE OFFERED", "VALUE SERVED", "SHARE")
     claims: list[Claim | Refused] = [*replayed.claims.values(), *replayed.refused.values()]
     tiers = (TIER_GUARANTEED, TIER_STANDARD, TIER_SPOT)
-    rows = [(word(Tier.Name(tier)), *_sums([claim for claim in claims if claim.tier == tier])) for tier in tiers]
+    rows = [(word(Tier, tier), *_sums([claim for claim in claims if claim.tier == tier])) for tier in tiers]
     styles = [*([None] * len(rows)), "bold"]
     title = "Served, in weighted node-hours"
     return grid(("TIER", *numbers), [*rows, ("all", *_sums(claims))], right=numbers, styles=styles, title=title)

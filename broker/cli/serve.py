@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from broker.cli.session import fail, usage
+from broker.cli.connection import fail, usage
 
 if TYPE_CHECKING:
     from broker.settings import ServeSettings

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from itertools import zip_longest
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 from rich.console import Console
 from rich.table import Table
 
 if TYPE_CHECKING:
+    from google.protobuf.internal.enum_type_wrapper import _EnumTypeWrapper
     from google.protobuf.message import Message
     from google.protobuf.timestamp_pb2 import Timestamp
 
 __all__ = ["console", "dollars", "grid", "hours", "json_list", "json_one", "short", "when", "word", "working"]
 
 WIDE = 250  # of a table that nobody has to read on a screen
-LONG = 48  # of a text that may be cut when there is no room
+LONG, SHORT = 48, 24  # of a text that is cut when there is no room: what is hoped for, what is kept
 
 
 def console() -> Console:
@@ -42,7 +44,7 @@ def grid(
     """A table with one line for each row, however narrow the screen.
 
     Columns that are empty in all rows are left out, then those named in ``spare``, first things first, until the rest
-    fits into ``width``; what is still too long is cut. Columns named in ``right`` are numbers.
+    fits into ``width``; then the widest is cut. Columns named in ``right`` are numbers.
     """
     kept = [n for n in range(len(headers)) if n == 0 or any(row[n] for row in rows)]
     size = [max(len(text) for text in (headers[n], *(row[n] for row in rows))) for n in range(len(headers))]
@@ -50,9 +52,12 @@ def grid(
         if sum(min(size[n], LONG) + 2 for n in kept) > width:
             kept = [n for n in kept if headers[n] != header]
     table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, header_style="bold")
+    over = sum(size[n] + 2 for n in kept) - 2 - width
+    widest = max(kept, key=lambda n: size[n])
+    size[widest] -= max(0, min(over, size[widest] - SHORT))
     for n in kept:
-        number = headers[n] in right
-        table.add_column(headers[n], justify="right" if number else "left", overflow="ellipsis", no_wrap=True)
+        justify: Literal["left", "right"] = "right" if headers[n] in right else "left"
+        table.add_column(headers[n], justify=justify, overflow="ellipsis", no_wrap=True, width=size[n])
     for row, style in zip_longest(rows, styles[: len(rows)]):
         table.add_row(*(row[n] for n in kept), style=style)
     return table
@@ -101,9 +106,14 @@ def short(name: str) -> str:
     return "/".join(name.split("/")[1::2]) or name
 
 
-def word(enum_name: str) -> str:
-    """An enum value for people: ``STATE_WAITING`` is ``waiting``, ``REASON_NO_ELIGIBLE_POOL`` ``no eligible pool``."""
-    return enum_name.partition("_")[2].replace("_", " ").lower()
+def word(enum: _EnumTypeWrapper[Any], number: int) -> str:
+    """An enum value for people: ``STATE_WAITING`` is ``waiting``; one that only newer brokers know is ``#13``."""
+    value = enum.DESCRIPTOR.values_by_number.get(number)
+    if value is None:
+        return f"#{number}"
+    prefix = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", enum.DESCRIPTOR.name).upper()
+    name: str = value.name
+    return name.removeprefix(f"{prefix}_").replace("_", " ").lower()
 
 
 @contextlib.contextmanager

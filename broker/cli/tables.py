@@ -33,7 +33,7 @@ def why(claim: Claim) -> str:
     if not claim.reasons:
         return ""
     first = claim.reasons[0]
-    return first.message or word(Reason.Name(first.reason))
+    return first.message or word(Reason, first.reason)
 
 
 def wanted(claim: Claim) -> str:
@@ -62,7 +62,7 @@ def claims_table(claims: Iterable[Claim], *, title: str | None = None, width: in
         headers,
         rows,
         right=("GETS", "NEW MONEY", "PAID ALREADY", "WORK"),
-        spare=("WORK", "TIER", "PAID ALREADY", "END", "NEW MONEY", "WANTED"),
+        spare=("WORK", "TIER", "WANTED", "PAID ALREADY", "END", "NEW MONEY"),
         styles=styles,
         width=width,
         title=title,
@@ -72,8 +72,8 @@ def claims_table(claims: Iterable[Claim], *, title: str | None = None, width: in
 def _first_row(claim: Claim, placements: Sequence[Placement]) -> Iterator[str]:
     yield from (
         short(claim.name),
-        word(Claim.State.Name(claim.state)),
-        word(Tier.Name(claim.tier)),
+        word(Claim.State, claim.state),
+        word(Tier, claim.tier),
         wanted(claim),
         hours(claim.duration.seconds / 3600),
     )
@@ -94,7 +94,7 @@ def _placed(placement: Placement) -> tuple[str, ...]:
 
 def claim_lines(claim: Claim) -> Iterator[str]:
     """All about one claim."""
-    yield f"{claim.name}  {word(Claim.State.Name(claim.state))} since {when(claim.state_time)}"
+    yield f"{claim.name}  {word(Claim.State, claim.state)} since {when(claim.state_time)}"
     shape = [
         "gang" if claim.gang else "parts",
         *(["whole domains"] if claim.whole_domains else []),
@@ -102,7 +102,7 @@ def claim_lines(claim: Claim) -> Iterator[str]:
     ]
     yield (
         f"  asks    {wanted(claim)}, {', '.join(shape)}, for {hours(claim.duration.seconds / 3600)}"
-        f" ({claim.workload_class}, {word(Tier.Name(claim.tier))}, worth {dollars(claim.value_microusd)})"
+        f" ({claim.workload_class}, {word(Tier, claim.tier)}, worth {dollars(claim.value_microusd)})"
     )
     window = [
         f"{label} {when(moment)}"
@@ -124,7 +124,7 @@ def claim_lines(claim: Claim) -> Iterator[str]:
         )
     for reason in claim.reasons:
         facts = ", ".join(f"{key} {value}" for key, value in sorted(reason.facts.items()))
-        yield f"  why     {word(Reason.Name(reason.reason))}: {reason.message}" + (f" ({facts})" if facts else "")
+        yield f"  why     {word(Reason, reason.reason)}: {reason.message}" + (f" ({facts})" if facts else "")
     for key, value in sorted(claim.labels.items()):
         yield f"  label   {key}={value}"
 
@@ -145,7 +145,7 @@ def pools_table(pools: Iterable[PoolStatus], *, title: str | None = None, width:
 def _pool_row(status: PoolStatus) -> Iterator[str]:
     pool, use = status.pool, status.utilisation
     supplied = use.supplied_device_hours
-    yield from (short(status.name), PoolKind.Name(pool.kind).removeprefix("POOL_KIND_").replace("_", " ").lower())
+    yield from (short(status.name), word(PoolKind, pool.kind))
     yield from (pool.silicon, str(pool.domain_devices))
     yield f"{use.levels[0].supplied_devices:,}" if use.levels else ""
     yield f"{use.peak_granted_devices:,}"
@@ -169,7 +169,7 @@ def plan_lines(plan: Plan) -> Iterator[str]:
     )
     yield f"  calendar {when(plan.horizon_start_time)} to {when(plan.horizon_end_time)}"
     for count in plan.reasons:
-        yield f"  waits    {count.claims:,} because: {word(Reason.Name(count.reason))}"
+        yield f"  waits    {count.claims:,} because: {word(Reason, count.reason)}"
     for price in plan.prices:
         if price.peak_microusd >= CENT:
             yield (
@@ -181,7 +181,7 @@ def plan_lines(plan: Plan) -> Iterator[str]:
 def fleet_change_lines(answer: ApplyFleetResponse) -> Iterator[str]:
     """What a fleet changes, and who loses by it."""
     for change in answer.changes:
-        yield f"  {word(FleetChange.Action.Name(change.action)):8} {change.resource}"
+        yield f"  {word(FleetChange.Action, change.action):8} {change.resource}"
     for gap in answer.shortfalls:
         yield (
             f"  short    {gap.resource}: claims hold up to {gap.devices:,} devices too many,"

@@ -54,7 +54,7 @@ class ClaimName:
 
 @dataclass(frozen=True, slots=True)
 class SiliconChoice:
-    """One acceptable silicon (id or family), with the devices and, where speed does not decide it, the slots it needs."""
+    """One acceptable silicon (id or family), the devices it takes and, where speed does not decide it, the slots."""
 
     silicon: str
     devices: int

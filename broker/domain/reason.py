@@ -24,6 +24,7 @@ class Reason(StrEnum):
     AMENDED = "AMENDED"
     BEYOND_HORIZON = "BEYOND_HORIZON"
     RESERVE_REACHED = "RESERVE_REACHED"
+    WINDOW_TOO_SHORT = "WINDOW_TOO_SHORT"
 
 
 @dataclass(frozen=True, slots=True)

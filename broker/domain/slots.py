@@ -58,7 +58,7 @@ class Steps:
 
     @staticmethod
     def from_changes(changes: Iterable[tuple[int, int]]) -> Steps:
-        """Running sum of ``(slot, change)`` in any order; what is before slot 0 counts from there, sums below 0 as 0."""
+        """Running sum of ``(slot, change)`` in any order; earlier than slot 0 counts from there, sums below 0 as 0."""
         by_slot: dict[int, int] = {0: 0}
         for slot, change in changes:
             by_slot[max(0, slot)] = by_slot.get(max(0, slot), 0) + change

@@ -26,6 +26,9 @@ __all__ = ["Compiled", "Request", "Terms", "compile_problem"]
 # What a lifted promise weighs when there is too little for all who had one.
 RESCUE_WEIGHT = {Tier.GUARANTEED: 10, Tier.STANDARD: 2, Tier.SPOT: 1}
 
+# No later hour will help.
+HOPELESS = (Reason.WINDOW_PASSED, Reason.WINDOW_TOO_SHORT)
+
 
 @dataclass(frozen=True, slots=True)
 class Terms:
@@ -56,8 +59,8 @@ class Request:
 class Compiled:
     """A problem, and what its rows stand for.
 
-    ``requests[r]`` is row ``r`` of the problem, its options in the same order; ``barred`` says why nothing can be planned
-    for a claim of which a part is in no row; ``over`` are claims whose window has passed for every missing part.
+    ``requests[r]`` is row ``r`` of the problem, its options in the same order; ``barred`` says why nothing can be
+    planned for a claim of which a part is in no row; ``over`` are claims whose window has passed for what is missing.
     """
 
     snapshot: Snapshot
@@ -90,7 +93,7 @@ def compile_problem(snapshot: Snapshot, horizon: Window, terms: Terms) -> Compil
                     requests.append(Request(index, part, legal))
                 else:
                     barred[index] = _bar(mine, horizon)
-                    missed += barred[index].reason is Reason.WINDOW_PASSED
+                    missed += barred[index].reason in HOPELESS
         if missed and missed + len(held) == parts(claim.ask):
             over.add(index)
     problem = _problem(snapshot, horizon, requests, terms)
@@ -163,6 +166,8 @@ def _bar(ways: Sequence[Option], horizon: Window) -> Because:
     """Why a part with these options has no legal start in the horizon."""
     if not ways:
         return Because(Reason.NO_ELIGIBLE_POOL, "No pool has silicon and domains that the claim accepts.")
+    if all(way.latest is not None and way.latest < way.earliest for way in ways):
+        return Because(Reason.WINDOW_TOO_SHORT, "However early it started, it would end after its deadline.")
     if all(way.latest is not None and way.latest < horizon.first for way in ways):
         return Because(Reason.WINDOW_PASSED, "The last possible start has passed.")
     end = str(horizon.end * SLOT_SECONDS)

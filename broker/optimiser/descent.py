@@ -8,10 +8,11 @@ from collections.abc import Callable
 import numpy as np
 
 from broker.optimiser.construct import insert_all, orders, settle
-from broker.optimiser.improve import improve, new_search
+from broker.optimiser.improve import Search, improve, new_search
 from broker.optimiser.prices import Pricing, best_columns, guide, ideals
-from broker.optimiser.problem import Ints, Plan, Problem
+from broker.optimiser.problem import Floats, Ints, Plan, Problem
 from broker.optimiser.report import Prices
+from broker.optimiser.state import Calendar, Guide
 from broker.optimiser.stop import Stop
 from broker.optimiser.tables import Pruned, plan_of, rows_of, tables
 
@@ -22,6 +23,7 @@ REFINE_SHARE = 0.3  # of the work of improvement, while prices have not settled
 CLOSE_SHARE = 0.6  # of the budget, for the exact search of a small problem
 PASSES_MAX = 1_500
 COLUMNS_PER_WORK = 50_000  # columns priced in one unit of work
+ANNEAL_SHARE = 0.5  # of improvement; CP-SAT neighbourhoods join in after it
 SLICE = 2_000  # insertions between two looks at the stop rule
 TRIES_PER_WORK = 250
 
@@ -184,10 +186,13 @@ class Descent:
         ideal, at = ideals(t, g)
         guided_by = self._pricing.best
         begun, worked, priced = self._stop.spent(self.work), self.work, 0
-        heat = self._heat()
+        heat, rng = self._heat(), np.random.default_rng(self._seed)
         while not self.finished():
-            left = 1 - (self._stop.spent(self.work) - begun) / max(1e-9, 1 - begun)
-            tried = improve(t, calendar, g, search, ideal, at, heat * max(0.0, left) ** 2, SLICE)
+            gone = (self._stop.spent(self.work) - begun) / max(1e-9, 1 - begun)
+            if gone >= ANNEAL_SHARE:
+                self._reopen(calendar, g, ideal, search, rng)
+            warmth = heat * max(0.0, 1 - gone / ANNEAL_SHARE) ** 2
+            tried = improve(t, calendar, g, search, ideal, at, warmth, SLICE)
             self.work += 1 + int(tried) // TRIES_PER_WORK
             self.rounds = int(search.tally[0])
             self._keep(search.best_row, search.best_start, int(search.tally[2]))
@@ -199,6 +204,22 @@ class Descent:
                     guided_by = self._pricing.best
                     g = guide(t, self.prices)
                     ideal, at = ideals(t, g)
+
+    def _reopen(self, calendar: Calendar, g: Guide, ideal: Floats, search: Search, rng: np.random.Generator) -> None:
+        """Solve one neighbourhood of the present plan by CP-SAT, and tell the search."""
+        from broker.optimiser.neighbourhood import Shape, reopen
+
+        shape = Shape()
+        gained = reopen(self._t, calendar, g, ideal, shape, rng, lambda: self._stop.spent(self.work) >= 1)
+        self.work += int(1500 * shape.deterministic_seconds)
+        if gained > 0:
+            told = new_search(calendar, int(search.tally[1]) + gained, int(rng.integers(2**31)))
+            best = told if told.tally[2] > search.tally[2] else search
+            self._keep(best.best_row, best.best_start, int(best.tally[2]))
+            told.best_row[:], told.best_start[:], told.tally[2] = best.best_row, best.best_start, best.tally[2]
+            told.tally[0] = search.tally[0]
+            for mine, theirs in zip(search, told, strict=True):
+                mine[:] = theirs
 
     def _heat(self) -> float:
         """The first temperature: a share of what a middling placement is worth."""

@@ -6,16 +6,21 @@ so the prices decide what is worth looking at.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 
+from broker.optimiser.compiled import compiled
 from broker.optimiser.model import Effort, choose
 from broker.optimiser.problem import Floats, Ints
 from broker.optimiser.state import Calendar, Guide, change, fits, score
 from broker.optimiser.tables import Tables
 
 __all__ = ["Shape", "reopen"]
+
+
+LOOKED_AT = 20_000  # columns of one request
 
 
 class Shape(NamedTuple):
@@ -28,7 +33,15 @@ class Shape(NamedTuple):
     deterministic_seconds: float = 0.1
 
 
-def reopen(t: Tables, c: Calendar, g: Guide, ideal: Floats, shape: Shape, rng: np.random.Generator) -> int:
+def reopen(
+    t: Tables,
+    c: Calendar,
+    g: Guide,
+    ideal: Floats,
+    shape: Shape,
+    rng: np.random.Generator,
+    enough: Callable[[], bool] | None = None,
+) -> int:
     """Re-plan one random neighbourhood in ``c``; returns what the objective gains, never below 0."""
     free = _free(t, c, ideal, shape, rng)
     before = [(int(r), int(c.row[r]), int(c.start[r])) for r in free]
@@ -39,7 +52,8 @@ def reopen(t: Tables, c: Calendar, g: Guide, ideal: Floats, shape: Shape, rng: n
     request, rows, starts, hint = _columns(t, c, g, before, shape)
     found = None
     if len(request):
-        found = choose(t, c, request, rows, starts, hint, Effort(shape.deterministic_seconds, int(rng.integers(2**31))))
+        effort = Effort(shape.deterministic_seconds, int(rng.integers(2**31)), enough)
+        found = choose(t, c, request, rows, starts, hint, effort)
     total = out
     if found is not None:
         for k in found.chosen:
@@ -77,6 +91,18 @@ def _free(t: Tables, c: Calendar, ideal: Floats, shape: Shape, rng: np.random.Ge
     return np.concatenate((inside, rivals[np.argsort(-keen, kind="stable")][: shape.rivals]))
 
 
+@compiled
+def _roomy(t: Tables, c: Calendar, g: Guide, request: int, rows: Ints, starts: Ints, worths: Floats) -> int:
+    """Write down the columns of a request that have room, as many as the arrays hold."""
+    n = 0
+    for row in range(t.first[request], t.first[request + 1]):
+        for start in range(t.low[row], t.high[row] + 1):
+            if n < len(rows) and fits(t, c, request, row, start):
+                rows[n], starts[n], worths[n] = row, start, score(t, g, request, row, start)
+                n += 1
+    return n
+
+
 def _columns(
     t: Tables, c: Calendar, g: Guide, before: list[tuple[int, int, int]], shape: Shape
 ) -> tuple[Ints, Ints, Ints, Ints]:
@@ -85,15 +111,11 @@ def _columns(
     rows: list[int] = []
     starts: list[int] = []
     hint: list[int] = []
+    row_of, start_of, worth_of = np.zeros(LOOKED_AT, np.int64), np.zeros(LOOKED_AT, np.int64), np.zeros(LOOKED_AT)
     for r, old_row, old_start in before:
-        found = [
-            (-score(t, g, r, row, start), row, start)
-            for row in range(t.first[r], t.first[r + 1])
-            for start in range(t.low[row], t.high[row] + 1)
-            if fits(t, c, r, row, start)
-        ]
-        found.sort()
-        kept = {(row, start) for _, row, start in found[: shape.columns]}
+        n = int(_roomy(t, c, g, r, row_of, start_of, worth_of))
+        top = np.argsort(-worth_of[:n], kind="stable")[: shape.columns]
+        kept = set(zip(row_of[top].tolist(), start_of[top].tolist(), strict=True))
         if old_row >= 0:
             kept.add((old_row, old_start))
         for row, start in sorted(kept):
@@ -102,4 +124,5 @@ def _columns(
             request.append(r)
             rows.append(row)
             starts.append(start)
-    return tuple(np.array(x, np.int64) for x in (request, rows, starts, hint))  # type: ignore[return-value]
+    columns = [np.array(x, np.int64) for x in (request, rows, starts, hint)]
+    return columns[0], columns[1], columns[2], columns[3]

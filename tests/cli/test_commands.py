@@ -9,7 +9,7 @@ from pathlib import Path
 
 import grpc
 import pytest
-from capacitybroker import Claim, Plan
+from capacitybroker import Claim, Plan, Reason
 from capacitybroker.v1 import capacity_service_pb2 as capacity
 from capacitybroker.v1 import fleet_service_pb2 as fleets
 from capacitybroker.v1 import planning_service_pb2 as planning
@@ -47,6 +47,21 @@ def test_a_claim_in_one_line() -> None:
     assert "tenants/lab/claims/two  waiting" in result.stdout
     assert "No start has 64 devices free." in result.stdout
     assert "broker show lab/two" in result.stdout
+
+
+def test_a_claim_waits_a_moment_for_the_planner() -> None:
+    unheard = claim("lab/two")
+    unheard.reasons.add(reason=Reason.REASON_AWAITING_PLAN, message="No plan has looked at the claim yet.")
+    script = Script(
+        CreateClaim=[answer(capacity.CreateClaimResponse(claim=unheard))],
+        GetClaim=[
+            answer(capacity.GetClaimResponse(claim=unheard)),
+            answer(capacity.GetClaimResponse(claim=PLACED)),
+        ],
+    )
+    line = ["claim", "64", "--for", "36h", "--tenant", "lab"]
+    assert "gets    64 gb200 in dc-a" in run(script, *line).stdout
+    assert "No plan has looked" in run(script, *line, "--wait", "0").stdout
 
 
 def test_the_tenant_may_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

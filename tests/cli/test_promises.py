@@ -36,9 +36,9 @@ def test_kept(kept: tuple[Claim, ...]) -> None:
 @pytest.mark.parametrize(
     ("states", "says"),
     [
-        ((PLANNED, claim("t/c")), "held 64 devices, then STATE_WAITING"),
-        ((FIRM, claim("t/c", state=Claim.STATE_DISPLACED)), "STATE_DISPLACED"),
-        ((PLANNED, claim("t/c", state=Claim.STATE_EXPIRED)), "STATE_EXPIRED"),
+        ((PLANNED, claim("t/c")), "held 64 devices, then it was waiting"),
+        ((FIRM, claim("t/c", state=Claim.STATE_DISPLACED)), "then it was displaced"),
+        ((PLANNED, claim("t/c", state=Claim.STATE_EXPIRED)), "then it was expired"),
         ((PLANNED, claim("t/c", placement("a", 32, 5, 10, latest=8))), "held 64 devices, then 32"),
         ((PLANNED, claim("t/c", placement("b", 64, 9, 14, latest=9))), "was to start by"),
         ((FIRM, claim("t/c", placement("b", 64, 5, 10), state=Claim.STATE_COMMITTED)), "moved after it was committed"),

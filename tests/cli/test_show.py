@@ -6,6 +6,7 @@ import io
 
 import pytest
 from capacitybroker import Claim, Plan, Reason, SiliconChoice
+from capacitybroker.v1.fleet_pb2 import POOL_KIND_CUSTOM_SILICON, PoolKind
 from capacitybroker.v1.plan_pb2 import PoolPrice, ReasonCount
 from rich.console import Console
 
@@ -34,7 +35,18 @@ def test_words_and_lengths() -> None:
     assert [hours(n) for n in (1, 47, 48, 336, 341)] == ["1h", "47h", "2d", "14d", "14d 5h"]
     assert short("tenants/lab/claims/one") == "lab/one"
     assert short("pools/dc-a") == "dc-a"
-    assert word("REASON_NO_ELIGIBLE_POOL") == "no eligible pool"
+    assert word(Reason, Reason.REASON_NO_ELIGIBLE_POOL) == "no eligible pool"
+    assert word(PoolKind, POOL_KIND_CUSTOM_SILICON) == "custom silicon"
+    assert word(Claim.State, Claim.STATE_WAITING) == "waiting"
+
+
+def test_what_only_a_newer_broker_knows_is_shown_as_its_number() -> None:
+    assert word(Reason, 99) == "#99"
+    odd = claim("lab/odd")
+    odd.MergeFromString(Claim(tier=88, state=77).SerializeToString())  # type: ignore[arg-type]
+    odd.reasons.add(reason=99)  # type: ignore[arg-type]
+    assert rendered(claims_table([odd]))[1].split()[:3] == ["lab/odd", "#77", "#88"]
+    assert "why     #99" in "\n".join(claim_lines(odd))
 
 
 def rendered(table: object) -> list[str]:
@@ -52,6 +64,18 @@ def test_a_claims_table_has_one_line_for_each_placement() -> None:
     assert lines[2].split()[0] == "40"
     assert "[with brackets]" in lines[3]
     assert len({line.index("Mon 23 Nov 00:00") for line in lines[1:3]}) == 1
+
+
+def test_a_narrow_screen_gets_fewer_columns_and_still_one_line_a_row() -> None:
+    claims = [claim("lab/one", placement("a", 10, 0, 5)), claim("lab/waits", why="a long reason " * 20)]
+    wide, narrow = rendered(claims_table(claims)), rendered(claims_table(claims, width=100))
+    assert len(wide) == len(narrow) == 3
+    assert max(len(line.rstrip()) for line in narrow) <= 100
+    assert {"WORK", "TIER"} <= set(wide[0].split())
+    assert not {"WORK", "TIER"} & set(narrow[0].split())
+    assert "POOL" in narrow[0]
+    waiting = rendered(claims_table(claims[1:]))
+    assert "POOL" not in waiting[0]
 
 
 def test_one_claim_in_full() -> None:
@@ -91,5 +115,4 @@ def test_pools_and_plan() -> None:
 
 
 def test_every_state_has_a_word() -> None:
-    for state in Claim.State.values():
-        assert word(Claim.State.Name(state))
+    assert all(word(Claim.State, state)[0] != "#" for state in Claim.State.values())

@@ -98,7 +98,7 @@ class CapacityServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListClaims(self, request, context):
-        """Claims of one tenant or of all, in order of name.
+        """Claims of one tenant or of all, in order of `{tenant}/{claim}`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -45,7 +45,7 @@ class CapacityServiceStub:
     GetClaim: _grpc.UnaryUnaryMultiCallable[_capacity_service_pb2.GetClaimRequest, _capacity_service_pb2.GetClaimResponse]
     """One claim as it is now."""
     ListClaims: _grpc.UnaryUnaryMultiCallable[_capacity_service_pb2.ListClaimsRequest, _capacity_service_pb2.ListClaimsResponse]
-    """Claims of one tenant or of all, in order of name."""
+    """Claims of one tenant or of all, in order of `{tenant}/{claim}`."""
     UpdateClaim: _grpc.UnaryUnaryMultiCallable[_capacity_service_pb2.UpdateClaimRequest, _capacity_service_pb2.UpdateClaimResponse]
     """Changes what a live claim asks for. A placement that the new ask still allows
     is kept; otherwise it is given up and the claim waits again. Once committed,
@@ -73,7 +73,7 @@ class CapacityServiceAsyncStub(CapacityServiceStub):
     GetClaim: _aio.UnaryUnaryMultiCallable[_capacity_service_pb2.GetClaimRequest, _capacity_service_pb2.GetClaimResponse]  # type: ignore[assignment]
     """One claim as it is now."""
     ListClaims: _aio.UnaryUnaryMultiCallable[_capacity_service_pb2.ListClaimsRequest, _capacity_service_pb2.ListClaimsResponse]  # type: ignore[assignment]
-    """Claims of one tenant or of all, in order of name."""
+    """Claims of one tenant or of all, in order of `{tenant}/{claim}`."""
     UpdateClaim: _aio.UnaryUnaryMultiCallable[_capacity_service_pb2.UpdateClaimRequest, _capacity_service_pb2.UpdateClaimResponse]  # type: ignore[assignment]
     """Changes what a live claim asks for. A placement that the new ask still allows
     is kept; otherwise it is given up and the claim waits again. Once committed,
@@ -116,7 +116,7 @@ class CapacityServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _capacity_service_pb2.ListClaimsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_capacity_service_pb2.ListClaimsResponse, _abc.Awaitable[_capacity_service_pb2.ListClaimsResponse]]:
-        """Claims of one tenant or of all, in order of name."""
+        """Claims of one tenant or of all, in order of `{tenant}/{claim}`."""
 
     @_abc_1.abstractmethod
     def UpdateClaim(

@@ -80,6 +80,8 @@ class _ReasonEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_Reason.ValueTyp
     """The window lies beyond the planning horizon; it will be planned later."""
     REASON_RESERVE_REACHED: _Reason.ValueType  # 12
     """Guaranteed work was not placed: the reserve for a lost pool would not hold."""
+    REASON_WINDOW_TOO_SHORT: _Reason.ValueType  # 13
+    """However early it started, it would end after its deadline."""
 
 class Reason(_Reason, metaclass=_ReasonEnumTypeWrapper):
     """Why a claim waits, or was refused. Names are stable."""
@@ -110,6 +112,8 @@ REASON_BEYOND_HORIZON: Reason.ValueType  # 11
 """The window lies beyond the planning horizon; it will be planned later."""
 REASON_RESERVE_REACHED: Reason.ValueType  # 12
 """Guaranteed work was not placed: the reserve for a lost pool would not hold."""
+REASON_WINDOW_TOO_SHORT: Reason.ValueType  # 13
+"""However early it started, it would end after its deadline."""
 
 @typing.final
 class Claim(message.Message):
