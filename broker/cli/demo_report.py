@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -114,17 +117,28 @@ def _leave_all_claims(claims: Sequence[Claim], file: Path) -> None:
 
 
 def _next(console: Console, *, address: str, kept: bool) -> None:
+    """What to type now, the way this program was started."""
+    program = _program()
+    first = f"export BROKER_ADDRESS={address} BROKER_TENANT=research" if kept else f"{program} demo --keep"
+    why = "in another terminal" if kept else "leaves the broker running"
     console.print("\nNext:")
-    if kept:
-        console.print(f"  export BROKER_ADDRESS={address} BROKER_TENANT=research    (in another terminal)")
-    else:
-        console.print("  broker demo --keep                                        (leaves the broker running)")
-    console.print("  broker claim 512 --silicon blackwell --for 14d --by friday --whole-domains")
-    console.print("  broker claims --state waiting")
-    console.print("  broker pools --ahead 4w")
-    console.print("  broker watch --all")
+    console.print(f"  {first}    ({why})")
+    for line in (
+        "claim 512 --silicon blackwell --for 14d --by friday --whole-domains",
+        "claims --state waiting",
+        "pools --ahead 4w",
+        "watch --all",
+    ):
+        console.print(f"  {program} {line}")
     if kept:
         console.print(f"\nServing on {address}; Ctrl-C stops it.")
+
+
+def _program() -> str:
+    started = Path(sys.argv[0])
+    if started.name != "broker":
+        return "python -m broker"
+    return "broker" if shutil.which("broker") else os.path.relpath(started)
 
 
 def _worth(claim: Claim) -> int:

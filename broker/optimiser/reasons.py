@@ -68,24 +68,22 @@ class _Least:
     """The least level over any run of slots, two look-ups each: a sparse table (Bender and Farach-Colton 2000)."""
 
     def __init__(self, table: Ints) -> None:
-        self._tables = [table]
+        levels = [table]
         width = 1
         while 2 * width <= table.shape[1]:
-            last = self._tables[-1]
-            wider = last.copy()
-            wider[:, :-width] = np.minimum(last[:, :-width], last[:, width:])
-            self._tables.append(wider)
+            wider = levels[-1].copy()
+            wider[:, :-width] = np.minimum(levels[-1][:, :-width], levels[-1][:, width:])
+            levels.append(wider)
             width *= 2
+        self._levels = np.stack(levels)
+        lengths = np.arange(table.shape[1] + 1)
+        self._level = np.frexp(np.maximum(1, lengths).astype(np.float64))[1].astype(np.int64) - 1
 
     def over(self, line: Ints, start: Ints, end: Ints) -> Ints:
         """The least level of each line from start to end; ends exceed starts."""
-        exponent = np.frexp((end - start).astype(np.float64))[1] - 1
-        out = np.zeros(len(line), np.int64)
-        for k, table in enumerate(self._tables):
-            mine = np.flatnonzero(exponent == k)
-            at = line[mine]
-            out[mine] = np.minimum(table[at, start[mine]], table[at, end[mine] - (1 << k)])
-        return out
+        level = self._level[end - start]
+        least: Ints = np.minimum(self._levels[level, line, start], self._levels[level, line, end - (1 << level)])
+        return least
 
 
 class _Market:
@@ -126,7 +124,9 @@ class _Market:
         o, requests = problem.options, problem.requests
         devices = o.devices[row]
         quota = np.where(requests.quota[request] >= 0, requests.quota[request], len(problem.quotas.ids))
-        spare = ~requests.guaranteed[request] | (self.spare.over(o.pool[row], start, end) >= devices)
+        spare = np.ones(len(row), np.bool_)
+        if problem.reserves:
+            spare = ~requests.guaranteed[request] | (self.spare.over(o.pool[row], start, end) >= devices)
         return self.pool.over(o.pool[row], start, end), self.quota.over(quota, start, end) >= devices, spare
 
 
@@ -218,8 +218,7 @@ def _explain(problem: Problem, part: Ints, columns: _Columns) -> list[Unplaced]:
 
     paying = columns.legal & columns.pays
     net = np.where(columns.legal, columns.value - columns.price, -np.inf)
-    best = np.lexsort((-net, columns.request))
-    first = np.searchsorted(columns.request, np.arange(len(part)))
+    begin = np.searchsorted(columns.request, np.arange(len(part) + 1)).tolist()
     legal, pays = some(columns.legal), some(paying)
     roomy = some(paying & columns.pool & columns.quota & columns.spare)
     quota = some(paying & columns.pool & ~columns.quota)
@@ -231,7 +230,7 @@ def _explain(problem: Problem, part: Ints, columns: _Columns) -> list[Unplaced]:
             cause = Cause.NEVER_FITS if options[n] else Cause.NO_OPTION
             found.append(Unplaced(request, cause, -1, -1, -1, 0, 0, 0, 0.0))
             continue
-        at = int(best[first[n]])
+        at = begin[n] + int(np.argmax(net[begin[n] : begin[n + 1]]))
         tests = (
             (not pays[n], Cause.COST_EXCEEDS_VALUE),
             (roomy[n], Cause.OUTBID),

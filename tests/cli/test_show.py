@@ -8,6 +8,7 @@ import pytest
 from capacitybroker import Claim, Plan, Reason, SiliconChoice
 from capacitybroker.v1.fleet_pb2 import POOL_KIND_CUSTOM_SILICON, PoolKind
 from capacitybroker.v1.plan_pb2 import PoolPrice, ReasonCount
+from google.protobuf.json_format import ParseDict
 from rich.console import Console
 
 from broker.cli.show import dollars, hours, short, word
@@ -42,9 +43,7 @@ def test_words_and_lengths() -> None:
 
 def test_what_only_a_newer_broker_knows_is_shown_as_its_number() -> None:
     assert word(Reason, 99) == "#99"
-    odd = claim("lab/odd")
-    odd.MergeFromString(Claim(tier=88, state=77).SerializeToString())  # type: ignore[arg-type]
-    odd.reasons.add(reason=99)  # type: ignore[arg-type]
+    odd = ParseDict({"state": 77, "tier": 88, "reasons": [{"reason": 99}]}, Claim(name="tenants/lab/claims/odd"))
     assert rendered(claims_table([odd]))[1].split()[:3] == ["lab/odd", "#77", "#88"]
     assert "why     #99" in "\n".join(claim_lines(odd))
 
