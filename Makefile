@@ -53,9 +53,9 @@ constraints: $(READY) ## Resolve all dependencies anew, with hashes and without 
 	@cd $(VENV)/resolve && ../bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
 		--no-header --no-annotate --group dev pyproject.toml -o ../../constraints.txt
 
-bench: $(READY) ## Figures: planning, ledger; give TRACE_DIR=… and GAP_DIR=… for the public data
+bench: $(READY) ## Figures of ledger and planning; PROBLEMS=… and GAP=… name public data
 	@$(BIN)/python -m bench
 
 clean: ## Everything that was made
-	@rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis demo-out
+	@rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis demo-out replay-out broker-data
 	@find . -name __pycache__ -prune -exec rm -rf {} +

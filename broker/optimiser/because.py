@@ -26,7 +26,7 @@ SENTENCES = {
     Cause.COST_EXCEEDS_VALUE: "Running it costs more than it is worth, even in {pool}.",
     Cause.QUOTA: "The tenant's other claims use its quota at every start that has room.",
     Cause.RESERVE: "The room that is left is kept for guaranteed work, should a pool be lost.",
-    Cause.NO_CONTIGUOUS_ROOM: "No start has {devices} devices free for the whole time; at best {free} in {pool}.",
+    Cause.NO_CONTIGUOUS_ROOM: "No start has {devices:,} devices free for the whole time; at best {free:,} in {pool}.",
     Cause.OUTBID: "Others make more of the capacity: in {pool} it is worth more than this claim offers.",
 }
 
@@ -40,6 +40,8 @@ def because(compiled: Compiled, solved: Solved) -> dict[int, Because]:
 
 
 def _sentence(compiled: Compiled, unplaced: Unplaced) -> str:
+    if unplaced.cause is Cause.QUOTA and unplaced.start < 0:
+        return "The claim alone needs more devices than the tenant's quota."
     pool = compiled.problem.pools.ids[unplaced.pool] if unplaced.pool >= 0 else ""
     return SENTENCES[unplaced.cause].format(pool=pool, devices=unplaced.devices, free=unplaced.free)
 

@@ -26,7 +26,7 @@ class Cause(StrEnum):
     NO_OPTION = "NO_OPTION"  # nothing eligible was offered
     NEVER_FITS = "NEVER_FITS"  # no start would have room in an empty market
     COST_EXCEEDS_VALUE = "COST_EXCEEDS_VALUE"  # it costs more than it is worth wherever it could run
-    QUOTA = "QUOTA"  # some start has room in its pool, but not in its quota
+    QUOTA = "QUOTA"  # some start has room in its pool, but not in its quota; without a start: it never has
     RESERVE = "RESERVE"  # some start has room in its pool and quota, but the insurance needs it
     NO_CONTIGUOUS_ROOM = "NO_CONTIGUOUS_ROOM"  # it would pay the prices, yet no start has room throughout
     OUTBID = "OUTBID"  # it is worth less than what others pay for the room
@@ -58,6 +58,7 @@ class _Columns(NamedTuple):
     price: Floats
     free: Ints  # least free devices of the pool over the run
     legal: Bools  # an empty market could hold it
+    beyond_quota: Bools  # an empty pool could hold it, but never its quota
     pays: Bools  # worth more than its unit cost, and overage where nothing is committed
     pool: Bools  # the pool has room beside the plan
     quota: Bools  # so has the quota
@@ -203,6 +204,7 @@ def _columns(problem: Problem, part: Ints, now: _Market, empty: _Market, sums: _
     return _Columns(
         *(request, row, start, end, value, devices * price, free),
         legal=(most >= devices) & quota_ever & spare_ever,
+        beyond_quota=(most >= devices) & ~quota_ever,
         pays=value > devices * (sums.cost[pool, end] - sums.cost[pool, start]),
         pool=free >= devices,
         quota=quota_room,
@@ -219,7 +221,7 @@ def _explain(problem: Problem, part: Ints, columns: _Columns) -> list[Unplaced]:
     paying = columns.legal & columns.pays
     net = np.where(columns.legal, columns.value - columns.price, -np.inf)
     begin = np.searchsorted(columns.request, np.arange(len(part) + 1)).tolist()
-    legal, pays = some(columns.legal), some(paying)
+    legal, pays, beyond_quota = some(columns.legal), some(paying), some(columns.beyond_quota)
     roomy = some(paying & columns.pool & columns.quota & columns.spare)
     quota = some(paying & columns.pool & ~columns.quota)
     spare = some(paying & columns.pool & columns.quota & ~columns.spare)
@@ -227,7 +229,7 @@ def _explain(problem: Problem, part: Ints, columns: _Columns) -> list[Unplaced]:
     found: list[Unplaced] = []
     for n, request in enumerate(part.tolist()):
         if not legal[n]:
-            cause = Cause.NEVER_FITS if options[n] else Cause.NO_OPTION
+            cause = Cause.QUOTA if beyond_quota[n] else Cause.NEVER_FITS if options[n] else Cause.NO_OPTION
             found.append(Unplaced(request, cause, -1, -1, -1, 0, 0, 0, 0.0))
             continue
         at = begin[n] + int(np.argmax(net[begin[n] : begin[n + 1]]))

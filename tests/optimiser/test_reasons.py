@@ -42,9 +42,10 @@ def test_never_fits(fields: Document) -> None:
     assert only([{"options": [ask(**fields)]}], {}).cause is Cause.NEVER_FITS
 
 
-def test_never_fits_its_quota() -> None:
+def test_a_quota_that_is_too_small_for_it_alone() -> None:
     quotas = [{"id": "q", "limit": [[0, 1]]}]
-    assert only([{"quota": "q", "options": [ask()]}], {}, quotas=quotas).cause is Cause.NEVER_FITS
+    found = only([{"quota": "q", "options": [ask()]}], {}, quotas=quotas)
+    assert (found.cause, found.start) == (Cause.QUOTA, -1)
 
 
 @pytest.mark.parametrize(("value", "cause"), [(12, Cause.COST_EXCEEDS_VALUE), (13, Cause.OUTBID)])
