@@ -79,6 +79,7 @@ async def _serve(settings: ServeSettings, store_url: str, ready: Ready) -> None:
         ready()
         healthy = True
         while not stopping.is_set():
+            feed.assert_following()
             if healthy != (feed.down is None):
                 healthy = feed.down is None
                 log.warning("%s", "serving again" if healthy else f"not serving: {feed.down}")

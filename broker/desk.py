@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -9,7 +10,7 @@ from typing import Protocol
 from broker.domain.claim import Ask, Cancelled, Claim, ClaimName, Committed, Planned, Waiting
 from broker.domain.faults import Fault, FaultReason
 from broker.domain.fleet import Fleet, FleetChange, changes
-from broker.domain.options import allows, options
+from broker.domain.options import option_of, options
 from broker.domain.plan import PlanRecord
 from broker.domain.reason import Because, Reason
 from broker.domain.slots import Window, slot_at_or_after, slot_of
@@ -44,6 +45,7 @@ class Desk:
     market: Market
     now: Clock
     new_id: NewId
+    plan_seconds_max: float = 60.0  # how long RunPlan waits, beyond the time limit that it names
 
     async def submit(self, tenant: str, claim_id: str, ask: Ask, key: RequestKey) -> Receipt:
         """Store a claim, under ``claim_id`` or (empty) a new id; the planner places it from then on."""
@@ -79,8 +81,8 @@ class Desk:
 
         async def decide() -> Receipt:
             claim = await self.ledger.claim(name)
-            if isinstance(claim.state, Cancelled):
-                return Receipt(claim, replayed=True)
+            if isinstance(claim.state, Cancelled) and etag in ("", str(claim.revision)):
+                return await self.ledger.recall(key) or Receipt(claim, replayed=True)
             claim, at = await self._held(name, etag), self.now()
             used = [
                 replace(p, window=Window(p.window.first, min(p.window.end, slot_of(at))))
@@ -95,9 +97,8 @@ class Desk:
         self, fleet: Fleet, *, key: RequestKey, dry_run: bool
     ) -> tuple[Applied, tuple[FleetChange, ...]]:
         """Put a fleet into force (or only say what would change), and where live claims would hold more than it."""
-        before = await self.ledger.fleet()
         applied = await self.ledger.apply_fleet(fleet, key=key, at=self.now(), dry_run=dry_run)
-        return applied, () if applied.replayed else changes(before, fleet)
+        return applied, changes(applied.before, fleet)
 
     async def pools(self, window: Window | None) -> tuple[Fleet, Window, dict[str, Balance]]:
         """The fleet and each account's balance over ``window``, or over the week from now."""
@@ -109,7 +110,16 @@ class Desk:
     async def run_plan(self, *, key: RequestKey, time_limit_seconds: int | None) -> PlanRecord:
         """Plan everything known now; returns when that plan is in force."""
         revision = await self.ledger.ask_plan(key=key, at=self.now(), time_limit_seconds=time_limit_seconds)
-        return await self.market.plan_on(revision)
+        patience = (time_limit_seconds or 0) + self.plan_seconds_max
+        try:
+            async with asyncio.timeout(patience):
+                return await self.market.plan_on(revision)
+        except TimeoutError:
+            raise Fault(
+                FaultReason.PLANNER_SILENT,
+                f"No plan came into force within {patience:.0f} s",
+                remedy="See that a planner runs and what its log says, then send the same request again.",
+            ) from None
 
     async def plan(self, revision: int | None) -> PlanRecord:
         """The plan of that revision, or the latest (None)."""
@@ -162,12 +172,16 @@ class Desk:
             return replace(claim, ask=ask)
         fleet = await self._vet(claim.name.tenant, ask)
         ask = self._dated(ask, self.now())
-        if all(allows(ask, fleet, placement) for placement in claim.placements):
-            return replace(claim, ask=ask)
-        waiting = Waiting((Because(Reason.AMENDED, "The amended claim no longer fits the placement it had."),))
-        kept = tuple(p for p in claim.placements if allows(ask, fleet, p))
-        state = Planned(kept, waiting.because) if kept else waiting
-        return replace(claim, ask=ask).becomes(state, at=self.now())
+        kept = tuple(
+            replace(placement, latest=min(placement.latest, placement.latest if way.latest is None else way.latest))
+            for placement in claim.placements
+            if (way := option_of(ask, fleet, placement)) is not None
+        )
+        changed = replace(claim, ask=ask)
+        if len(kept) == len(claim.placements):
+            return replace(changed, state=Planned(kept, claim.because)) if kept else changed
+        because = (Because(Reason.AMENDED, "The amended claim no longer fits the placement it had."),)
+        return changed.becomes(Planned(kept, because) if kept else Waiting(because), at=self.now())
 
     async def _vet(self, tenant: str, ask: Ask) -> Fleet:
         """The fleet, if everything that the ask names is in it and its largest pool could hold the claim."""

@@ -76,6 +76,11 @@ class Feed:
         """The newest revision seen."""
         return self._revision
 
+    def assert_following(self) -> None:
+        """Raise what ended the feed, if anything did: nobody would be told of anything any more."""
+        if self._tail is not None and self._tail.done():
+            self._tail.result()
+
     @property
     def down(self) -> Fault | None:
         """Why events do not arrive at the moment, if they do not."""
@@ -106,15 +111,16 @@ class Feed:
             # Whoever resumes too late learns it before anything else.
             await self.ledger.events(first - 1, limit=1)
         told = first - 1
+        clock = asyncio.get_running_loop().time
+        spoke = clock()
         yield Changes(told)
         async for event in self._events(first):
-            if event is None:
-                yield Changes(told)
-                continue
-            told = event.revision
-            claims = tuple(claim for claim in event.claims if tenant in (None, claim.name.tenant))
-            if claims:
-                yield Changes(told, claims)
+            told = event.revision if event is not None else told
+            claims = [c for c in event.claims if tenant in (None, c.name.tenant)] if event is not None else []
+            # Others may keep the market busy for hours: that too is progress.
+            if claims or event is None or clock() - spoke >= self.settings.progress_seconds:
+                spoke = clock()
+                yield Changes(told, tuple(claims))
 
     async def _events(self, first: int) -> AsyncIterator[Event | None]:
         """Each event from revision ``first`` on, once, in order; None when none came for a while."""
@@ -162,19 +168,21 @@ class Feed:
             await self._moved.wait_for(lambda: self._revision >= revision)
 
     async def _follow(self) -> None:
+        behind = False
         while True:
             try:
+                if behind:
+                    await self._catch_up()
+                    behind = False
                 events = await self.ledger.events(self._revision, limit=self.settings.batch_events, wait_millis=1_000)
                 self._down = None
                 for event in events:
                     self._tell(event)
             except Fault as fault:
-                if fault.reason is FaultReason.COMPACTED:
-                    await self._catch_up()
-                    continue
-                # The store is away or halted: keep asking; callers see their own calls refused meanwhile.
-                self._down = fault
-                await asyncio.sleep(0.2)
+                behind = fault.reason is FaultReason.COMPACTED
+                # Otherwise the store is away or halted: keep asking; callers see their own calls refused meanwhile.
+                self._down = None if behind else fault
+                await asyncio.sleep(0 if behind else 0.2)
                 continue
             if events:
                 async with self._moved:

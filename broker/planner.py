@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -16,7 +17,7 @@ from broker.domain.faults import Fault, FaultReason, Kind
 from broker.domain.plan import PlanRecord, PoolPrice
 from broker.domain.reason import Because
 from broker.domain.slots import Window, slot_at_or_after
-from broker.domain.snapshot import Event, EventKind, Snapshot
+from broker.domain.snapshot import Event, EventKind
 from broker.ledger.port import Fence, Ledger
 from broker.optimiser.because import because
 from broker.optimiser.check import check
@@ -31,6 +32,9 @@ __all__ = ["Capture", "Planner", "PlannerSettings", "Solver"]
 log = logging.getLogger(__name__)
 
 Capture = Callable[[Problem, Solved], None]
+
+LATE_SECONDS_MAX = 60  # a plan may come into force that long after the start of the first hour it fills
+FAILURE_SECONDS_MAX = 10.0
 
 
 class Solver(Protocol):
@@ -52,6 +56,7 @@ class PlannerSettings:
     lease_millis: int = 6_000
     seed: int = 1
     terms: Terms = field(default_factory=Terms)
+    commit_claims_max: int = 3_000  # more changes than that come into force in several steps
 
 
 @dataclass(slots=True)
@@ -67,6 +72,7 @@ class Planner:
     _fence: Fence | None = None
     _seen: int = 0
     _planned_slot: int = -1
+    _failures: int = 0
 
     async def run(self) -> None:
         """Plan until cancelled; a store that is away, or another leader, is waited for."""
@@ -75,23 +81,30 @@ class Planner:
             while True:
                 try:
                     await self._turn()
+                    self._failures = 0
                 except (Fault, SolverLost) as lost:
-                    log.warning("planning cycle given up: %s", lost)
-                    await asyncio.sleep(0.2)
+                    # What fails for good must not keep the machine busy; what fails for once is soon over.
+                    wait = min(FAILURE_SECONDS_MAX, 0.2 * 2 ** min(self._failures, 10))
+                    self._failures += 1
+                    log.warning("planning cycle given up, again in %.1f s: %s", wait, lost)
+                    await asyncio.sleep(wait)
+                if lease.done():
+                    lease.result()
         finally:
             lease.cancel()
-            with suppress(asyncio.CancelledError):
-                await lease
+            await asyncio.gather(lease, return_exceptions=True)
+            with suppress(Fault):
+                # Whoever stands by need not wait for the lease to run out.
+                await self.ledger.lead(self.planner_id, ttl_millis=0)
 
     async def cycle(self, fence: Fence, *, seconds: float) -> PlanRecord:
         """One plan, put into force: snapshot, compile, solve, check, explain, commit.
 
         Faults: OVERCOMMIT when the market changed under the plan too much, FENCED when another planner leads.
         """
-        # 1. What is, at one revision.
+        # 1. What is, at one revision, and the first hour that can still start when the plan is there.
         snapshot = await self.ledger.snapshot()
-        at = self.now()
-        first = slot_at_or_after(at)
+        first = slot_at_or_after(self.now() + math.ceil(seconds) - LATE_SECONDS_MAX)
         horizon = Window(first, first + self.settings.horizon_slots)
         # 2. As a problem.
         compiled = await asyncio.to_thread(compile_problem, snapshot, horizon, self.settings.terms)
@@ -104,11 +117,13 @@ class Planner:
         # 4. Believe nothing: a checker that knows no solver has the last word.
         self._accept(compiled, solved)
         # 5. What becomes of each claim, and why.
+        at = self.now()
         decided = await asyncio.to_thread(self._decide, compiled, solved, at)
-        record = _record(snapshot, horizon, compiled, solved, decided, millis, at)
+        record = _record(compiled, solved, decided, millis, at)
         # 6. One step puts it into force, if this process still leads.
-        done = await self.ledger.commit(decided.changed, record, fence=fence, at=at)
-        self._planned_slot = horizon.first
+        changed = decided.changed[: self.settings.commit_claims_max]
+        done = await self.ledger.commit(changed, record, fence=fence, at=at)
+        self._planned_slot = slot_at_or_after(at) if len(changed) == len(decided.changed) else -1
         if self.capture is not None:
             await asyncio.to_thread(self.capture, compiled.problem, solved)
         return replace(record, revision=done.revision, skipped=len(done.skipped))
@@ -190,7 +205,8 @@ class Planner:
                 fence = await self.ledger.lead(self.planner_id, ttl_millis=self.settings.lease_millis)
                 if fence != self._fence:
                     log.info("planner %s: %s", self.planner_id, f"leads, epoch {fence.epoch}" if fence else "stands by")
-                    self._seen, self._planned_slot = 0, -1
+                    # The first plan answers everything asked before it.
+                    self._seen, self._planned_slot = await self.ledger.revision(), -1
                 self._fence = fence
             except Fault as fault:
                 if fault.reason.kind is not Kind.UNAVAILABLE:
@@ -213,8 +229,6 @@ def _in_force(compiled: Compiled) -> Plan | None:
 
 
 def _record(
-    snapshot: Snapshot,
-    horizon: Window,
     compiled: Compiled,
     solved: Solved,
     decided: Outcome,
@@ -226,13 +240,13 @@ def _record(
     means = np.rint(prices.mean(axis=1)) if prices.size else np.zeros(len(rows))
     peaks = np.rint(prices.max(axis=1)) if prices.size else np.zeros(len(rows))
     return PlanRecord(
-        based_on_revision=snapshot.revision,
-        horizon=horizon,
+        based_on_revision=compiled.snapshot.revision,
+        horizon=compiled.horizon,
         optimal=solved.status is Status.OPTIMAL,
         objective_microusd=solved.objective,
         bound_microusd=max(solved.objective, int(np.ceil(solved.bound))),
         solve_millis=millis,
-        claims=len(snapshot.claims),
+        claims=len(compiled.snapshot.claims),
         placed=decided.placed,
         moved=decided.moved,
         created_at=at,

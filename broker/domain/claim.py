@@ -10,6 +10,7 @@ from broker.domain.reason import Because
 from broker.domain.slots import Window
 
 __all__ = [
+    "VALUE_MICROUSD_MAX",
     "Ask",
     "Cancelled",
     "Claim",
@@ -36,6 +37,11 @@ class Tier(StrEnum):
     SPOT = "SPOT"  # may lose its place to more valuable work until committed
 
 
+# What an hour of one device is worth when the caller does not say, in micro-USD.
+TIER_RATE = {Tier.GUARANTEED: 12_000_000, Tier.STANDARD: 6_000_000, Tier.SPOT: 2_000_000}
+VALUE_MICROUSD_MAX = 10**15  # a billion dollars
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class ClaimName:
     """``tenants/{tenant}/claims/{id}``."""
@@ -54,16 +60,16 @@ class ClaimName:
 
 @dataclass(frozen=True, slots=True)
 class SiliconChoice:
-    """One acceptable silicon (id or family), the devices it takes and, where speed does not decide it, the slots."""
+    """One acceptable silicon (id or family); ``devices`` 0: as many as the claim's, ``slots`` None: speed decides."""
 
     silicon: str
-    devices: int
+    devices: int = 0
     slots: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """What a caller asks for; ``slots`` is the time needed at speed 100 %.
+    """What a caller asks for; ``slots`` is the time needed at speed 100 %, ``value_microusd`` 0 the rate of the tier.
 
     An empty ``silicon`` means any that can run the workload class. ``min_devices`` and ``max_devices`` are equal to
     ``devices`` unless the claim is elastic. ``latest`` and ``deadline`` are slots; None: unbounded.
@@ -86,6 +92,11 @@ class Ask:
     preferred_pools: tuple[str, ...] = ()
     forbidden_pools: tuple[str, ...] = ()
     labels: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def worth_microusd(self) -> int:
+        """What serving it is worth: what the caller said, or the rate of its tier for each device-hour."""
+        return self.value_microusd or min(VALUE_MICROUSD_MAX, TIER_RATE[self.tier] * self.devices * self.slots)
 
     @property
     def elastic(self) -> bool:

@@ -78,6 +78,7 @@ class FaultReason(Enum):
     WATCH_LIMIT = Kind.EXHAUSTED, 101
     STORE_UNAVAILABLE = Kind.UNAVAILABLE, 110
     SAFE_HALT = Kind.UNAVAILABLE, 111
+    PLANNER_SILENT = Kind.UNAVAILABLE, 112
 
 
 class Fault(Exception):

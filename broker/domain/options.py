@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from broker.domain.claim import Ask, Placement, SiliconChoice
 from broker.domain.fleet import Fleet, Pool, WorkloadClass
 
-__all__ = ["Option", "allows", "options", "parts"]
+__all__ = ["Option", "option_of", "options", "parts"]
 
 PARTS_MAX = 4
 LEVELS_MAX = 6
@@ -30,8 +30,8 @@ class Option:
 
 
 def parts(ask: Ask) -> int:
-    """How many parts a claim is placed in: one for a gang or an elastic claim, else up to four."""
-    if ask.gang or ask.elastic:
+    """How many parts a claim is placed in: one for a gang, an elastic claim or whole domains, else up to four."""
+    if ask.gang or ask.elastic or ask.whole_domains:
         return 1
     return max(1, min(PARTS_MAX, ask.devices // 8))
 
@@ -55,14 +55,18 @@ def options(ask: Ask, fleet: Fleet) -> tuple[Option, ...]:
     return tuple(dict.fromkeys(ways))
 
 
-def allows(ask: Ask, fleet: Fleet, placement: Placement) -> bool:
-    """Whether ``placement`` is a way to serve ``ask``."""
-    return any(
-        (option.part, option.pool, option.devices, option.slots)
-        == (placement.part, placement.pool, placement.devices, placement.window.slots)
-        and option.earliest <= placement.window.first
-        and (option.latest is None or placement.window.first <= option.latest)
-        for option in options(ask, fleet)
+def option_of(ask: Ask, fleet: Fleet, placement: Placement) -> Option | None:
+    """The way to serve ``ask`` that ``placement`` is; None when the ask does not allow it."""
+    return next(
+        (
+            option
+            for option in options(ask, fleet)
+            if (option.part, option.pool, option.devices, option.slots)
+            == (placement.part, placement.pool, placement.devices, placement.window.slots)
+            and option.earliest <= placement.window.first
+            and (option.latest is None or placement.window.first <= option.latest)
+        ),
+        None,
     )
 
 
@@ -73,20 +77,20 @@ def _choice(ask: Ask, work: WorkloadClass, pool: Pool, fleet: Fleet) -> SiliconC
     if pool.domain_devices < ask.min_domain_devices:
         return None
     if not ask.silicon:
-        return SiliconChoice(pool.silicon, ask.devices)
+        return SiliconChoice(pool.silicon)
     silicon = next(s for s in fleet.silicon if s.id == pool.silicon)
     return next((choice for choice in ask.silicon if silicon.answers_to(choice.silicon)), None)
 
 
 def _in_pool(ask: Ask, part: int, pool: Pool, choice: SiliconChoice, speed_percent: int) -> Iterator[Option]:
     count = parts(ask)
-    value = ask.value_microusd * (part + 1) // count - ask.value_microusd * part // count
+    value = ask.worth_microusd * (part + 1) // count - ask.worth_microusd * part // count
     if pool.id in ask.preferred_pools:
         value += value * PREFERENCE_PERCENT // 100
     # The time a choice names is already the time on that silicon; the claim's own is at speed 100 %.
     device_slots, speed = (ask.slots, speed_percent) if choice.slots is None else (choice.slots, 100)
     for level in _levels(ask):
-        wanted = -(-choice.devices * level // ask.devices) if ask.devices else choice.devices
+        wanted = -(-(choice.devices or ask.devices) * level // ask.devices)
         devices = wanted * (part + 1) // count - wanted * part // count
         if ask.whole_domains:
             devices = -(-devices // pool.domain_devices) * pool.domain_devices

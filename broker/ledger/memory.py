@@ -105,10 +105,10 @@ class MemoryLedger:
         books, ruling = self._market.books, self._market.fleet
         books.set_limits(fleet.limits())
         left = books.shortfalls(from_slot=slot_of(at))
-        if dry_run:
+        if dry_run or fleet == ruling:
             books.set_limits(ruling.limits())
-            return Applied(self._market.revision, left)
-        applied = Applied(self._market.revision + 1, left)
+            return Applied(self._market.revision, left, ruling)
+        applied = Applied(self._market.revision + 1, left, ruling)
         self._record(Event(applied.revision, EventKind.FLEET_APPLIED, at, fleet=fleet, shortfalls=left))
         return self._remember(key, applied)
 

@@ -47,10 +47,11 @@ class Receipt:
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """A fleet in force since ``revision``, and where live claims hold more than it gives."""
+    """A fleet in force since ``revision``, the one before it, and where live claims hold more than it gives."""
 
     revision: int
     shortfalls: tuple[Shortfall, ...]
+    before: Fleet
     replayed: bool = False
 
 
@@ -110,7 +111,8 @@ class Ledger(Protocol):
     async def apply_fleet(self, fleet: Fleet, *, key: RequestKey, at: int, dry_run: bool = False) -> Applied:
         """Put a fleet into force and record where live holds exceed it from slot ``slot_of(at)`` on.
 
-        With ``dry_run``: only say so; nothing is stored and the revision is the present one. Faults: REQUEST_ID_REUSED.
+        The fleet that is in force already makes no revision. With ``dry_run``: only say so; nothing is stored and the
+        revision is the present one. Faults: REQUEST_ID_REUSED.
         """
         ...
 

@@ -7,7 +7,7 @@ where its pool has lost devices is a promise lifted, and then every way to serve
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 
@@ -76,7 +76,13 @@ class Compiled:
 
 
 def compile_problem(snapshot: Snapshot, horizon: Window, terms: Terms) -> Compiled:
-    """The problem of planning ``snapshot`` over ``horizon``, whose first slot is now; money in micro-USD."""
+    """The problem of planning ``snapshot`` over ``horizon``, whose first slot is now; money in micro-USD.
+
+    What is promised is always a plan of the problem: the horizon reaches to the end of what is held, and a quota that
+    shrank counts as what its tenant holds, so that nothing new fits.
+    """
+    ends = (placement.window.end for claim in snapshot.claims for placement in claim.placements)
+    horizon = Window(horizon.first, max(horizon.end, *ends, 0))
     short = _shortages(snapshot, horizon)
     requests: list[Request] = []
     barred: dict[int, Because] = {}
@@ -106,20 +112,25 @@ def compile_problem(snapshot: Snapshot, horizon: Window, terms: Terms) -> Compil
 
 def _shortages(snapshot: Snapshot, horizon: Window) -> dict[str, Ints]:
     """For each pool that claims hold more of than it has: which slots of the horizon are short (as 0 or 1)."""
-    held: dict[str, Ints] = {}
-    for claim in snapshot.claims:
-        for placement in claim.placements:
-            first, end = max(placement.window.first, horizon.first), min(placement.window.end, horizon.end)
-            if first < end:
-                use = held.setdefault(placement.pool, np.zeros(horizon.slots, np.int64))
-                use[first - horizon.first : end - horizon.first] += placement.devices
     out = {}
-    for pool_id, use in held.items():
+    for pool_id, use in _held_by(snapshot, horizon, lambda _, placement: placement.pool).items():
         pool = snapshot.fleet.pool(pool_id)
         supply = np.array(pool.supply().over(horizon) if pool else [0] * horizon.slots, np.int64)
         if (use > supply).any():
             out[pool_id] = (use > supply).astype(np.int64)
     return out
+
+
+def _held_by(snapshot: Snapshot, horizon: Window, who: Callable[[Claim, Placement], str]) -> dict[str, Ints]:
+    """Devices held in each slot of the horizon, by whatever ``who`` says."""
+    held: dict[str, Ints] = {}
+    for claim in snapshot.claims:
+        for placement in claim.placements:
+            first, end = max(placement.window.first, horizon.first), placement.window.end
+            if first < end:
+                use = held.setdefault(who(claim, placement), np.zeros(horizon.slots, np.int64))
+                use[first - horizon.first : end - horizon.first] += placement.devices
+    return held
 
 
 def _held(
@@ -142,7 +153,7 @@ def _held(
         placement.window.end - first,
         first,
         first,
-        max((way.value_microusd for way in ways), default=claim.ask.value_microusd),
+        max((way.value_microusd for way in ways), default=claim.ask.worth_microusd),
     )
     lost = placement.pool in short and bool(
         short[placement.pool][first - horizon.first : placement.window.end - horizon.first].any()
@@ -175,24 +186,27 @@ def _bar(ways: Sequence[Option], horizon: Window) -> Because:
     if all(way.latest is not None and way.latest < horizon.first for way in ways):
         return Because(Reason.WINDOW_PASSED, "The last possible start has passed.")
     end = str(horizon.end * SLOT_SECONDS)
+    if all(way.slots > horizon.slots for way in ways):
+        message = f"It takes longer than the {horizon.slots:,} hours that a plan looks ahead."
+        return Because(Reason.BEYOND_HORIZON, message, {"horizon_end_unix_seconds": end})
     message = "The claim cannot end within the planning horizon; it is planned once the horizon reaches it."
     return Because(Reason.BEYOND_HORIZON, message, {"horizon_end_unix_seconds": end})
 
 
 def _problem(snapshot: Snapshot, horizon: Window, requests: Sequence[Request], terms: Terms) -> Problem:
     fleet = snapshot.fleet
-    quotas = [tenant for tenant in fleet.tenants if tenant.quota_devices is not None]
+    quotas = {tenant.id: tenant.quota_devices for tenant in fleet.tenants if tenant.quota_devices is not None}
+    held = _held_by(snapshot, horizon, lambda claim, _: claim.name.tenant)
+    limits = [np.maximum(quota, held.get(tenant, np.zeros(horizon.slots))) for tenant, quota in quotas.items()]
     return Problem(
         slots=horizon.slots,
         slot_hours=1,
         pools=_pools(fleet, horizon),
         quotas=Quotas(
-            tuple(tenant.id for tenant in quotas),
-            np.array([[tenant.quota_devices] * horizon.slots for tenant in quotas], np.int64).reshape(
-                len(quotas), horizon.slots
-            ),
+            tuple(quotas),
+            np.array(limits, np.int64).reshape(len(quotas), horizon.slots),
         ),
-        requests=_requests(snapshot, horizon, requests, {t.id: row for row, t in enumerate(quotas)}, terms),
+        requests=_requests(snapshot, horizon, requests, {tenant: row for row, tenant in enumerate(quotas)}, terms),
         options=_options(snapshot, horizon, requests, terms),
         reserves=(),
     )

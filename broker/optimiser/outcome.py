@@ -20,7 +20,11 @@ __all__ = ["Outcome", "outcome"]
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """Claims that change (each with the revision it was planned from), and counts over all live claims."""
+    """Claims that change (each with the revision it was planned from), and counts over all live claims.
+
+    In an order of which every first part can come into force alone: who gives up or moves a placement, who gains one,
+    then those that only hear another reason.
+    """
 
     changed: tuple[Claim, ...]
     placed: int
@@ -46,6 +50,8 @@ def outcome(compiled: Compiled, plan: Plan, because: Mapping[int, Because], *, f
             reasons[why[0].reason.value] += 1
         if state is not None and not _same(state, claim.state):
             changed.append(claim.becomes(state, at=at))
+    held = {claim.name: claim.placements for claim in compiled.snapshot.claims}
+    changed.sort(key=lambda claim: 2 if claim.placements == held[claim.name] else 0 if held[claim.name] else 1)
     return Outcome(tuple(changed), placed, moved, dict(reasons))
 
 

@@ -5,17 +5,22 @@ It reads the plan and the prices, and needs no solver, so it runs in any process
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from broker.optimiser.problem import Bools, Floats, Ints, Plan, Problem
 from broker.optimiser.report import Prices
 
-COLUMNS_AT_ONCE = 1_000_000
 PLENTY = np.int64(2**60)
+REMEMBERED_MAX = 2_000  # counts of blocked slots, one for each line and number of devices asked for
+
+Counts = NDArray[np.int32]
 
 __all__ = ["Cause", "Unplaced", "explain"]
 
@@ -47,48 +52,48 @@ class Unplaced:
     price: float  # unit cost and prices of what the run would occupy
 
 
-class _Columns(NamedTuple):
-    """Every start of every option of some requests that are left out, as columns of equal length."""
+class _Run(NamedTuple):
+    """One option of a request that is left out, every start from ``low`` to ``high`` inside the horizon."""
 
-    request: Ints  # position among those requests
-    row: Ints
-    start: Ints
-    end: Ints
-    value: Ints  # less lateness
-    price: Floats
-    free: Ints  # least free devices of the pool over the run
-    legal: Bools  # an empty market could hold it
-    beyond_quota: Bools  # an empty pool could hold it, but never its quota
-    pays: Bools  # worth more than its unit cost, and overage where nothing is committed
-    pool: Bools  # the pool has room beside the plan
-    quota: Bools  # so has the quota
-    spare: Bools  # so has the insurance
+    row: int  # in Options
+    pool: int
+    devices: int
+    length: int  # slots
+    low: int
+    high: int
+    value: int
+    due: int
+    late: int  # money per slot started after due
+    quota: int  # -1 is the last line of quotas, which has plenty
+    sure: bool  # counts against reserves
 
 
-class _Least:
-    """The least level over any run of slots, two look-ups each: a sparse table (Bender and Farach-Colton 2000)."""
+class _Room:
+    """Lines of free devices by slot, asked whether a number of devices has room over each run of a length."""
 
     def __init__(self, table: Ints) -> None:
-        levels = [table]
-        width = 1
-        while 2 * width <= table.shape[1]:
-            wider = levels[-1].copy()
-            wider[:, :-width] = np.minimum(levels[-1][:, :-width], levels[-1][:, width:])
-            levels.append(wider)
-            width *= 2
-        self._levels = np.stack(levels)
-        lengths = np.arange(table.shape[1] + 1)
-        self._level = np.frexp(np.maximum(1, lengths).astype(np.float64))[1].astype(np.int64) - 1
+        self.table = table
+        self._least = table.min(axis=1, initial=PLENTY).tolist()
+        self._blocked: dict[tuple[int, int], Counts] = {}
 
-    def over(self, line: Ints, start: Ints, end: Ints) -> Ints:
-        """The least level of each line from start to end; ends exceed starts."""
-        level = self._level[end - start]
-        least: Ints = np.minimum(self._levels[level, line, start], self._levels[level, line, end - (1 << level)])
-        return least
+    def over(self, line: int, run: _Run) -> Bools | None:
+        """Whether the line has the devices throughout, for each start of the run; None: at every start."""
+        if self._least[line] >= run.devices:
+            return None
+        blocked = self._blocked.get((line, run.devices))
+        if blocked is None:
+            if len(self._blocked) >= REMEMBERED_MAX:
+                self._blocked.clear()
+            blocked = np.zeros(self.table.shape[1] + 1, np.int32)
+            np.cumsum(self.table[line] < run.devices, out=blocked[1:])
+            self._blocked[line, run.devices] = blocked
+        ends = slice(run.low + run.length, run.high + run.length + 1)
+        free: Bools = blocked[ends] == blocked[run.low : run.high + 1]
+        return free
 
 
 class _Market:
-    """Room and prices beside a plan, ready to be asked for many runs at once."""
+    """Room beside a plan, ready to be asked about every start of an option at once."""
 
     def __init__(self, problem: Problem, plan: Plan) -> None:
         pools, slots = len(problem.pools.ids), problem.slots
@@ -107,9 +112,9 @@ class _Market:
         everyone = np.ones(len(placed), np.bool_)
         quota = requests.quota[placed]
         plenty = np.full((1, slots), PLENTY, np.int64)
-        self.pool = _Least(problem.pools.capacity - load(o.pool[row], pools, everyone))
+        self.pool = _Room(problem.pools.capacity - load(o.pool[row], pools, everyone))
         held = load(quota, len(problem.quotas.ids), quota >= 0)
-        self.quota = _Least(np.concatenate((problem.quotas.limit - held, plenty)))
+        self.quota = _Room(np.concatenate((problem.quotas.limit - held, plenty)))
         sure = load(o.pool[row], pools, requests.guaranteed[placed])
         spare = np.full((pools, slots), PLENTY, np.int64)
         for reserve in problem.reserves:
@@ -118,41 +123,16 @@ class _Market:
             for p in {reserve.lost, *covers}:
                 times = (reserve.lost == p) + covers.count(p)
                 spare[p, span] = np.minimum(spare[p, span], room // times)
-        self.spare = _Least(spare)
+        self.spare = _Room(spare)
 
-    def has_room(self, problem: Problem, request: Ints, row: Ints, start: Ints, end: Ints) -> tuple[Ints, Bools, Bools]:
-        """Least free devices of the pool, and whether quota and insurance have room, for each run."""
-        o, requests = problem.options, problem.requests
-        devices = o.devices[row]
-        quota = np.where(requests.quota[request] >= 0, requests.quota[request], len(problem.quotas.ids))
-        spare = np.ones(len(row), np.bool_)
-        if problem.reserves:
-            spare = ~requests.guaranteed[request] | (self.spare.over(o.pool[row], start, end) >= devices)
-        return self.pool.over(o.pool[row], start, end), self.quota.over(quota, start, end) >= devices, spare
+    def rooms(self, run: _Run) -> tuple[Bools | None, Bools | None, Bools | None]:
+        """Whether the pool, the quota and the insurance have room, for each start; None: at every start."""
+        spare = self.spare.over(run.pool, run) if run.sure else None
+        return self.pool.over(run.pool, run), self.quota.over(run.quota, run), spare
 
-
-def explain(problem: Problem, plan: Plan, prices: Prices) -> tuple[Unplaced, ...]:
-    """The dominant cause for each request that the plan leaves out, in the order of requests.
-
-    The plan must be one that ``check`` accepts, of this problem or of the problem that the prices are for.
-    """
-    out = np.flatnonzero(plan.option < 0)
-    now, empty = _Market(problem, plan), _Market(problem, Plan.empty(len(plan.option)))
-    sums = _Sums(problem, prices)
-    counts = np.zeros(len(plan.option) + 1, np.int64)
-    starts = np.maximum(0, _last_start(problem) - _first_start(problem) + 1)
-    np.add.at(counts, np.repeat(np.arange(len(plan.option)), np.diff(problem.options.first)) + 1, starts)
-    total = np.cumsum(counts)
-    found: list[Unplaced] = []
-    begin = 0
-    while begin < len(out):
-        # As many requests at a time as keep the columns in tens of megabytes.
-        before = total[out[begin:] + 1] - total[out[begin]]
-        end = begin + max(1, int(np.searchsorted(before, COLUMNS_AT_ONCE)))
-        part = out[begin:end]
-        found += _explain(problem, part, _columns(problem, part, now, empty, sums))
-        begin = end
-    return tuple(found)
+    def free(self, run: _Run, start: int) -> int:
+        """Least free devices of the pool over one run."""
+        return int(self.pool.table[run.pool, start : start + run.length].min())
 
 
 class _Sums:
@@ -169,92 +149,151 @@ class _Sums:
         self.cost = _running(cost)
         self.pool = np.stack((_running(plain), _running(sure)))
         self.quota = _running(np.concatenate((prices.quotas, np.zeros((1, problem.slots)))))
+        self._slots = np.arange(problem.slots + 1)
+
+    def price(self, run: _Run) -> Floats:
+        """Unit cost and prices of each start."""
+        price = _span(self.pool[int(run.sure), run.pool], run)
+        if run.quota >= 0:
+            price += _span(self.quota[run.quota], run)
+        price *= run.devices
+        return price
+
+    def value(self, run: _Run) -> Floats | float:
+        """The value of each start less lateness; one number where no start is late."""
+        if run.late == 0 or run.high <= run.due:
+            return float(run.value)
+        late = np.maximum(0.0, self._slots[run.low : run.high + 1] - float(run.due))
+        value: Floats = run.value - run.late * late
+        return value
+
+    def costs(self, run: _Run) -> Floats:
+        """Unit cost, and overage where nothing is committed, of each start."""
+        return _span(self.cost[run.pool], run) * run.devices
+
+
+class _Seen:
+    """What the starts of one request's options show, taken together."""
+
+    def __init__(self) -> None:
+        self.beyond_quota = False  # an empty pool could hold one that its quota never has
+        self.pays = False  # one is worth more than its unit cost, and overage where nothing is committed
+        self.roomy = False  # one of those has room
+        self.quota = False  # one of those lacks room in its quota alone
+        self.spare = False  # one of those lacks room in the insurance alone
+        self.best = -math.inf  # the highest worth at these prices
+        self.run: _Run | None = None
+        self.start = -1
+        self.price = 0.0
+
+    def look(self, run: _Run, now: _Market, empty: _Market, sums: _Sums) -> None:
+        """Take in every start of one option."""
+        pool, quota, spare = empty.rooms(run)
+        legal = _both(_both(pool, quota), spare)
+        if legal is not None and not legal.any():
+            self.beyond_quota |= quota is not None and _any(_both(pool, ~quota))
+            return
+        value, price = sums.value(run), sums.price(run)
+        net = value - price
+        if legal is not None:
+            net[~legal] = -np.inf
+        at = int(net.argmax())
+        if net[at] > self.best:
+            self.best, self.run, self.start, self.price = float(net[at]), run, run.low + at, float(price[at])
+        paying = _both(value > sums.costs(run), legal)
+        if _any(paying):
+            self.pays = True
+            if not self.roomy:
+                self._find_room(paying, *now.rooms(run))
+
+    def _find_room(self, paying: Bools | None, pool: Bools | None, quota: Bools | None, spare: Bools | None) -> None:
+        left = _both(paying, pool)
+        if quota is not None:
+            self.quota |= _any(_both(left, ~quota))
+            left = _both(left, quota)
+        if spare is not None:
+            self.spare |= _any(_both(left, ~spare))
+            left = _both(left, spare)
+        self.roomy = _any(left)
+
+    def cause(self) -> Cause:
+        """The dominant cause, given that some start is legal."""
+        tests = (
+            (not self.pays, Cause.COST_EXCEEDS_VALUE),
+            (self.roomy, Cause.OUTBID),
+            (self.spare, Cause.RESERVE),
+            (self.quota, Cause.QUOTA),
+            (self.best > 0, Cause.NO_CONTIGUOUS_ROOM),
+        )
+        return next((cause for holds, cause in tests if holds), Cause.OUTBID)
+
+
+def explain(problem: Problem, plan: Plan, prices: Prices) -> tuple[Unplaced, ...]:
+    """The dominant cause for each request that the plan leaves out, in the order of requests.
+
+    The plan must be one that ``check`` accepts, of this problem or of the problem that the prices are for. Each option
+    costs a few passes over its starts.
+    """
+    out = np.flatnonzero(plan.option < 0)
+    now, empty = _Market(problem, plan), _Market(problem, Plan.empty(len(plan.option)))
+    sums = _Sums(problem, prices)
+    seen = {request: _Seen() for request in out.tolist()}
+    for request, run in _runs(problem, out):
+        seen[request].look(run, now, empty, sums)
+    options = np.diff(problem.options.first)
+    return tuple(_unplaced(problem, request, each, int(options[request]), now) for request, each in seen.items())
+
+
+def _runs(problem: Problem, out: Ints) -> Iterator[tuple[int, _Run]]:
+    """The options of some requests that have a start inside the horizon, with the row of the request."""
+    o, requests = problem.options, problem.requests
+    counts = np.diff(o.first)[out]
+    request = np.repeat(out, counts)
+    row = o.first[request] + np.arange(len(request)) - np.repeat(np.cumsum(counts) - counts, counts)
+    low = np.maximum(0, o.earliest[row])
+    high = np.minimum(o.latest[row], problem.slots - o.slots[row])
+    some = low <= high
+    request, row = request[some], row[some]
+    columns = (row, o.pool[row], o.devices[row], o.slots[row], low[some], high[some], o.value[row], o.due[row])
+    more = (o.late_cost[row], requests.quota[request], requests.guaranteed[request])
+    lists = [column.tolist() for column in (*columns, *more)]
+    for who, *fields in zip(request.tolist(), *lists, strict=True):
+        yield who, _Run(*fields)
+
+
+def _unplaced(problem: Problem, request: int, seen: _Seen, options: int, now: _Market) -> Unplaced:
+    run = seen.run
+    if run is None:
+        cause = Cause.QUOTA if seen.beyond_quota else Cause.NEVER_FITS if options else Cause.NO_OPTION
+        return Unplaced(request, cause, -1, -1, -1, 0, 0, 0, 0.0)
+    return Unplaced(
+        request=request,
+        cause=seen.cause(),
+        option=run.row - int(problem.options.first[request]),
+        pool=run.pool,
+        start=seen.start,
+        devices=run.devices,
+        free=now.free(run, seen.start),
+        value=run.value - run.late * max(0, seen.start - run.due),
+        price=seen.price,
+    )
 
 
 def _running(table: Floats) -> Floats:
     return np.concatenate((np.zeros((len(table), 1)), np.cumsum(table, axis=1)), axis=1)
 
 
-def _first_start(problem: Problem) -> Ints:
-    return np.maximum(0, problem.options.earliest)
+def _span(sums: Floats, run: _Run) -> Floats:
+    """What a running sum gains over each start of a run."""
+    ends = slice(run.low + run.length, run.high + run.length + 1)
+    gained: Floats = sums[ends] - sums[run.low : run.high + 1]
+    return gained
 
 
-def _last_start(problem: Problem) -> Ints:
-    return np.minimum(problem.options.latest, problem.slots - problem.options.slots)
+def _both(a: Bools | None, b: Bools | None) -> Bools | None:
+    """Both marks; None is a mark that holds everywhere."""
+    return b if a is None else a if b is None else a & b
 
 
-def _columns(problem: Problem, part: Ints, now: _Market, empty: _Market, sums: _Sums) -> _Columns:
-    o = problem.options
-    counts = np.diff(o.first)[part]
-    position = np.repeat(np.arange(len(part)), counts)
-    rows = o.first[part][position] + np.arange(len(position)) - np.repeat(np.cumsum(counts) - counts, counts)
-    low = _first_start(problem)[rows]
-    many = np.maximum(0, _last_start(problem)[rows] - low + 1)
-    row = np.repeat(rows, many)
-    start = np.repeat(low, many) + np.arange(len(row)) - np.repeat(np.cumsum(many) - many, many)
-    end, request = start + o.slots[row], np.repeat(position, many)
-    who = part[request]
-    pool, devices, plane = o.pool[row], o.devices[row], problem.requests.guaranteed[who].astype(np.int64)
-    value = o.value[row] - o.late_cost[row] * np.maximum(0, start - o.due[row])
-    quota = problem.requests.quota[who]  # -1 is the last row, which is free
-    price = sums.pool[plane, pool, end] - sums.pool[plane, pool, start] + sums.quota[quota, end]
-    price -= sums.quota[quota, start]
-    free, quota_room, spare_room = now.has_room(problem, who, row, start, end)
-    most, quota_ever, spare_ever = empty.has_room(problem, who, row, start, end)
-    return _Columns(
-        *(request, row, start, end, value, devices * price, free),
-        legal=(most >= devices) & quota_ever & spare_ever,
-        beyond_quota=(most >= devices) & ~quota_ever,
-        pays=value > devices * (sums.cost[pool, end] - sums.cost[pool, start]),
-        pool=free >= devices,
-        quota=quota_room,
-        spare=spare_room,
-    )
-
-
-def _explain(problem: Problem, part: Ints, columns: _Columns) -> list[Unplaced]:
-    """Reduce the columns of each request to its cause and its best column."""
-
-    def some(mark: Bools) -> Bools:
-        return np.bincount(columns.request[mark], minlength=len(part)) > 0
-
-    paying = columns.legal & columns.pays
-    net = np.where(columns.legal, columns.value - columns.price, -np.inf)
-    begin = np.searchsorted(columns.request, np.arange(len(part) + 1)).tolist()
-    legal, pays, beyond_quota = some(columns.legal), some(paying), some(columns.beyond_quota)
-    roomy = some(paying & columns.pool & columns.quota & columns.spare)
-    quota = some(paying & columns.pool & ~columns.quota)
-    spare = some(paying & columns.pool & columns.quota & ~columns.spare)
-    options = np.diff(problem.options.first)[part]
-    found: list[Unplaced] = []
-    for n, request in enumerate(part.tolist()):
-        if not legal[n]:
-            cause = Cause.QUOTA if beyond_quota[n] else Cause.NEVER_FITS if options[n] else Cause.NO_OPTION
-            found.append(Unplaced(request, cause, -1, -1, -1, 0, 0, 0, 0.0))
-            continue
-        at = begin[n] + int(np.argmax(net[begin[n] : begin[n + 1]]))
-        tests = (
-            (not pays[n], Cause.COST_EXCEEDS_VALUE),
-            (roomy[n], Cause.OUTBID),
-            (spare[n], Cause.RESERVE),
-            (quota[n], Cause.QUOTA),
-            (net[at] > 0, Cause.NO_CONTIGUOUS_ROOM),
-        )
-        cause = next((cause for holds, cause in tests if holds), Cause.OUTBID)
-        found.append(_unplaced(problem, columns, request, cause, at))
-    return found
-
-
-def _unplaced(problem: Problem, columns: _Columns, request: int, cause: Cause, at: int) -> Unplaced:
-    o, row = problem.options, int(columns.row[at])
-    return Unplaced(
-        request=request,
-        cause=cause,
-        option=row - int(o.first[request]),
-        pool=int(o.pool[row]),
-        start=int(columns.start[at]),
-        devices=int(o.devices[row]),
-        free=int(columns.free[at]),
-        value=int(columns.value[at]),
-        price=float(columns.price[at]),
-    )
+def _any(mark: Bools | None) -> bool:
+    return mark is None or bool(mark.any())

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence, Sized
 
 from capacitybroker.v1 import claim_pb2 as pb
 
-from broker.domain.claim import Ask, SiliconChoice, Tier
+from broker.domain.claim import VALUE_MICROUSD_MAX, Ask, SiliconChoice, Tier
 from broker.domain.faults import Fault, FaultReason
 from broker.domain.slots import slot_at_or_after, slot_of
 from broker.transport.names import plain_id, pool_id
@@ -15,11 +15,8 @@ from broker.transport.times import duration_slots, seconds_of
 __all__ = ["ask", "quantity"]
 
 DEVICES_MAX = 10_000_000
-VALUE_MICROUSD_MAX = 10**15  # a billion dollars
 ITEMS_MAX = 32
 LABEL_KEY_MAX, LABEL_VALUE_MAX = 63, 255
-# What an hour of one device is worth when the caller does not say, in micro-USD.
-TIER_RATE = {Tier.GUARANTEED: 12_000_000, Tier.STANDARD: 6_000_000, Tier.SPOT: 2_000_000}
 TIERS = {
     pb.TIER_GUARANTEED: Tier.GUARANTEED,
     pb.TIER_STANDARD: Tier.STANDARD,
@@ -38,15 +35,14 @@ def ask(claim: pb.Claim) -> Ask:
     earliest = _slot_up(claim, "earliest_start_time") or 0
     latest, deadline = _slot_down(claim, "latest_start_time"), _slot_down(claim, "deadline")
     _check_window(earliest, latest, deadline)
-    value = quantity(claim.value_microusd, "claim.value_microusd", most=VALUE_MICROUSD_MAX, least=0)
     wanted = Ask(
         workload_class=plain_id(claim.workload_class, "claim.workload_class"),
         devices=devices,
         slots=slots,
         earliest=earliest,
         tier=tier,
-        value_microusd=value or min(VALUE_MICROUSD_MAX, TIER_RATE[tier] * devices * slots),
-        silicon=tuple(_choice(choice, devices) for choice in claim.silicon),
+        value_microusd=quantity(claim.value_microusd, "claim.value_microusd", most=VALUE_MICROUSD_MAX, least=0),
+        silicon=tuple(_choice(choice) for choice in claim.silicon),
         gang=claim.gang,
         whole_domains=claim.whole_domains,
         min_domain_devices=quantity(claim.min_domain_devices, "claim.min_domain_devices", most=DEVICES_MAX, least=0),
@@ -149,10 +145,10 @@ def _check_window(earliest: int, latest: int | None, deadline: int | None) -> No
         )
 
 
-def _choice(choice: pb.SiliconChoice, devices: int) -> SiliconChoice:
+def _choice(choice: pb.SiliconChoice) -> SiliconChoice:
     return SiliconChoice(
         plain_id(choice.silicon, "claim.silicon.silicon"),
-        quantity(choice.devices or devices, "claim.silicon.devices", most=DEVICES_MAX),
+        quantity(choice.devices, "claim.silicon.devices", most=DEVICES_MAX, least=0),
         duration_slots(choice.duration, "claim.silicon.duration") if choice.HasField("duration") else None,
     )
 

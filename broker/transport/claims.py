@@ -15,6 +15,7 @@ def claim_message(claim: Claim) -> pb.Claim:
     """The claim with all that became of it."""
     message = asked_message(claim.ask)
     message.name = str(claim.name)
+    message.value_microusd = claim.ask.worth_microusd
     message.state = pb.Claim.State.Value(f"STATE_{type(claim.state).__name__.upper()}")
     message.reasons.extend(_reason(because) for because in claim.because)
     message.placements.extend(_placement(placement) for placement in claim.placements)

@@ -11,7 +11,7 @@ from grpc_status import rpc_status
 
 from broker.domain.faults import Fault, Kind
 
-__all__ = ["DOMAIN", "internal", "status_of"]
+__all__ = ["DOMAIN", "internal", "status_of", "too_late"]
 
 DOMAIN = "capacitybroker"
 RETRY_MILLIS = 250
@@ -41,6 +41,13 @@ def status_of(fault: Fault) -> grpc.Status:
         violated = error_details_pb2.QuotaFailure.Violation(subject=fault.reason.name, description=fault.message)
         details.append(error_details_pb2.QuotaFailure(violations=[violated]))
     return _status(CODES[fault.reason.kind], str(fault), details)
+
+
+def too_late() -> grpc.Status:
+    """The status of a call whose deadline passed before the broker had an answer."""
+    remedy = "Send it again with the same request_id. If it was RunPlan, see whether a planner runs."
+    info = error_details_pb2.ErrorInfo(reason="DEADLINE_EXCEEDED", domain=DOMAIN, metadata={"remedy": remedy})
+    return _status(code_pb2.DEADLINE_EXCEEDED, f"The deadline passed before there was an answer. {remedy}", [info])
 
 
 def internal() -> grpc.Status:

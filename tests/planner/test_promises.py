@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 
 import numpy as np
@@ -26,8 +27,9 @@ from broker.domain.slots import SLOT_SECONDS
 from broker.ledger.fold import violations
 from broker.optimiser.problem import Plan, Problem
 from broker.optimiser.report import Solved
+from broker.optimiser.worker import SolverLost
 from tests.builders import ask, fleet, pool
-from tests.world import World, world
+from tests.world import World, until, world
 
 
 def gang(devices: int, slots: int, **fields: object) -> Ask:
@@ -224,6 +226,103 @@ async def test_a_quota_holds_over_all_pools() -> None:
         states = [(await w.claim(name)).state for name in names]
         waiting = [state for state in states if isinstance(state, Waiting)]
         assert [state.because[0].reason for state in waiting] == [Reason.QUOTA_REACHED]
+
+
+async def test_a_quota_that_shrinks_stops_nobody_else() -> None:
+    async with world() as w:
+        await w.declare(fleet({"dc-1": 128}, tenants={"atlas": 64, "borealis": None}))
+        held = await w.ask(gang(64, 10, earliest=w.slot + 3))
+        await w.plan()
+        await w.declare(fleet({"dc-1": 128}, tenants={"atlas": 32, "borealis": None}))
+        more = await w.ask(gang(8, 5, deadline=w.slot + 12))
+        other = await w.ask(gang(64, 10, deadline=w.slot + 20), tenant="borealis")
+        await w.plan()
+        assert (await w.claim(held)).placements, "what it holds it keeps"
+        assert (await w.claim(other)).placements
+        placed = (await w.claim(more)).placements
+        assert not placed or placed[0].window.end <= w.slot + 13
+        assert await broken(w) == ()
+
+
+async def test_a_shorter_horizon_keeps_what_lies_beyond_it() -> None:
+    async with world() as w:
+        await w.declare(fleet({"dc-1": 64}))
+        far = await w.ask(gang(64, 10, earliest=w.slot + 200))
+        await w.plan()
+        w.planner.settings = replace(w.planner.settings, horizon_slots=168)
+        before = (await w.claim(far)).placements
+        near = await w.ask(gang(64, 10))
+        await w.plan()
+        assert (await w.claim(far)).placements == before
+        assert (await w.claim(near)).placements
+
+
+async def test_a_large_plan_comes_into_force_in_steps() -> None:
+    async with world() as w:
+        await w.declare(fleet({"dc-1": 64}))
+        w.planner.settings = replace(w.planner.settings, commit_claims_max=4)
+        names = [await w.ask(gang(8, 10)) for _ in range(10)]
+        for _ in range(3):
+            await w.plan()
+        reasons = [why.reason for name in names for why in (await w.claim(name)).because]
+        assert Reason.AWAITING_PLAN not in reasons
+        assert await broken(w) == ()
+
+
+async def test_no_claim_starts_long_before_its_plan_is_there() -> None:
+    async with world() as w:
+        await w.declare(fleet({"dc-1": 64}))
+        w.now += SLOT_SECONDS - 60
+        name = await w.ask(gang(8, 10))
+        fence = await w.ledger.lead("test", ttl_millis=60_000)
+        assert fence is not None
+        await w.planner.cycle(fence, seconds=600.0)
+        (placed,) = (await w.claim(name)).placements
+        assert placed.window.first * SLOT_SECONDS >= w.now + 540
+
+
+async def test_a_new_leader_owes_no_old_time_limits() -> None:
+    limits: list[float] = []
+    async with world() as w:
+        await w.declare(fleet({"dc-1": 64}))
+        await w.ledger.ask_plan(key=w.key("-"), at=w.now, time_limit_seconds=600)
+        solve = w.solver.solve
+
+        async def noted(problem: Problem, *, seconds: float, seed: int, hint: Plan | None) -> Solved:
+            limits.append(seconds)
+            return await solve(problem, seconds=seconds, seed=seed, hint=hint)
+
+        w.planner.solver = type("Noting", (), {"solve": staticmethod(noted)})()
+        run = asyncio.create_task(w.planner.run())
+        await until(lambda: limits)
+        run.cancel()
+        await asyncio.gather(run, return_exceptions=True)
+        assert limits[0] < 600
+        assert await w.ledger.lead("another", ttl_millis=1) is not None, "a planner that stops lets go of its lease"
+
+
+async def test_a_failing_solver_is_tried_again_with_patience() -> None:
+    calls: list[float] = []
+    async with world() as w:
+        await w.declare(fleet({"dc-1": 64}))
+
+        async def lost(problem: Problem, *, seconds: float, seed: int, hint: Plan | None) -> Solved:
+            calls.append(seconds)
+            if len(calls) < 3:
+                raise SolverLost("gone")
+            return await w.solver.solve(problem, seconds=seconds, seed=seed, hint=hint)
+
+        w.planner.solver = type("Losing", (), {"solve": staticmethod(lost)})()
+        name = await w.ask(gang(8, 10))
+        run = asyncio.create_task(w.planner.run())
+        served = False
+        async with asyncio.timeout(20):
+            while not served:
+                served = bool((await w.claim(name)).placements)
+                await asyncio.sleep(0.005)
+        run.cancel()
+        await asyncio.gather(run, return_exceptions=True)
+        assert len(calls) >= 3
 
 
 @pytest.mark.parametrize("lie", ["two in one place", "a start outside the window", "a better objective"])

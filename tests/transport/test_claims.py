@@ -108,6 +108,24 @@ async def test_an_amendment_keeps_a_place_that_still_fits(served: World) -> None
     assert grown.reasons[0].reason == claim_pb2.REASON_AMENDED
 
 
+async def test_an_amended_count_counts_for_silicon_that_named_none(served: World) -> None:
+    asked = claim(
+        devices=64,
+        gang=True,
+        silicon=[claim_pb2.SiliconChoice(silicon="b200")],
+        earliest_start_time=_in_hours(5),
+        latest_start_time=_in_hours(90),
+    )
+    stored = (await served.capacity.CreateClaim(create(asked))).claim
+    changed = (await _update(served, stored.name, ["devices"], devices=32)).claim
+    assert changed.value_microusd * 2 == stored.value_microusd, "worth by the tier's rate, as nobody said otherwise"
+    await served.planning.RunPlan(planning.RunPlanRequest(request_id="p"))
+    held = (await served.capacity.GetClaim(capacity.GetClaimRequest(name=stored.name))).claim
+    assert [p.devices for p in held.placements] == [32]
+    sooner = (await _update(served, held.name, ["latest_start_time"], latest_start_time=_in_hours(10))).claim
+    assert [p.latest_start_time for p in sooner.placements] == [_in_hours(10)]
+
+
 async def test_a_committed_claim_changes_in_value_and_labels_only(served: World) -> None:
     name = (await served.capacity.CreateClaim(create())).claim.name
     await served.planning.RunPlan(planning.RunPlanRequest(request_id="p"))

@@ -15,6 +15,17 @@ async def test_applying_the_same_fleet_again_changes_nothing(served: World) -> N
     assert list(again.changes) == []
 
 
+async def test_a_repeated_apply_says_again_what_it_changed(served: World) -> None:
+    request = service.ApplyFleetRequest(fleet=fleet(pool(), pool(id="dc-2")), request_id="twice")
+    first = await served.fleet.ApplyFleet(request)
+    revision = await served.ledger.revision()
+    assert [change.resource for change in first.changes] == ["pools/dc-2"]
+    assert await served.fleet.ApplyFleet(request) == first
+    await served.fleet.ApplyFleet(service.ApplyFleetRequest(fleet=request.fleet, request_id="thrice"))
+    events = await served.ledger.events(revision, limit=100)
+    assert all(event.fleet is None for event in events), "the fleet in force makes no revision"
+
+
 async def test_validate_only_tells_and_keeps_its_hands_off(served: World) -> None:
     await served.capacity.CreateClaim(create(claim(devices=64, gang=True)))
     await served.planning.RunPlan(planning.RunPlanRequest(request_id="p"))

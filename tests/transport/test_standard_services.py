@@ -29,6 +29,13 @@ async def test_health_answers_for_the_server_and_each_service(served: World) -> 
         assert answer.status == health_pb2.HealthCheckResponse.SERVING
 
 
+async def test_health_can_be_watched(served: World) -> None:
+    health: Any = health_pb2_grpc.HealthStub(served.channel)
+    call = health.Watch(health_pb2.HealthCheckRequest(service=""))
+    assert (await anext(aiter(call))).status == health_pb2.HealthCheckResponse.SERVING
+    call.cancel()
+
+
 async def test_reflection_describes_every_service(served: World) -> None:
     stub: Any = reflection_pb2_grpc.ServerReflectionStub(cast("grpc.Channel", served.channel))
     asks = [

@@ -73,6 +73,23 @@ async def test_it_says_how_far_it_is_when_nothing_happens(served: World) -> None
     assert all(message.revision >= revision and not message.partial for message in messages)
 
 
+async def test_what_others_do_is_progress_too(served: World) -> None:
+    call = served.capacity.WatchClaims(capacity.WatchClaimsRequest(parent="tenants/borealis", start_revision=1))
+    far = 0
+
+    async def read() -> None:
+        nonlocal far
+        async for message in call:
+            far = message.revision
+
+    reading = asyncio.create_task(read())
+    async with asyncio.timeout(5):
+        while far < 50:
+            await served.capacity.CreateClaim(create())
+    call.cancel()
+    await asyncio.gather(reading, return_exceptions=True)
+
+
 async def test_a_large_revision_comes_in_bounded_messages(served: World) -> None:
     await asyncio.gather(*(served.capacity.CreateClaim(create()) for _ in range(450)))
     plan = (await served.planning.RunPlan(planning.RunPlanRequest(request_id="p"))).plan

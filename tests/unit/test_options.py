@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from broker.domain.claim import Ask, Placement, SiliconChoice
 from broker.domain.fleet import Delivery, Fleet, Pool, PoolKind, Silicon, Tenant, WorkloadClass
-from broker.domain.options import allows, options, parts
+from broker.domain.options import option_of, options, parts
 from broker.domain.slots import Window
 from tests.builders import ask
 
@@ -60,6 +60,10 @@ def test_whole_domains_round_up_to_full_racks_and_nodes() -> None:
     assert ways(gang(512, whole_domains=True)) == {"hgx": {(512, 100)}, "racks": {(576, 50)}}
 
 
+def test_whole_domains_take_no_more_than_they_must() -> None:
+    assert ways(ask(72, 100, whole_domains=True)) == {"hgx": {(72, 100)}, "racks": {(72, 50)}}
+
+
 def test_rack_scale_means_racks() -> None:
     assert set(ways(gang(min_domain_devices=72))) == {"racks"}
     assert set(ways(gang(min_domain_devices=73))) == set()
@@ -95,11 +99,11 @@ def test_what_is_no_gang_comes_in_parts_of_eight_or_more(devices: int, count: in
 
 def test_a_placement_is_allowed_when_it_is_one_of_the_ways() -> None:
     asked = gang(earliest=5, latest=9)
-    assert allows(asked, fleet(), Placement("hgx", 512, Window(9, 109), 9))
-    assert not allows(asked, fleet(), Placement("hgx", 512, Window(10, 110), 10))
-    assert not allows(asked, fleet(), Placement("hgx", 512, Window(4, 104), 9))
-    assert not allows(asked, fleet(), Placement("hgx", 511, Window(9, 109), 9))
-    assert not allows(replace(asked, forbidden_pools=("hgx",)), fleet(), Placement("hgx", 512, Window(9, 109), 9))
+    assert option_of(asked, fleet(), Placement("hgx", 512, Window(9, 109), 9))
+    assert not option_of(asked, fleet(), Placement("hgx", 512, Window(10, 110), 10))
+    assert not option_of(asked, fleet(), Placement("hgx", 512, Window(4, 104), 9))
+    assert not option_of(asked, fleet(), Placement("hgx", 511, Window(9, 109), 9))
+    assert not option_of(replace(asked, forbidden_pools=("hgx",)), fleet(), Placement("hgx", 512, Window(9, 109), 9))
 
 
 @given(devices=st.integers(1, 5000), slots=st.integers(1, 500), whole=st.booleans(), one=st.booleans())

@@ -105,7 +105,13 @@ class RedisLedger:
         """See `Ledger.apply_fleet`."""
         limits = [x for account, limit in fleet.limits().items() for x in (account, limit_text(limit))]
         reply = await self._mutate("apply_fleet", key, at, slot_of(at), int(dry_run), encode_fleet(fleet), *limits)
-        return Applied(int(reply.text(0)), decode_shortfalls(reply.text(1)), replayed=reply.code == "REPLAYED")
+        shortfalls, _, before = reply.text(1).partition("\n")
+        return Applied(
+            int(reply.text(0)),
+            decode_shortfalls(shortfalls),
+            decode_fleet(before) if before else Fleet(),
+            replayed=reply.code == "REPLAYED",
+        )
 
     async def ask_plan(self, *, key: RequestKey, at: int, time_limit_seconds: int | None) -> int:
         """See `Ledger.ask_plan`."""

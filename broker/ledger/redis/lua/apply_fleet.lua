@@ -1,8 +1,9 @@
--- apply_fleet: puts a fleet into force and names where claims hold more than it gives.
+-- apply_fleet: puts a fleet into force and names where claims hold more than it gives; the same fleet again is no change.
 -- KEYS  1 prefix of the market's keys, 2 replay record
 -- ARGV  1 method, 2 body digest, 3 replay ttl (ms), 4 log events kept, 5 at (Unix s), 6 first slot to look at,
 --       7 "1" to store nothing, 8 fleet body, then account and limit (see books.lua) of each account
--- Reply OK revision, shortfalls | REPLAYED revision, shortfalls | REQUEST_ID_REUSED | MISSING
+-- Reply OK revision, answer | REPLAYED revision, answer | REQUEST_ID_REUSED | MISSING
+-- An answer is the shortfalls, a new line, and the body of the fleet before.
 
 verb('apply_fleet', function(keys, args)
   local m, missing = market.open(keys[1])
@@ -19,9 +20,11 @@ verb('apply_fleet', function(keys, args)
   for i = 9, #args, 2 do
     limits[args[i]] = args[i + 1]
   end
+  local before = redis.call('GET', m.keys.fleet) or ''
   local shortfalls = books.shortfalls(m, limits, tonumber(from_slot))
-  if dry_run == '1' then
-    return market.reply(m, 'OK', market.digits(m.revision), shortfalls)
+  local answer = shortfalls .. '\n' .. before
+  if dry_run == '1' or body == before then
+    return market.reply(m, 'OK', market.digits(m.revision), answer)
   end
 
   local rest = ',"fleet":' .. body .. ',"shortfalls":' .. shortfalls
@@ -31,6 +34,6 @@ verb('apply_fleet', function(keys, args)
   for account, steps in pairs(limits) do
     redis.call('HSET', m.keys.limits, account, steps)
   end
-  replay.keep(request, revision, shortfalls)
-  return market.reply(m, 'OK', revision, shortfalls)
+  replay.keep(request, revision, answer)
+  return market.reply(m, 'OK', revision, answer)
 end)

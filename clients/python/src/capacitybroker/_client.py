@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Self, TypeVar
+from weakref import WeakSet
 
 import grpc
 from google.protobuf.duration_pb2 import Duration
@@ -21,7 +22,8 @@ from capacitybroker._listing import Listing, Page
 from capacitybroker._names import claim_name, parent
 from capacitybroker._retry import Patience, Time
 from capacitybroker._times import timestamp
-from capacitybroker._watch import Stream, Watch
+from capacitybroker._silence import Stream
+from capacitybroker._watch import Watch
 from capacitybroker.v1 import capacity_service_pb2 as capacity
 from capacitybroker.v1 import fleet_service_pb2 as fleets
 from capacitybroker.v1 import planning_service_pb2 as planning
@@ -38,10 +40,16 @@ DEFAULT_ADDRESS = "127.0.0.1:7070"
 CHANNEL_OPTIONS = (
     ("grpc.primary_user_agent", "capacitybroker-python/0.1"),
     ("grpc.max_receive_message_length", 64 << 20),
-    # A broker that restarts is back in seconds; gRPC would wait minutes.
+    # A broker that restarts is back in seconds; gRPC would wait minutes. (The least backoff is how long one attempt to
+    # connect may take, not how long to wait for the next.)
     ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 5_000),
     ("grpc.max_reconnect_backoff_ms", 2_000),
+    # A server that vanished without a word fails the calls under way within half a minute.
+    ("grpc.keepalive_time_ms", 20_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.keepalive_permit_without_calls", 0),
+    ("grpc.http2.max_pings_without_data", 0),
 )
 PLAN_SECONDS_MAX = 660.0  # the longest planning run the API allows, and a minute to commit it
 
@@ -74,6 +82,7 @@ class Client:
         self._timeout = timeout
         self._new_id = new_id
         self._patience = Patience(address, Time(monotonic, sleep, rng or random.SystemRandom()))
+        self._watches: WeakSet[Watch] = WeakSet()
         self._channel = grpc.insecure_channel(address, options=CHANNEL_OPTIONS)
         self._capacity = CapacityServiceStub(self._channel)
         self._fleet = FleetServiceStub(self._channel)
@@ -87,7 +96,9 @@ class Client:
         )
 
     def close(self) -> None:
-        """End all calls and the connection."""
+        """End all calls, watches and connections."""
+        for watch in list(self._watches):
+            watch.close()
         self._channel.close()
 
     def __enter__(self) -> Self:
@@ -166,10 +177,12 @@ class Client:
         start_revision: int = 0,
         progress: bool = False,
         give_up_seconds: float = 60.0,
+        silence_seconds: float = 20.0,
     ) -> Watch:
         """Changes from a revision on (0: from this call on), across lost connections; ``progress``: empty ones too.
 
-        Tenants as in `list_claims`. To start from what there is: list, then watch from the listing's revision + 1.
+        Tenants as in `list_claims`. To start from what there is: list, then watch from the listing's revision + 1. The
+        broker gives a sign of life every five seconds; after ``silence_seconds`` without one the watch connects anew.
         """
         name = parent(tenant or self.tenant)
         if start_revision == 0:
@@ -178,15 +191,18 @@ class Client:
             start_revision = self._ask(self._capacity.ListClaims, request, None).revision + 1
 
         def open_stream(revision: int) -> Stream:
-            return self._capacity.WatchClaims(capacity.WatchClaimsRequest(parent=name, start_revision=revision))
+            return OwnConnection(self.address, capacity.WatchClaimsRequest(parent=name, start_revision=revision))
 
-        return Watch(
+        watch = Watch(
             open_stream,
             self._patience,
             start_revision=start_revision,
             progress=progress,
             give_up_seconds=give_up_seconds,
+            silence_seconds=silence_seconds,
         )
+        self._watches.add(watch)
+        return watch
 
     # Fleet
 

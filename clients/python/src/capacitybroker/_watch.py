@@ -3,33 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Protocol
 
 import grpc
 
 from capacitybroker._errors import BrokerError, Unavailable, error_of
 from capacitybroker._retry import Patience
+from capacitybroker._silence import Attended, Stream
 from capacitybroker.v1.capacity_service_pb2 import WatchClaimsResponse
 from capacitybroker.v1.claim_pb2 import Claim
 
 __all__ = ["Watch"]
 
 
-class Stream(Protocol):
-    """A streaming call that is under way."""
-
-    def __iter__(self) -> Iterator[WatchClaimsResponse]: ...
-
-    def cancel(self) -> object:
-        """End it; its iterator then raises."""
-
-
 class Watch:
     """An endless iterator of revisions; each comes whole, with all the claims that it changed.
 
-    It connects again from the last whole revision when the connection is lost, when the server drains, or when the
-    server gave up on a reader that was too slow; it raises the typed error when none of that helps for
-    ``give_up_seconds``, or when the broker refuses. `Compacted` means: list again, then watch from there.
+    It connects again from the last whole revision when the connection is lost, when nothing at all arrived for
+    ``silence_seconds``, when the server drains, or when the server gave up on a reader that was too slow. It raises the
+    typed error when none of that brings a message for ``give_up_seconds``, or when the broker refuses. `Compacted`
+    means: list again, then watch from there.
     """
 
     def __init__(
@@ -40,13 +32,16 @@ class Watch:
         start_revision: int,
         progress: bool,
         give_up_seconds: float,
+        silence_seconds: float,
     ) -> None:
         self._open = open_stream
         self._patience = patience
         self._next_revision = start_revision
         self._progress = progress
         self._give_up_seconds = give_up_seconds
+        self._silence_seconds = silence_seconds
         self._stream: Stream | None = None
+        self._heard = False
         self._closed = False
 
     @property
@@ -63,44 +58,57 @@ class Watch:
     def __iter__(self) -> Iterator[WatchClaimsResponse]:
         """Revisions from `next_revision` on."""
         time = self._patience.time
-        failures, silent_since = 0, time.monotonic()
+        failures, lost_since = 0, time.monotonic()
         while not self._closed:
+            self._heard = False
             try:
-                for change in self._whole_revisions():
-                    failures = 0
-                    yield change
-                    silent_since = time.monotonic()
+                yield from self._whole_revisions()
                 error: BrokerError = Unavailable("the broker ended the watch")
             except grpc.RpcError as raised:
                 error = error_of(raised, address=self._patience.address)
-                if self._closed:
-                    return
-                if not isinstance(error, Unavailable) and error.reason != "WATCH_TOO_SLOW":
+                if not isinstance(error, Unavailable) and error.reason != "WATCH_TOO_SLOW" and not self._closed:
                     raise error from None
-            if failures == 0:
-                silent_since = time.monotonic()
+            except _Silence:
+                error = Unavailable(f"nothing came from the broker for {self._silence_seconds:g} s")
+            if self._closed:
+                return
+            if self._heard:
+                failures, lost_since = 0, time.monotonic()
             failures += 1
             pause = self._patience.delay(failures, error)
-            if time.monotonic() + pause - silent_since > self._give_up_seconds:
+            if time.monotonic() + pause - lost_since > self._give_up_seconds:
                 raise error from None
             time.sleep(pause)
 
     def _whole_revisions(self) -> Iterator[WatchClaimsResponse]:
         """The revisions of one connection; a revision that did not come whole is asked for again by the next."""
         parts: list[Claim] = []
+        for message in self._messages():
+            if message.revision < self._next_revision:
+                continue
+            parts.extend(message.claims)
+            if message.partial:
+                continue
+            self._next_revision = message.revision + 1
+            if parts or self._progress:
+                yield WatchClaimsResponse(revision=message.revision, claims=parts)
+            parts = []
+
+    def _messages(self) -> Iterator[WatchClaimsResponse]:
+        """Whatever one connection brings; raises `_Silence` when it brings nothing for too long."""
         self._stream = self._open(self._next_revision)
-        try:
+        with Attended(self._stream, self._silence_seconds, self._patience.time.monotonic) as stream:
             if self._closed:
                 return
-            for message in self._stream:
-                if message.revision < self._next_revision:
-                    continue
-                parts.extend(message.claims)
-                if message.partial:
-                    continue
-                self._next_revision = message.revision + 1
-                if parts or self._progress:
-                    yield WatchClaimsResponse(revision=message.revision, claims=parts)
-                parts = []
-        finally:
-            self._stream.cancel()
+            try:
+                for message in stream:
+                    self._heard = True
+                    yield message
+            except grpc.RpcError:
+                if stream.silent and not self._closed:
+                    raise _Silence from None
+                raise
+
+
+class _Silence(Exception):
+    """Nothing came for too long."""

@@ -78,9 +78,7 @@ class _ReasonEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_Reason.ValueTyp
     """An amendment no longer fits the placement it had."""
     REASON_BEYOND_HORIZON: _Reason.ValueType  # 11
     """The window lies beyond the planning horizon; it will be planned later."""
-    REASON_RESERVE_REACHED: _Reason.ValueType  # 12
-    """Guaranteed work was not placed: the reserve for a lost pool would not hold."""
-    REASON_WINDOW_TOO_SHORT: _Reason.ValueType  # 13
+    REASON_WINDOW_TOO_SHORT: _Reason.ValueType  # 12
     """However early it started, it would end after its deadline."""
 
 class Reason(_Reason, metaclass=_ReasonEnumTypeWrapper):
@@ -110,9 +108,7 @@ REASON_AMENDED: Reason.ValueType  # 10
 """An amendment no longer fits the placement it had."""
 REASON_BEYOND_HORIZON: Reason.ValueType  # 11
 """The window lies beyond the planning horizon; it will be planned later."""
-REASON_RESERVE_REACHED: Reason.ValueType  # 12
-"""Guaranteed work was not placed: the reserve for a lost pool would not hold."""
-REASON_WINDOW_TOO_SHORT: Reason.ValueType  # 13
+REASON_WINDOW_TOO_SHORT: Reason.ValueType  # 12
 """However early it started, it would end after its deadline."""
 
 @typing.final
@@ -223,7 +219,8 @@ class Claim(message.Message):
     """Devices wanted. Required unless every entry of `silicon` has its own count."""
     gang: builtins.bool
     """All devices at once in one pool, or none. Otherwise the devices may come in
-    up to four parts, each placed for itself.
+    up to four parts, each placed for itself, unless the claim is elastic or
+    wants whole domains.
     """
     whole_domains: builtins.bool
     """Only whole NVLink domains: the count is rounded up to full racks or nodes."""
