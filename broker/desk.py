@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import difflib
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -22,6 +23,7 @@ Clock = Callable[[], int]  # Unix seconds
 NewId = Callable[[], str]  # unguessable, [a-z0-9-], at most 63 characters
 
 AMEND_ATTEMPTS = 8
+KNOWN_NAMED_MAX = 20  # names that a refusal lists
 
 
 class Market(Protocol):
@@ -99,6 +101,10 @@ class Desk:
         """Put a fleet into force (or only say what would change), and where live claims would hold more than it."""
         applied = await self.ledger.apply_fleet(fleet, key=key, at=self.now(), dry_run=dry_run)
         return applied, changes(applied.before, fleet)
+
+    async def fleet(self) -> Fleet:
+        """The fleet in force."""
+        return await self.ledger.fleet()
 
     async def pools(self, window: Window | None) -> tuple[Fleet, Window, dict[str, Balance]]:
         """The fleet and each account's balance over ``window``, or over the week from now."""
@@ -222,28 +228,32 @@ class Desk:
 
 def _unknown(tenant: str, ask: Ask, fleet: Fleet) -> Fault | None:
     """The first thing that the ask names and the fleet does not have."""
-    names = {silicon.id for silicon in fleet.silicon} | {silicon.family for silicon in fleet.silicon}
+    silicon = {silicon.id for silicon in fleet.silicon} | {silicon.family for silicon in fleet.silicon} - {""}
+    tenants = {known.id for known in fleet.tenants}
+    classes = {work.id for work in fleet.workload_classes}
     pools = {pool.id for pool in fleet.pools}
-    if fleet.tenant(tenant) is None:
-        return _not_declared(FaultReason.TENANT_UNKNOWN, "tenant", tenant, "parent")
-    if fleet.workload_class(ask.workload_class) is None:
-        return _not_declared(
-            FaultReason.WORKLOAD_CLASS_UNKNOWN, "workload class", ask.workload_class, "claim.workload_class"
-        )
-    for choice in ask.silicon:
-        if choice.silicon not in names:
-            return _not_declared(FaultReason.SILICON_UNKNOWN, "silicon", choice.silicon, "claim.silicon")
-    for pool in (*ask.preferred_pools, *ask.forbidden_pools):
-        if pool not in pools:
-            return _not_declared(FaultReason.POOL_UNKNOWN, "pool", pool, "claim.preferred_pools")
+    named = [
+        (FaultReason.TENANT_UNKNOWN, "tenant", [tenant], tenants, "parent"),
+        (FaultReason.WORKLOAD_CLASS_UNKNOWN, "workload class", [ask.workload_class], classes, "claim.workload_class"),
+        (FaultReason.SILICON_UNKNOWN, "silicon", [c.silicon for c in ask.silicon], silicon, "claim.silicon"),
+        (FaultReason.POOL_UNKNOWN, "pool", ask.preferred_pools, pools, "claim.preferred_pools"),
+        (FaultReason.POOL_UNKNOWN, "pool", ask.forbidden_pools, pools, "claim.forbidden_pools"),
+    ]
+    for reason, what, names, known, field in named:
+        for name in names:
+            if name not in known:
+                return _not_declared(reason, what, name, known, field)
     return None
 
 
-def _not_declared(reason: FaultReason, what: str, name: str, field: str) -> Fault:
+def _not_declared(reason: FaultReason, what: str, name: str, known: Collection[str], field: str) -> Fault:
+    near = difflib.get_close_matches(name, known, n=1)
+    guess = f"Did you mean '{near[0]}'? " if near else ""
+    some = ", ".join(sorted(known)[:KNOWN_NAMED_MAX])
     return Fault(
         reason,
         f"The fleet declares no {what} '{name}'",
-        remedy="Use one that ListPools or your operator names, or apply a fleet that declares it.",
+        remedy=f"{guess}It declares {some}{', and more' if len(known) > KNOWN_NAMED_MAX else ''}.",
         field=field,
     )
 

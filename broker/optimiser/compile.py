@@ -279,9 +279,14 @@ def _options(snapshot: Snapshot, horizon: Window, requests: Sequence[Request], t
 def _columns(
     way: Option, request: Request, rows: dict[str, int], weight: int, horizon: Window, terms: Terms
 ) -> tuple[int, ...]:
-    """One option row. Lateness counts from the first slot that any option of the request could start in."""
+    """One option row. What counts is when the work is done, so a longer option is late by as much from its start on.
+
+    Lateness counts from the first slot that any option of the request could start in.
+    """
     due = min(option.earliest for option in request.options) - horizon.first
-    value = way.value_microusd * weight
+    late = 0 if request.settled else way.value_microusd // terms.waiting
+    longer = way.slots - min(option.slots for option in request.options)
+    value = way.value_microusd * weight - late * longer
     first, last = way.earliest - horizon.first, way.latest
     assert last is not None
     return (
@@ -292,5 +297,5 @@ def _columns(
         last - horizon.first,
         value,
         due,
-        0 if request.settled else way.value_microusd // terms.waiting,
+        late,
     )

@@ -14,7 +14,7 @@ from broker.domain.faults import Fault, FaultReason
 from broker.domain.slots import Window, slot_at_or_after, slot_of
 from broker.transport.fleets import fleet
 from broker.transport.names import pool_id
-from broker.transport.pools import change_message, pool_status, shortfall_message
+from broker.transport.pools import change_message, fleet_message, pool_status, shortfall_message
 from broker.transport.requests import page_size, page_token, read_page_token, replay_key
 from broker.transport.times import seconds_of
 
@@ -43,6 +43,10 @@ class FleetService(pb_grpc.FleetServiceServicer):
             shortfalls=[shortfall_message(shortfall) for shortfall in applied.shortfalls],
             revision=applied.revision,
         )
+
+    async def GetFleet(self, request: pb.GetFleetRequest, context: Context) -> pb.GetFleetResponse:
+        """The fleet in force."""
+        return pb.GetFleetResponse(fleet=fleet_message(await self.desk.fleet()))
 
     async def GetPool(self, request: pb.GetPoolRequest, context: Context) -> pb.GetPoolResponse:
         """One pool and its use."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sized
+from collections.abc import Collection, Sized
 
 from capacitybroker.v1 import fleet_pb2 as pb
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -149,6 +149,16 @@ def _moment(message: pb.Delivery | pb.CommittedLevel, value: Timestamp, field: s
     return seconds_of(value, field, up=True) if message.HasField("start_time") else None
 
 
+def _check_pool(pool: Pool, silicon: Collection[str]) -> None:
+    if pool.silicon not in silicon:
+        raise _invalid(f"Pool '{pool.id}' names silicon '{pool.silicon}', which is not declared", "fleet.pools")
+    there = 0
+    for delivery in sorted(pool.deliveries, key=lambda d: d.at or 0):
+        there += delivery.devices
+        if there < 0:
+            raise _invalid(f"More devices leave pool '{pool.id}' than it has", "fleet.pools.deliveries")
+
+
 def _check_references(declared: Fleet) -> None:
     names = [name for name, _ in declared.parts()]
     if len(set(names)) != len(names):
@@ -159,8 +169,7 @@ def _check_references(declared: Fleet) -> None:
         if strange := set(work.speed_percent) - silicon:
             raise _invalid(f"Workload class '{work.id}' names silicon '{min(strange)}', which is not declared", "fleet")
     for pool in declared.pools:
-        if pool.silicon not in silicon:
-            raise _invalid(f"Pool '{pool.id}' names silicon '{pool.silicon}', which is not declared", "fleet.pools")
+        _check_pool(pool, silicon)
     contracted = {pool.id for pool in declared.pools if pool.kind is PoolKind.CONTRACTED}
     for contract in declared.contracts:
         if contract.pool not in contracted:

@@ -14,7 +14,7 @@ from broker.domain.snapshot import Shortfall
 from broker.ledger.port import Balance
 from broker.transport.times import moment, slot_moment
 
-__all__ = ["change_message", "pool_status", "shortfall_message"]
+__all__ = ["change_message", "fleet_message", "pool_status", "shortfall_message"]
 
 
 def change_message(change: FleetChange) -> service_pb.FleetChange:
@@ -30,6 +30,30 @@ def shortfall_message(shortfall: Shortfall) -> service_pb.Shortfall:
         start_time=slot_moment(shortfall.window.first),
         end_time=slot_moment(shortfall.window.end),
         devices=shortfall.devices,
+    )
+
+
+def fleet_message(fleet: Fleet) -> pb.Fleet:
+    """A fleet on the wire; reads back as the same fleet."""
+    return pb.Fleet(
+        silicon=[pb.Silicon(id=s.id, family=s.family, display_name=s.display_name) for s in fleet.silicon],
+        workload_classes=[
+            pb.WorkloadClass(
+                id=work.id,
+                display_name=work.display_name,
+                speeds=[
+                    pb.SiliconSpeed(silicon=silicon, speed_percent=speed)
+                    for silicon, speed in work.speed_percent.items()
+                ],
+            )
+            for work in fleet.workload_classes
+        ],
+        pools=[_pool_message(pool) for pool in fleet.pools],
+        contracts=[_contract_message(contract) for contract in fleet.contracts],
+        tenants=[
+            pb.Tenant(id=tenant.id, display_name=tenant.display_name, quota_devices=tenant.quota_devices)
+            for tenant in fleet.tenants
+        ],
     )
 
 

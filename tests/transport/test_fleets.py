@@ -5,14 +5,33 @@ from __future__ import annotations
 from capacitybroker.v1 import fleet_pb2 as fleets
 from capacitybroker.v1 import fleet_service_pb2 as service
 from capacitybroker.v1 import planning_service_pb2 as planning
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from tests.transport.calls import claim, create, fleet, pool
-from tests.world import World
+from tests.world import NOON, World
 
 
 async def test_applying_the_same_fleet_again_changes_nothing(served: World) -> None:
     again = await served.fleet.ApplyFleet(service.ApplyFleetRequest(fleet=fleet(), request_id="again"))
     assert list(again.changes) == []
+
+
+async def test_the_fleet_in_force_reads_back(served: World) -> None:
+    rent = pool(
+        id="rent",
+        kind=fleets.POOL_KIND_CONTRACTED,
+        maintenance=[
+            fleets.Maintenance(devices=8, start_time=Timestamp(seconds=NOON), end_time=Timestamp(seconds=NOON + 60))
+        ],
+        unit_cost_microusd=5,
+        site="elsewhere",
+    )
+    rented = fleets.Contract(
+        id="c", pool="rent", committed=[fleets.CommittedLevel(devices=8)], overage_price_microusd=7
+    )
+    declared = fleet(pool(), rent, contracts=[rented], tenants=[fleets.Tenant(id="t", quota_devices=0)])
+    await served.fleet.ApplyFleet(service.ApplyFleetRequest(fleet=declared, request_id="r"))
+    assert (await served.fleet.GetFleet(service.GetFleetRequest())).fleet == declared
 
 
 async def test_a_repeated_apply_says_again_what_it_changed(served: World) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import Any
+import ast
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import grpc
 import pytest
@@ -12,13 +15,23 @@ from capacitybroker.v1 import claim_pb2
 from capacitybroker.v1 import fleet_pb2 as fleets
 from capacitybroker.v1 import fleet_service_pb2 as fleet_service
 from capacitybroker.v1 import planning_service_pb2 as planning
+from capacitybroker.v1.capacity_service_pb2_grpc import CapacityServiceStub
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.timestamp_pb2 import Timestamp
+from redis.asyncio import Redis
 
+from broker.desk import Desk
 from broker.domain.faults import FaultReason
+from broker.feed import Feed, FeedSettings
+from broker.ledger.redis.embedded import EmbeddedStore
+from broker.ledger.redis.ledger import RedisLedger
+from broker.transport.server import Server
 from tests.transport.calls import claim, create, fleet, pool, refusal
 from tests.world import NOON, World
+
+if TYPE_CHECKING:
+    from capacitybroker.v1.capacity_service_pb2_grpc import CapacityServiceAsyncStub
 
 INVALID = grpc.StatusCode.INVALID_ARGUMENT
 PRECONDITION = grpc.StatusCode.FAILED_PRECONDITION
@@ -128,6 +141,7 @@ CALLS: list[tuple[str, Callable[[World], Awaitable[object]], grpc.StatusCode]] =
     ("FIELD_REQUIRED", _apply(None), INVALID),
     ("FLEET_INVALID", _apply(fleet(pool(), pool())), INVALID),
     ("FLEET_INVALID", _apply(fleet(pool(silicon="abacus"))), INVALID),
+    ("FLEET_INVALID", _apply(fleet(pool(deliveries=[fleets.Delivery(devices=-8)]))), INVALID),
     ("FLEET_INVALID", _apply(fleet(contracts=[fleets.Contract(id="c", pool="dc-1")])), INVALID),
     ("ENUM_REQUIRED", _apply(fleet(pool(kind=fleets.POOL_KIND_UNSPECIFIED))), INVALID),
     ("WINDOW_EMPTY", _apply(fleet(pool(maintenance=[NEVER_AWAY]))), INVALID),
@@ -170,6 +184,48 @@ async def test_a_call_that_cannot_be(
     assert found[:2] == (code, reason)
 
 
+@asynccontextmanager
+async def _served_from(store: EmbeddedStore) -> AsyncIterator[CapacityServiceAsyncStub]:
+    """What callers reach of a broker on that store."""
+    ledger = await RedisLedger.open(store.url, market="refusals", new_id=lambda: "first", now=lambda: NOON, create=True)
+    async with Feed(ledger, FeedSettings(progress_seconds=0.05)) as feed:
+        server = Server(Desk(ledger, feed, lambda: NOON, lambda: "c-1"), feed)
+        port = await server.start("127.0.0.1:0")
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+            yield CapacityServiceStub(channel)
+        await server.stop(0)
+    await ledger.close()
+
+
+async def test_without_its_store_the_broker_says_so_and_nothing_about_the_store(tmp_path: Path) -> None:
+    with EmbeddedStore.start(tmp_path / "store") as store:
+        async with _served_from(store) as callers:
+            store.kill()
+            for call in (
+                callers.ListClaims(capacity.ListClaimsRequest(parent="tenants/-")),
+                callers.CreateClaim(create()),
+            ):
+                code, reason, facts = await refusal(call)
+                assert (code, reason) == (grpc.StatusCode.UNAVAILABLE, "STORE_UNAVAILABLE")
+                assert facts == {"remedy": "Retry with the same request id"}
+
+
+async def test_with_a_store_that_lost_its_history_the_broker_halts(tmp_path: Path) -> None:
+    with EmbeddedStore.start(tmp_path / "store") as store:
+        async with _served_from(store) as callers:
+            await callers.ListClaims(capacity.ListClaimsRequest(parent="tenants/-"))
+            operator = Redis.from_url(store.url)
+            await operator.flushall()
+            await operator.aclose()
+            for call in (
+                callers.ListClaims(capacity.ListClaimsRequest(parent="tenants/-")),
+                callers.CreateClaim(create()),
+            ):
+                code, reason, facts = await refusal(call)
+                assert (code, reason) == (grpc.StatusCode.UNAVAILABLE, "SAFE_HALT")
+                assert "Restore the store" in facts["remedy"]
+
+
 # Told by tests of their own: they need a history, a broken store, or a planner.
 ELSEWHERE = {
     "REQUEST_ID_REUSED",
@@ -189,7 +245,19 @@ ELSEWHERE = {
 }
 
 
+def asserted_in(file: Path) -> set[str]:
+    """Reasons that some assertion of a file names, by member or by text."""
+    asserted = (node for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.Assert))
+    names = [name for node in asserted for name in ast.walk(node)]
+    members = {node.attr for node in names if isinstance(node, ast.Attribute)}
+    texts = {str(node.value) for node in names if isinstance(node, ast.Constant)}
+    return members | texts
+
+
 def test_every_reason_is_told_by_some_test() -> None:
     told = {reason for reason, *_ in (*CLAIMS, *CALLS)}
     assert told | ELSEWHERE == {reason.name for reason in FaultReason}
     assert not told & ELSEWHERE
+    files = [file for file in Path(__file__).parents[1].rglob("test_*.py") if "client" not in file.parts]
+    missing = ELSEWHERE - set().union(*map(asserted_in, files))
+    assert not missing, "no assertion names them"

@@ -159,7 +159,13 @@ def _spawn(binary: Path, directory: Path, lock: int) -> tuple[subprocess.Popen[b
     with (directory / "store.log").open("ab") as log:
         # The server inherits the lock, so that it is held as long as either of us may touch the data.
         process = subprocess.Popen(  # noqa: S603 - our own binary and options
-            command, pass_fds=(lock,), stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=directory
+            command,
+            pass_fds=(lock,),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            cwd=directory,
+            start_new_session=True,  # Ctrl-C is for whoever started it: the store goes last
         )
     return process, socket_path
 

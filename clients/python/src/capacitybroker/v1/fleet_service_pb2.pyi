@@ -84,6 +84,43 @@ class ApplyFleetResponse(message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 @typing.final
+class GetFleetRequest(message.Message):
+    """Input of GetFleet."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class GetFleetResponse(message.Message):
+    """Result of GetFleet."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    FLEET_FIELD_NUMBER: builtins.int
+    @builtins.property
+    def fleet(self) -> fleet_pb2.Fleet:
+        """As it was applied last; empty before the first."""
+
+    def __init__(
+        self,
+        *,
+        fleet: fleet_pb2.Fleet | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["fleet", b"fleet"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["fleet", b"fleet"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
 class FleetChange(message.Message):
     """One difference between two fleets."""
 

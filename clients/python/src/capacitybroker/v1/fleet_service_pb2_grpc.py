@@ -40,6 +40,11 @@ class FleetServiceStub:
                 request_serializer=capacitybroker_dot_v1_dot_fleet__service__pb2.ApplyFleetRequest.SerializeToString,
                 response_deserializer=capacitybroker_dot_v1_dot_fleet__service__pb2.ApplyFleetResponse.FromString,
                 _registered_method=True)
+        self.GetFleet = channel.unary_unary(
+                '/capacitybroker.v1.FleetService/GetFleet',
+                request_serializer=capacitybroker_dot_v1_dot_fleet__service__pb2.GetFleetRequest.SerializeToString,
+                response_deserializer=capacitybroker_dot_v1_dot_fleet__service__pb2.GetFleetResponse.FromString,
+                _registered_method=True)
         self.GetPool = channel.unary_unary(
                 '/capacitybroker.v1.FleetService/GetPool',
                 request_serializer=capacitybroker_dot_v1_dot_fleet__service__pb2.GetPoolRequest.SerializeToString,
@@ -59,6 +64,13 @@ class FleetServiceServicer:
     def ApplyFleet(self, request, context):
         """Makes the fleet as declared: adds, changes and removes what differs. Applying
         the same fleet again changes nothing.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetFleet(self, request, context):
+        """The fleet in force: what can be asked for, and by whom.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -85,6 +97,11 @@ def add_FleetServiceServicer_to_server(servicer, server):
                     servicer.ApplyFleet,
                     request_deserializer=capacitybroker_dot_v1_dot_fleet__service__pb2.ApplyFleetRequest.FromString,
                     response_serializer=capacitybroker_dot_v1_dot_fleet__service__pb2.ApplyFleetResponse.SerializeToString,
+            ),
+            'GetFleet': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetFleet,
+                    request_deserializer=capacitybroker_dot_v1_dot_fleet__service__pb2.GetFleetRequest.FromString,
+                    response_serializer=capacitybroker_dot_v1_dot_fleet__service__pb2.GetFleetResponse.SerializeToString,
             ),
             'GetPool': grpc.unary_unary_rpc_method_handler(
                     servicer.GetPool,
@@ -125,6 +142,33 @@ class FleetService:
             '/capacitybroker.v1.FleetService/ApplyFleet',
             capacitybroker_dot_v1_dot_fleet__service__pb2.ApplyFleetRequest.SerializeToString,
             capacitybroker_dot_v1_dot_fleet__service__pb2.ApplyFleetResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetFleet(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/capacitybroker.v1.FleetService/GetFleet',
+            capacitybroker_dot_v1_dot_fleet__service__pb2.GetFleetRequest.SerializeToString,
+            capacitybroker_dot_v1_dot_fleet__service__pb2.GetFleetResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -37,6 +37,8 @@ class FleetServiceStub:
     """Makes the fleet as declared: adds, changes and removes what differs. Applying
     the same fleet again changes nothing.
     """
+    GetFleet: _grpc.UnaryUnaryMultiCallable[_fleet_service_pb2.GetFleetRequest, _fleet_service_pb2.GetFleetResponse]
+    """The fleet in force: what can be asked for, and by whom."""
     GetPool: _grpc.UnaryUnaryMultiCallable[_fleet_service_pb2.GetPoolRequest, _fleet_service_pb2.GetPoolResponse]
     """One pool with its use over a window."""
     ListPools: _grpc.UnaryUnaryMultiCallable[_fleet_service_pb2.ListPoolsRequest, _fleet_service_pb2.ListPoolsResponse]
@@ -51,6 +53,8 @@ class FleetServiceAsyncStub(FleetServiceStub):
     """Makes the fleet as declared: adds, changes and removes what differs. Applying
     the same fleet again changes nothing.
     """
+    GetFleet: _aio.UnaryUnaryMultiCallable[_fleet_service_pb2.GetFleetRequest, _fleet_service_pb2.GetFleetResponse]  # type: ignore[assignment]
+    """The fleet in force: what can be asked for, and by whom."""
     GetPool: _aio.UnaryUnaryMultiCallable[_fleet_service_pb2.GetPoolRequest, _fleet_service_pb2.GetPoolResponse]  # type: ignore[assignment]
     """One pool with its use over a window."""
     ListPools: _aio.UnaryUnaryMultiCallable[_fleet_service_pb2.ListPoolsRequest, _fleet_service_pb2.ListPoolsResponse]  # type: ignore[assignment]
@@ -68,6 +72,14 @@ class FleetServiceServicer(metaclass=_abc_1.ABCMeta):
         """Makes the fleet as declared: adds, changes and removes what differs. Applying
         the same fleet again changes nothing.
         """
+
+    @_abc_1.abstractmethod
+    def GetFleet(
+        self,
+        request: _fleet_service_pb2.GetFleetRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_fleet_service_pb2.GetFleetResponse, _abc.Awaitable[_fleet_service_pb2.GetFleetResponse]]:
+        """The fleet in force: what can be asked for, and by whom."""
 
     @_abc_1.abstractmethod
     def GetPool(
