@@ -49,7 +49,7 @@ def best_start(t: Tables, c: Calendar, g: Guide, request: int, row: int) -> tupl
 
 @compiled
 def insert(t: Tables, c: Calendar, g: Guide, ideal: Floats, request: int, banned: int) -> int:
-    """Place a request where its reduced value is highest, if that gains; returns the gain, 0 when it stays out.
+    """Place a request where its reduced value is highest, if that gains or is promised; returns the gain.
 
     ``ideal`` are the reduced values of rows in an empty market; ``banned`` is a row to leave aside, or -1.
     """
@@ -59,7 +59,7 @@ def insert(t: Tables, c: Calendar, g: Guide, ideal: Floats, request: int, banned
             worth, start = best_start(t, c, g, request, row)
             if worth > best:
                 best, best_row, best_at = worth, row, start
-    if best_row < 0 or gain(t, c, request, best_row, best_at) <= 0:
+    if best_row < 0 or (t.promised[request] == 0 and gain(t, c, request, best_row, best_at) <= 0):
         return 0
     return change(t, c, request, best_row, best_at)
 
@@ -86,11 +86,11 @@ def _settle(t: Tables, c: Calendar, row: Ints, start: Ints, order: Ints) -> int:
 def settle(t: Tables, row: Ints, start: Ints) -> tuple[Calendar, int]:
     """A calendar with the given placements, those dropped that have no room; promises come first, then worth.
 
-    Returns the calendar and the sum of gains, promises included.
+    Returns the calendar and the sum of gains.
     """
     c = empty_calendar(t)
     worth = np.where(row >= 0, t.value[row] if len(t.value) else 0, 0)
-    order = np.lexsort((-worth, -t.bonus))
+    order = np.lexsort((-worth, -t.promised))
     return c, int(_settle(t, c, row, start, order))
 
 
@@ -103,4 +103,4 @@ def orders(t: Tables, worth: Floats, row: Ints) -> Iterator[Ints]:
     value[has] = t.value[row[has]]
     worth = np.where(has, worth, -np.inf)
     for key in (worth, worth / size, value / size, worth / np.sqrt(size)):
-        yield np.lexsort((-key, -t.bonus))
+        yield np.lexsort((-key, -t.promised))

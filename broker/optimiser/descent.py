@@ -29,7 +29,10 @@ TRIES_PER_WORK = 250
 
 
 class Descent:
-    """One solve under way; every method leaves the best plan so far in ``best``."""
+    """One solve under way; every method leaves the best plan so far in ``best``.
+
+    Plans are compared by promises kept, then by money. Inside, money is in the unit of the tables.
+    """
 
     def __init__(
         self, problem: Problem, pruned: Pruned, stop: Stop, seed: int, show: Callable[[int, float], None]
@@ -43,25 +46,33 @@ class Descent:
         size = len(self._t.quota)
         self.best: tuple[Ints, Ints] = (np.full(size, -1, np.int64), np.zeros(size, np.int64))
         self._total = 0
+        self._kept = 0
         self._previous: list[tuple[Ints, Ints]] = []
         self._pricing = Pricing(self._t, Prices.zero(problem))
         self._exact_bound = math.inf
 
     @property
     def bound(self) -> float:
-        """The least bound proven so far."""
-        return min(self._pricing.best, self._exact_bound)
+        """The least bound proven so far, in the money of the problem."""
+        return self._bound * self._t.money
 
     @property
     def prices(self) -> Prices:
-        """The prices of the best bound."""
-        return self._pricing.prices
+        """The prices of the best bound, in the money of the problem."""
+        prices, money = self._pricing.prices, self._t.money
+        return Prices(prices.pools * money, prices.quotas * money, prices.reserves * money)
 
     @property
-    def objective(self) -> int:
-        """What the best plan is worth, by the books of the search."""
-        placed = self.best[0] >= 0
-        return self._total - int(self._t.bonus[placed].sum()) - self._lost
+    def _bound(self) -> float:
+        return min(self._pricing.best, self._exact_bound)
+
+    @property
+    def _objective(self) -> int:
+        """What the best plan is worth by the books of the search: exact while the unit is 1, never too little."""
+        return self._total - self._lost
+
+    def _tell(self) -> None:
+        self._show(self._objective * self._t.money, self.bound)
 
     def plan(self) -> Plan:
         """The best plan in the numbering of the problem."""
@@ -76,8 +87,10 @@ class Descent:
         return self._stop.spent(self.work) >= 1 or self._proven()
 
     def _proven(self) -> bool:
-        broken = bool((self._t.bonus[self.best[0] < 0] > 0).any())
-        return not broken and self.bound < math.inf and self.objective >= math.floor(self.bound)
+        return not self._broken() and self._bound < math.inf and self._objective >= math.floor(self._bound)
+
+    def _broken(self) -> bool:
+        return self._kept < int(self._t.promised.sum())
 
     def settle(self, hint: Plan | None) -> None:
         """Start from the better of what stands and the hint, as far as each still fits; fill up, and price once."""
@@ -93,17 +106,21 @@ class Descent:
         return rows_of(self.problem, self.pruned, plan), plan.start
 
     def _keep(self, row: Ints, start: Ints, total: int) -> None:
-        if total > self._total:
+        kept = self._promises(row)
+        if (kept, total) > (self._kept, self._total):
             self._previous = [*self._previous[-1:], self.best]
-            self.best, self._total = (row.copy(), start.copy()), int(total)
-            self._show(self.objective, self.bound)
+            self.best, self._total, self._kept = (row.copy(), start.copy()), int(total), kept
+            self._tell()
+
+    def _promises(self, row: Ints) -> int:
+        return int(self._t.promised[row >= 0].sum())
 
     def _step(self) -> None:
         before = self._pricing.best
-        self._pricing.step(self.objective)
+        self._pricing.step(self._objective)
         self.work += 1 + self._pricing.columns // COLUMNS_PER_WORK
         if self._pricing.best < before * (1 - 1e-4) or before == math.inf:
-            self._show(self.objective, self.bound)
+            self._tell()
 
     def price(self) -> None:
         """Improve prices until they settle or have had their share, with a plan as soon as they mean something."""
@@ -124,7 +141,7 @@ class Descent:
         t, g = self._t, guide(self._t, self.prices)
         found, (ideal, _) = best_columns(t, g), ideals(t, g)
         best_row, best_start = self.best
-        promises = np.where(t.bonus > 0, best_row, -1)
+        promises = np.where(t.promised == 1, best_row, -1)
         for n, order in enumerate(orders(t, found.worth, found.row)):
             if n >= count:
                 break
@@ -148,7 +165,7 @@ class Descent:
             return
         g = guide(t, self.prices)
         found = best_columns(t, g)
-        short = self._pricing.best - self.objective
+        short = self._pricing.best - self._objective
         columns = survivors(t, g, found.worth, short * (1 + 1e-9) + 1e-6)
         if columns is None:
             return
@@ -164,12 +181,8 @@ class Descent:
             if closed is not None:
                 calendar, total = settle(t, closed.row, closed.start)
                 self._keep(calendar.row, calendar.start, total)
-                promised = int(t.bonus.sum()) + self._lost
-                self._exact_bound = min(self._exact_bound, max(closed.bound - promised, float(self.objective)))
-                self._show(self.objective, self.bound)
-
-    def _broken(self) -> bool:
-        return bool((self._t.bonus[self.best[0] < 0] > 0).any())
+                self._exact_bound = min(self._exact_bound, max(closed.bound - self._lost, float(self._objective)))
+                self._tell()
 
     def _deterministic_seconds(self, allowed: float, wish: float) -> float:
         """As long as wished, but no longer than a budget in work has left: halve until it would not overrun."""
@@ -200,7 +213,7 @@ class Descent:
                 before = self.work
                 self._step()
                 priced += self.work - before
-                if self._pricing.best < guided_by - 0.05 * abs(guided_by - self.objective):
+                if self._pricing.best < guided_by - 0.05 * abs(guided_by - self._objective):
                     guided_by = self._pricing.best
                     g = guide(t, self.prices)
                     ideal, at = ideals(t, g)
@@ -210,13 +223,17 @@ class Descent:
         from broker.optimiser.neighbourhood import Shape, reopen
 
         shape = Shape()
+        before = self._promises(calendar.row)
         gained = reopen(self._t, calendar, g, ideal, shape, rng, lambda: self._stop.spent(self.work) >= 1)
         self.work += int(1500 * shape.deterministic_seconds)
         if gained > 0:
             told = new_search(calendar, int(search.tally[1]) + gained, int(rng.integers(2**31)))
-            best = told if told.tally[2] > search.tally[2] else search
+            told.tally[4:6] = search.tally[4] + self._promises(calendar.row) - before
+            newer = (told.tally[5], told.tally[2]) > (search.tally[5], search.tally[2])
+            best = told if newer else search
             self._keep(best.best_row, best.best_start, int(best.tally[2]))
             told.best_row[:], told.best_start[:], told.tally[2] = best.best_row, best.best_start, best.tally[2]
+            told.tally[5] = best.tally[5]
             told.tally[0] = search.tally[0]
             for mine, theirs in zip(search, told, strict=True):
                 mine[:] = theirs

@@ -67,7 +67,8 @@ def close(
 ) -> Closed | None:
     """Search the columns exactly from the plan ``best``; None when nothing was proven or found in time.
 
-    The bound holds for plans that use these columns only; any other plan is no better than ``best``.
+    The bound holds for plans that keep every promise and use these columns only; any other such plan is no better than
+    ``best``. Promises are kept, so ``None`` may mean that they cannot be kept together.
     """
     row, start = columns
     owner = np.repeat(np.arange(len(t.quota)), np.diff(t.first))
@@ -78,7 +79,7 @@ def close(
     row, start = pairs[0], pairs[1]
     hint = where.ravel()[len(where.ravel()) - len(placed) :]
     effort = Effort(effort_seconds, seed, enough)
-    found = choose(t, empty_calendar(t), owner[row], row, start, hint, effort)
+    found = choose(t, empty_calendar(t), owner[row], row, start, hint, t.promised == 1, effort)
     if found is None:
         return None
     chosen_row, chosen_start = np.full(len(t.quota), -1, np.int64), np.zeros(len(t.quota), np.int64)

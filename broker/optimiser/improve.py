@@ -2,6 +2,7 @@
 
 A round takes a few placements out and puts what profits back, at the best reduced value with room; the outcome is
 accepted by the exact objective under a falling temperature (Schrimpf et al. 2000; Christiaens and Vanden Berghe 2020).
+Promises come before money: a round that keeps fewer of them than before is undone, one that keeps more stands.
 Three ruins: *force* clears room for a request that is left out, at one of its better starts, by evicting what is worth
 least there; *window* empties a stretch of one pool or of several; *scatter* takes out a random few.
 """
@@ -39,11 +40,11 @@ class Search(NamedTuple):
     key: Floats  # [requests] their order
     best_row: Ints  # [requests] the best plan so far
     best_start: Ints  # [requests]
-    tally: Ints  # [4] rounds, present total, best total, touched now
+    tally: Ints  # [7] rounds, present total, best total, touched now, promises kept now and at best, promised ones out
 
 
 def new_search(c: Calendar, total: int, seed: int) -> Search:
-    """A search that stands at the plan in ``c``, whose gains sum to ``total``."""
+    """A search that stands at the plan in ``c``, whose gains sum to ``total``; promises are counted from there."""
     size = len(c.row)
     out = np.flatnonzero(c.row < 0)
     out_at = np.full(size, -1, np.int64)
@@ -62,7 +63,7 @@ def new_search(c: Calendar, total: int, seed: int) -> Search:
         key=np.zeros(size),
         best_row=c.row.copy(),
         best_start=c.start.copy(),
-        tally=np.array([0, total, total, 0], np.int64),
+        tally=np.array([0, total, total, 0, 0, 0, 0], np.int64),
     )
 
 
@@ -113,7 +114,7 @@ def _cheapest(t: Tables, c: Calendar, g: Guide, s: Search, pool: int, slot: int)
     request = c.head[pool]
     while request >= 0:
         row, start = c.row[request], c.start[request]
-        if start <= slot < start + t.length[row] and t.bonus[request] == 0:
+        if start <= slot < start + t.length[row] and t.promised[request] == 0:
             size = float(t.devices[row] * t.length[row])
             worth = (t.value[row] + 0.5 * score(t, g, request, row, start)) / size
             worth *= 0.6 + 0.8 * _random(s.seed)
@@ -136,6 +137,17 @@ def _clear(t: Tables, c: Calendar, g: Guide, s: Search, row: int, start: int) ->
 
 
 @compiled
+def _broken_promise(t: Tables, s: Search) -> int:
+    """A promised request that is left out, or -1."""
+    first = _below(s.seed, s.out_count[0])
+    for k in range(s.out_count[0]):
+        request: int = s.out[(first + k) % s.out_count[0]]
+        if t.promised[request] == 1 and t.first[request] < t.first[request + 1]:
+            return request
+    return -1
+
+
+@compiled
 def _force(t: Tables, c: Calendar, g: Guide, s: Search, ideal: Floats, at: Ints) -> None:
     """Place a request that is left out at one of its better starts, evicting what stands there."""
     best, request = -np.inf, -1
@@ -144,6 +156,9 @@ def _force(t: Tables, c: Calendar, g: Guide, s: Search, ideal: Floats, at: Ints)
         for row in range(t.first[candidate], t.first[candidate + 1]):
             if ideal[row] > best:
                 best, request = ideal[row], candidate
+    if s.tally[6] > 0 and _random(s.seed) < 0.5:
+        promised = _broken_promise(t, s)
+        request = promised if promised >= 0 else request
     if request < 0:
         return
     best, chosen = -np.inf, -1
@@ -243,7 +258,7 @@ def _order(t: Tables, s: Search, ideal: Floats, n: int) -> Ints:
         else:
             key = _random(s.seed)
         key *= 1.0 + blur * (_random(s.seed) - 0.5)
-        s.key[k] = -(key + 1e18 * min(1, t.bonus[request]))
+        s.key[k] = -key if t.promised[request] == 0 else -1e25 * (1.0 + max(0.0, key))
     return np.argsort(s.key[:n])
 
 
@@ -256,14 +271,12 @@ def _recreate(t: Tables, c: Calendar, g: Guide, s: Search, ideal: Floats, tries:
         skipped = -1
         if _random(s.seed) < 0.1 and t.first[request + 1] > t.first[request]:
             skipped = t.first[request] + _below(s.seed, t.first[request + 1] - t.first[request])
-        won = insert(t, c, g, ideal, request, skipped)
-        if won != 0:
-            s.tally[1] += won
-            if s.mark[request] != s.tally[0]:
-                s.mark[request] = s.tally[0]
-                last = s.tally[3]
-                s.touched[last], s.old_row[last], s.old_start[last] = request, -1, 0
-                s.tally[3] += 1
+        s.tally[1] += insert(t, c, g, ideal, request, skipped)
+        if c.row[request] >= 0 and s.mark[request] != s.tally[0]:
+            s.mark[request] = s.tally[0]
+            last = s.tally[3]
+            s.touched[last], s.old_row[last], s.old_start[last] = request, -1, 0
+            s.tally[3] += 1
     return n
 
 
@@ -275,6 +288,16 @@ def _undo(t: Tables, c: Calendar, s: Search, total: int) -> None:
         if s.old_row[k] >= 0:
             change(t, c, s.touched[k], s.old_row[k], s.old_start[k])
     s.tally[1] = total
+
+
+@compiled
+def _kept(t: Tables, c: Calendar, s: Search) -> int:
+    """Promises kept after this round, counted like ``tally``."""
+    kept: int = s.tally[4]
+    for k in range(s.tally[3]):
+        if t.promised[s.touched[k]] == 1:
+            kept += int(c.row[s.touched[k]] >= 0) - int(s.old_row[k] >= 0)
+    return kept
 
 
 @compiled
@@ -291,13 +314,16 @@ def _round(t: Tables, c: Calendar, g: Guide, s: Search, ideal: Floats, at: Ints,
     else:
         _scatter(t, c, s, 12)
     tried = _recreate(t, c, g, s, ideal, 60)
-    if s.tally[1] <= before + heat * np.log(_random(s.seed) + 1e-12) and s.tally[1] != before:
+    kept = _kept(t, c, s)
+    poorer = s.tally[1] <= before + heat * np.log(_random(s.seed) + 1e-12) and s.tally[1] != before
+    if kept < s.tally[4] or (kept == s.tally[4] and poorer):
         _undo(t, c, s, before)
         return tried
+    s.tally[4] = kept
     for k in range(s.tally[3]):
         _note(c, s, s.touched[k])
-    if s.tally[1] > s.tally[2]:
-        s.tally[2] = s.tally[1]
+    if kept > s.tally[5] or (kept == s.tally[5] and s.tally[1] > s.tally[2]):
+        s.tally[2], s.tally[5] = s.tally[1], kept
         s.best_row[:] = c.row
         s.best_start[:] = c.start
     return tried
@@ -309,6 +335,9 @@ def improve(t: Tables, c: Calendar, g: Guide, s: Search, ideal: Floats, at: Ints
 
     ``heat`` is the loss, in money, that a round may make with probability 1/e. The best plan is in ``s``.
     """
+    s.tally[6] = 0
+    for k in range(s.out_count[0]):
+        s.tally[6] += t.promised[s.out[k]]
     done = 0
     while done < tries:
         done += 5 + _round(t, c, g, s, ideal, at, heat)

@@ -6,6 +6,7 @@ tiny problems and small neighbourhoods of large ones.
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -13,11 +14,15 @@ from dataclasses import dataclass
 import numpy as np
 from ortools.sat.python import cp_model
 
-from broker.optimiser.problem import Ints
+from broker.optimiser.problem import Bools, Ints
 from broker.optimiser.state import Calendar
 from broker.optimiser.tables import PLENTY, Tables
 
 __all__ = ["Choice", "Effort", "choose"]
+
+LARGEST_SUM = 2.0**60  # of money in one model
+WHOLE_FLOATS = 2.0**53  # floats hold every integer below
+ROUNDING = 2.0**-51
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,38 +53,50 @@ class _Limit:
     cost: int
 
 
-def choose(t: Tables, c: Calendar, request: Ints, row: Ints, start: Ints, hint: Ints, effort: Effort) -> Choice | None:
+def choose(
+    t: Tables, c: Calendar, request: Ints, row: Ints, start: Ints, hint: Ints, must: Bools, effort: Effort
+) -> Choice | None:
     """The best choice of at most one column for each request, in the room that ``c`` has left.
 
-    ``hint`` are columns that fit together. None when CP-SAT found nothing in time: its bound counts only with
-    status OPTIMAL or FEASIBLE.
+    ``hint`` are columns that fit together; requests marked in ``must`` get one column. None when they cannot, or when
+    CP-SAT found nothing in time: its bound counts only with status OPTIMAL or FEASIBLE.
     """
+    if len(np.setdiff1d(np.flatnonzero(must), request)):
+        return None
     model = cp_model.CpModel()
     take = [model.new_bool_var("") for _ in range(len(row))]
     worth = _worth(t, request, row, start)
     order = np.argsort(request, kind="stable")
     for group in np.split(order, np.flatnonzero(np.diff(request[order])) + 1):
-        if len(group) > 1:
+        if must[request[group]].any():
+            model.add_exactly_one([take[k] for k in group])
+        elif len(group) > 1:
             model.add_at_most_one([take[k] for k in group])
     above: list[cp_model.IntVar] = []
     costs: list[int] = []
+    dearest = float(np.abs(worth).astype(np.float64).sum())
     for limit in _limits(t, c, request, row, start):
         load = cp_model.LinearExpr.weighted_sum([take[k] for k in limit.columns], limit.devices.tolist())
         model.add(load <= limit.room)
         if limit.cost > 0:
-            over = model.new_int_var(0, max(0, limit.room - limit.paid), "")
+            most = max(0, limit.room - limit.paid)
+            over = model.new_int_var(0, most, "")
+            dearest += float(limit.cost) * most
             model.add(load - over <= limit.paid)
             above.append(over)
-            costs.append(-limit.cost)
-    model.maximize(cp_model.LinearExpr.weighted_sum(take + above, worth.tolist() + costs))
+            costs.append(limit.cost)
+    # In a larger unit where CP-SAT's sums would overflow: worth rounded up and costs down, so the bound stays one.
+    unit = max(1, math.ceil(dearest / LARGEST_SUM))
+    money = (-(-worth // unit)).tolist() + [-(cost // unit) for cost in costs]
+    model.maximize(cp_model.LinearExpr.weighted_sum(take + above, money))
     hinted = np.zeros(len(row), np.bool_)
     hinted[hint] = True
     for k, mark in enumerate(hinted.tolist()):
         model.add_hint(take[k], mark)
-    return _run(model, take, effort)
+    return _run(model, take, unit, effort)
 
 
-def _run(model: cp_model.CpModel, take: list[cp_model.IntVar], effort: Effort) -> Choice | None:
+def _run(model: cp_model.CpModel, take: list[cp_model.IntVar], unit: int, effort: Effort) -> Choice | None:
     solver = cp_model.CpSolver()
     solver.parameters.num_workers = 1
     solver.parameters.random_seed = effort.seed % 2**31
@@ -103,12 +120,13 @@ def _run(model: cp_model.CpModel, take: list[cp_model.IntVar], effort: Effort) -
     if status not in (cp_model.OPTIMAL, cp_model.FEASIBLE):
         return None
     chosen = np.array([k for k, variable in enumerate(take) if solver.boolean_value(variable)], np.int64)
-    return Choice(chosen, solver.best_objective_bound)
+    bound = float(solver.best_objective_bound)
+    return Choice(chosen, unit * (bound + ROUNDING * abs(bound) if abs(bound) >= WHOLE_FLOATS else bound))
 
 
 def _worth(t: Tables, request: Ints, row: Ints, start: Ints) -> Ints:
     """The exact gain of each column, overage left out."""
-    worth = t.value[row] + t.bonus[request] - t.unit[t.pool[row]] * t.devices[row] * t.length[row]
+    worth = t.value[row] - t.unit[t.pool[row]] * t.devices[row] * t.length[row]
     worth -= t.late[row] * np.maximum(0, start - t.due[row])
     return worth + np.where((row == t.now_row[request]) & (start == t.now_start[request]), t.move[request], 0)
 

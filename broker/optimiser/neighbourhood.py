@@ -42,7 +42,7 @@ def reopen(
     rng: np.random.Generator,
     enough: Callable[[], bool] | None = None,
 ) -> int:
-    """Re-plan one random neighbourhood in ``c``; returns what the objective gains, never below 0."""
+    """Re-plan one random neighbourhood in ``c``; returns what the objective gains, never below 0, promises kept."""
     free = _free(t, c, ideal, shape, rng)
     before = [(int(r), int(c.row[r]), int(c.start[r])) for r in free]
     out = 0
@@ -53,7 +53,9 @@ def reopen(
     found = None
     if len(request):
         effort = Effort(shape.deterministic_seconds, int(rng.integers(2**31)), enough)
-        found = choose(t, c, request, rows, starts, hint, effort)
+        must = np.zeros(len(t.quota), np.bool_)
+        must[request[hint]] = t.promised[request[hint]] == 1
+        found = choose(t, c, request, rows, starts, hint, must, effort)
     total = out
     if found is not None:
         for k in found.chosen:

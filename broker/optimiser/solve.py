@@ -40,7 +40,7 @@ def solve(
     The plan keeps every rule, and is never worse than a valid ``hint``: it is the hint itself unless a strictly better
     one was found. Promised requests all stay placed when their present placements fit together; otherwise as many as
     were found to fit, and ``report.promises_broken`` counts the rest. The same problem, seed, hint and ``WorkLimit``
-    give the same plan. ``clock`` only dates the progress. Raises ``TooLargeError`` when the problem's sums exceed 64
+    give the same plan. ``clock`` only dates the progress. Raises ``TooLargeError`` when sums of devices exceed 64
     bits, ``ValueError`` when the hint is for another number of requests.
     """
     began = clock()
@@ -67,7 +67,7 @@ def _judged(problem: Problem, descent: Descent, hint: Plan | None, seen: list[Pr
     # A promise that cannot be kept is reported; it does not make the rest of the plan worthless.
     lenient = replace(problem, requests=replace(problem.requests, promised=np.zeros_like(problem.requests.promised)))
     best: tuple[int, int, Plan] | None = None
-    candidates = [descent.plan(), *([hint] if hint is not None else [])]
+    candidates = [*([hint] if hint is not None else []), descent.plan()]
     candidates += [plan_of(problem, descent.pruned, *kept) for kept in descent.fallbacks()]
     for plan in (*candidates, Plan.empty(len(problem.requests.ids))):
         verdict = check(lenient, plan)
@@ -76,7 +76,7 @@ def _judged(problem: Problem, descent: Descent, hint: Plan | None, seen: list[Pr
             best = (kept, verdict.objective, plan)
     assert best is not None  # the empty plan breaks no rule
     kept, objective, plan = best
-    bound = max(descent.bound, float(objective))
+    bound = max(descent.bound, _at_least(objective))
     requests = problem.requests
     now = requests.current_option >= 0
     same = (plan.option == requests.current_option) & (plan.start == requests.current_start)
@@ -93,3 +93,9 @@ def _judged(problem: Problem, descent: Descent, hint: Plan | None, seen: list[Pr
     proven = objective >= math.floor(bound) and report.promises_broken == 0
     status = Status.OPTIMAL if proven else Status.FEASIBLE
     return Solved(plan, objective, bound, descent.prices, status, report)
+
+
+def _at_least(whole: int) -> float:
+    """The least float that is not below an integer."""
+    near = float(whole)
+    return near if near >= whole else math.nextafter(near, math.inf)

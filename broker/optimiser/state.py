@@ -86,9 +86,9 @@ def fits(t: Tables, c: Calendar, request: int, row: int, start: int) -> bool:
 
 @compiled
 def gain(t: Tables, c: Calendar, request: int, row: int, start: int) -> int:
-    """What adding a placement adds to the objective, exactly; it must not be placed yet."""
+    """What adding a placement adds to the objective, in the money of the tables; it must not be placed yet."""
     p, devices, length = t.pool[row], t.devices[row], t.length[row]
-    worth: int = t.value[row] + t.bonus[request] - t.unit[p] * devices * length
+    worth: int = t.value[row] - t.unit[p] * devices * length
     if start > t.due[row]:
         worth -= t.late[row] * (start - t.due[row])
     if row == t.now_row[request] and start == t.now_start[request]:

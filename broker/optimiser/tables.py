@@ -2,25 +2,31 @@
 
 Everything here is read-only once built. Requests without a quota share one last quota row without a limit, so that the
 hot loops have no special case.
+
+Money whose sums could leave 64 bits is counted in a larger unit, a power of two: values rounded up and costs rounded
+down, so that no plan looks worse than it is and a bound in this money stays a bound. The judge prices the outcome in
+the problem's own money.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
-from broker.optimiser.problem import Ints, Options, Plan, Problem
+from broker.optimiser.problem import Floats, Ints, Options, Plan, Problem
 
 __all__ = ["PLENTY", "Pruned", "Tables", "TooLargeError", "plan_of", "rows_of", "tables"]
 
 PLENTY = np.int64(2**60)  # room where there is no limit
-LARGEST_OBJECTIVE = 2.0**61
+LARGEST_SUM = 2.0**60  # of money, in the unit of the tables
+UNIT_BITS_MAX = 60
 
 
 class TooLargeError(ValueError):
-    """The problem's money or devices would overflow 64-bit integers."""
+    """The problem's devices would overflow 64-bit integers; money never does, it is counted in a larger unit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +38,7 @@ class Pruned:
 
 
 class Tables(NamedTuple):
-    """Columns of pools, requests and pruned option rows."""
+    """Columns of pools, requests and pruned option rows; money is in units of ``money``."""
 
     first: Ints  # [requests + 1] row where the rows of each request begin
     pool: Ints  # [rows]
@@ -45,7 +51,7 @@ class Tables(NamedTuple):
     late: Ints  # [rows] money per slot started after due
     quota: Ints  # [requests]
     sure: Ints  # [requests] 1: counts against reserves
-    bonus: Ints  # [requests] worth of keeping a promise, above everything else together; 0 without a promise
+    promised: Ints  # [requests] 1: to be placed before any money counts
     now_row: Ints  # [requests] row of the present placement, or -1
     now_start: Ints  # [requests]
     move: Ints  # [requests] saved by keeping the present placement
@@ -58,50 +64,63 @@ class Tables(NamedTuple):
     watch_first: Ints  # [pools + 1] row where the reserves that watch each pool begin
     watch: Ints  # [watches] row in cover
     times: Ints  # [watches] how often a device in the pool counts
+    money: int  # of the problem's money in one unit here; 1 unless sums would overflow
 
 
 def tables(problem: Problem, pruned: Pruned) -> Tables:
-    """Flat arrays of a pruned problem; ``TooLargeError`` when 64 bits cannot hold its sums."""
-    bonus = _bonus(problem)
+    """Flat arrays of a pruned problem; ``TooLargeError`` when 64 bits cannot hold sums of its devices."""
+    _refuse_floods(problem)
+    money = _money_unit(problem)
     o, requests, pools = pruned.options, problem.requests, problem.pools
     now_row = _now_rows(problem, pruned)
     plenty = np.full((1, problem.slots), PLENTY, np.int64)
     watch_first, watch, times = _watches(problem)
     return Tables(
-        *(o.first, o.pool, o.devices, o.slots, o.earliest, o.latest, o.value, o.due, o.late_cost),
+        *(o.first, o.pool, o.devices, o.slots, o.earliest, o.latest, -(-o.value // money), o.due, o.late_cost // money),
         quota=np.where(requests.quota >= 0, requests.quota, len(problem.quotas.ids)).astype(np.int64),
         sure=requests.guaranteed.astype(np.int64),
-        bonus=np.where(requests.promised, bonus, 0).astype(np.int64),
+        promised=requests.promised.astype(np.int64),
         now_row=now_row,
         now_start=requests.current_start.astype(np.int64),
-        move=np.where(requests.current_option >= 0, requests.move_cost, 0).astype(np.int64),
+        move=np.where(requests.current_option >= 0, requests.move_cost // money, 0).astype(np.int64),
         capacity=np.ascontiguousarray(pools.capacity, np.int64),
         committed=np.minimum(pools.committed, pools.capacity).astype(np.int64),
-        unit=pools.unit_cost,
-        over=pools.overage_cost,
+        unit=pools.unit_cost // money,
+        over=pools.overage_cost // money,
         limit=np.concatenate((problem.quotas.limit, plenty)),
         cover=_cover(problem),
         watch_first=watch_first,
         watch=watch,
         times=times,
+        money=money,
     )
 
 
-def _bonus(problem: Problem) -> int:
-    """More than any two plans can differ by; also the place that refuses what 64 bits cannot hold."""
+def _refuse_floods(problem: Problem) -> None:
+    """Raise ``TooLargeError`` when devices held, or wanted by everybody who could ever fit, exceed 64-bit sums."""
+    o, capacity = problem.options, problem.pools.capacity
+    wanted = _largest(problem, np.minimum(o.devices, capacity.max(initial=0)).astype(np.float64))
+    if float(wanted.sum() + capacity.sum(dtype=np.float64)) > float(PLENTY) / 8:
+        raise TooLargeError("devices of this problem exceed 64-bit sums; count them in larger units")
+
+
+def _money_unit(problem: Problem) -> int:
+    """The least power of two in which no sum of money that a search may form leaves 64 bits."""
     o, pools, requests = problem.options, problem.pools, problem.requests
     reach = np.maximum(0.0, np.minimum(o.latest, problem.slots).astype(np.float64) - o.due)
-    swing = np.abs(o.value.astype(np.float64)) + o.late_cost * reach
-    request = np.repeat(np.arange(len(requests.ids)), np.diff(o.first))
-    largest = np.zeros(len(requests.ids))
-    np.maximum.at(largest, request, swing)
+    swing = _largest(problem, np.abs(o.value.astype(np.float64)) + o.late_cost * reach)
     cost = (pools.unit_cost.astype(np.float64) + pools.overage_cost) @ pools.capacity.astype(np.float64).sum(axis=1)
-    total = float(largest.sum() + cost + requests.move_cost.astype(np.float64).sum())
-    promises = int(requests.promised.sum())
-    devices = float(o.devices.astype(np.float64).sum() + pools.capacity.astype(np.float64).sum())
-    if (2 * total + 2) * (promises + 2) > LARGEST_OBJECTIVE or devices > float(PLENTY) / 8:
-        raise TooLargeError("money or devices of this problem exceed 64-bit sums; choose a larger money unit")
-    return int(2 * total) + 2 if promises else 0
+    moves = np.where(requests.current_option >= 0, requests.move_cost, 0).astype(np.float64)
+    total = 2 * float(swing.sum() + cost + moves.sum())
+    bits = math.ceil(math.log2(total / LARGEST_SUM)) if total > LARGEST_SUM else 0
+    return 1 << min(bits, UNIT_BITS_MAX)
+
+
+def _largest(problem: Problem, amount: Floats) -> Floats:
+    """The largest amount among the options of each request."""
+    largest = np.zeros(len(problem.requests.ids))
+    np.maximum.at(largest, np.repeat(np.arange(len(largest)), np.diff(problem.options.first)), amount)
+    return largest
 
 
 def _now_rows(problem: Problem, pruned: Pruned) -> Ints:

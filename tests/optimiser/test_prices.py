@@ -69,12 +69,25 @@ def test_the_descent_tightens_the_bound(medium: Problem) -> None:
     assert pricing.best < 0.95 * first
 
 
-def test_money_beyond_64_bits_is_refused(crowd: Callable[..., Document]) -> None:
+def test_the_largest_money_is_counted_in_a_larger_unit(crowd: Callable[..., Document]) -> None:
     document = crowd(1)
     for request in document["requests"]:
         for option in request["options"]:
             option["value"] = option["late_cost"] = 2**53 - 1
             option["due"] = -(2**53) + 1
+    problem = problem_from(document)
+    t = tables(problem, prune(problem))
+    assert t.money > 1
+    assert np.all(t.value.astype(object) * t.money >= 2**53 - 1)
+    assert np.all(t.late.astype(object) * t.money < 2**53)
+
+
+def test_devices_beyond_64_bits_are_refused(crowd: Callable[..., Document]) -> None:
+    document = crowd(1)
+    document["pools"][0]["capacity"] = [[0, 2**53 - 1]]
+    for request in document["requests"]:
+        for option in request["options"]:
+            option["devices"] = 2**53 - 1
     problem = problem_from(document)
     with pytest.raises(TooLargeError):
         prune(problem)

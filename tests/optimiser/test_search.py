@@ -102,6 +102,29 @@ def test_improvement_keeps_its_books(priced: Priced) -> None:
         assert np.array_equal(kept, counted)
 
 
+def test_improvement_never_loses_a_promise(crowd: Callable[..., Document]) -> None:
+    document = crowd(5, requests=90)
+    for request in document["requests"][::3]:
+        if request["options"]:
+            request["options"][0]["value"] = 1
+            request |= {"current": {"option": 0, "start": request["options"][0]["start"][0]}, "promised": True}
+    market = Priced(problem_from(document))
+    t, rng = market.t, np.random.default_rng(0)
+    calendar, total = settle(t, t.now_row, t.now_start)
+    search = new_search(calendar, total, seed=3)
+    kept = first = int(t.promised[calendar.row >= 0].sum())
+    for heat in (2_000.0, 200.0, 0.0, 0.0):
+        improve(t, calendar, market.g, search, market.ideal, market.at, heat, 3_000)
+        now, best = (int(t.promised[row >= 0].sum()) for row in (calendar.row, search.best_row))
+        assert kept <= now == first + search.tally[4]
+        assert now <= best == first + search.tally[5]
+        kept = now
+        again, _ = settle(t, search.best_row, search.best_start)
+        reopen(t, again, market.g, market.ideal, Shape(), rng)
+        assert t.promised[again.row >= 0].sum() >= best
+    assert kept > first
+
+
 def test_a_neighbourhood_gains_what_it_says_and_never_loses(priced: Priced) -> None:
     calendar, total = priced.greedy()
     rng = np.random.default_rng(0)
