@@ -122,14 +122,11 @@ async def _plan(settings: ServeSettings, store_url: str, ready: Ready) -> None:
 
 
 def _start_process(name: str) -> None:
-    """What every child process does first: log plainly, leave Ctrl-C to its parent, and never outlive it."""
-    from broker.processes import die_with_parent
-
+    """What every child process does first: log plainly, and leave Ctrl-C to its parent."""
     logging.basicConfig(
         stream=sys.stderr, level=logging.INFO, format=f"%(asctime)s {name}[%(process)d] %(levelname)s %(message)s"
     )
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    die_with_parent()
 
 
 def _on_terminate() -> asyncio.Event:

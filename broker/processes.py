@@ -30,11 +30,14 @@ class StartFailed(Exception):
     """A child ended, or stayed silent too long, before it was ready."""
 
 
-def die_with_parent() -> None:
-    """Have the kernel end this process when its parent dies, however it dies (Linux)."""
+def die_with_parent(parent: int) -> None:
+    """Have the kernel end this process when ``parent`` (a process id) dies, however it dies (Linux).
+
+    A parent that is gone already is told by its id, not by that of init: in a container the parent itself may be 1.
+    """
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() == 1:
+        if os.getppid() != parent:
             os._exit(1)
 
 
@@ -46,7 +49,8 @@ class _Child:
     body: Body
     process: SpawnProcess
     ready: Connection
-    failures: int = 0
+    started_at: float
+    failures: int = 0  # in a row
     restart_at: float = 0.0
 
 
@@ -55,12 +59,13 @@ class Children:
     """A set of child processes; `start` each, then `watch` until told to stop, then `stop` all."""
 
     grace_seconds: float = 10.0
+    steady_seconds: float = 60.0  # a child that lived this long had not failed to start
     _children: list[_Child] = field(default_factory=list)
 
     def start(self, name: str, body: Body) -> None:
         """Start a child that runs ``body(ready)``; it must call ``ready`` once it can do its work."""
         process, ready = _spawn(name, body)
-        self._children.append(_Child(name, body, process, ready))
+        self._children.append(_Child(name, body, process, ready, monotonic()))
 
     def wait_ready(self, seconds: float) -> None:
         """Wait until every child has said that it is ready; raises StartFailed."""
@@ -102,25 +107,27 @@ class Children:
     def _revive(self, child: _Child) -> None:
         if not child.restart_at:
             first, most = BACKOFF_SECONDS
-            child.failures += 1
+            child.failures = 1 if monotonic() - child.started_at >= self.steady_seconds else child.failures + 1
             delay = min(most, first * 2 ** (child.failures - 1))
             child.restart_at = monotonic() + delay
             log.error("%s ended with %s; restarting in %.1f s", child.name, child.process.exitcode, delay)
         if monotonic() >= child.restart_at:
             child.ready.close()
             child.process, child.ready = _spawn(child.name, child.body)
-            child.restart_at = 0.0
+            child.started_at, child.restart_at = monotonic(), 0.0
 
 
 def _spawn(name: str, body: Body) -> tuple[SpawnProcess, Connection]:
     ready, tell = SPAWN.Pipe(duplex=False)
-    process = SPAWN.Process(target=_run, args=(body, tell), name=name)
+    process = SPAWN.Process(target=_run, args=(body, tell, os.getpid()), name=name)
     process.start()
     tell.close()
     return process, ready
 
 
-def _run(body: Body, tell: Connection) -> None:
+def _run(body: Body, tell: Connection, parent: int) -> None:
+    die_with_parent(parent)
+
     def ready() -> None:
         # The parent may have given up on waiting.
         with suppress(BrokenPipeError, OSError):

@@ -32,7 +32,7 @@ def serve(settings: ServeSettings, announce: Callable[[str], None]) -> None:
     """Run a broker until SIGTERM or Ctrl-C; ``announce`` gets its address once calls succeed.
 
     Faults: SAFE_HALT when the store is not fit, or the address is not this machine's own and ``insecure`` is not set;
-    StartFailed when a process does not come up.
+    StartFailed when a process does not come up, OSError when somebody listens at the address already.
     """
     _refuse_strangers(settings)
     stopping = _on_signals()
@@ -50,11 +50,49 @@ def serve(settings: ServeSettings, announce: Callable[[str], None]) -> None:
         for number in range(1, settings.workers + 1):
             children.start(f"server-{number}", partial(run_server, bound, store_url))
         children.wait_ready(READY_SECONDS)
-        pids = children.pids | ({"store": store.pid} if store else {})
-        if settings.ready_file is not None:
-            _write(settings.ready_file, json.dumps({"address": address, "pids": pids}))
+        told = stack.enter_context(_Told.in_file(settings.ready_file, address))
+        told.pids(_pids(children, store))
         announce(address)
-        children.watch(lambda: stopping() or (store is not None and store.revive()))
+
+        def stopped() -> bool:
+            if stopping():
+                # What ends now ends because it was told to.
+                return True
+            if store is not None:
+                store.revive()
+            told.pids(_pids(children, store))
+            return False
+
+        children.watch(stopped)
+
+
+def _pids(children: Children, store: _Store | None) -> dict[str, int]:
+    return children.pids | ({"store": store.pid} if store else {})
+
+
+class _Told:
+    """The ready file: there from the first time that calls succeed until the broker stops, and always true."""
+
+    def __init__(self, file: Path | None, address: str) -> None:
+        self._file = file
+        self._address = address
+        self._pids: dict[str, int] = {}
+
+    @classmethod
+    @contextmanager
+    def in_file(cls, file: Path | None, address: str) -> Iterator[_Told]:
+        """A file that is gone at the end; None: nobody wants to be told."""
+        try:
+            yield cls(file, address)
+        finally:
+            if file is not None:
+                file.unlink(missing_ok=True)
+
+    def pids(self, pids: dict[str, int]) -> None:
+        """Tell these process ids, if they are not the ones that were told."""
+        if self._file is not None and pids != self._pids:
+            self._pids = pids
+            _write(self._file, json.dumps({"address": self._address, "pids": pids}))
 
 
 class _Store:
@@ -89,21 +127,30 @@ class _Store:
         """From now on a missing market is lost data, not a new one."""
         self._running.mark_used()
 
-    def revive(self) -> bool:
-        """Start it again if it died; always False, so that it can stand in a stopping rule."""
+    def revive(self) -> None:
+        """Start it again if it died."""
         if not self._running.alive:
             log.error("the embedded store ended; starting it again on the same data")
             self._running = EmbeddedStore.start(self._directory)
-        return False
 
 
 @contextmanager
 def _reserved(host: str, port: int) -> Iterator[str]:
-    """An address that server processes may share, kept from others for as long as this lasts."""
+    """An address that server processes may share, kept from others for as long as this lasts.
+
+    Whoever shares a port shares its calls, so it is first taken for ourselves alone, which fails when another broker
+    (or anybody) has it; only then is it opened for sharing, without letting go of it in between.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as held:
-        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        held.bind((host, port))
+        with socket.socket(family, socket.SOCK_STREAM) as alone:
+            # Connections of a broker that has just stopped are no reason to refuse; a listener still is.
+            alone.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            alone.bind((host, port))
+            alone.listen()
+            for taken in (alone, held):
+                taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            held.bind(alone.getsockname())
         shown = f"[{host}]" if family == socket.AF_INET6 else host
         yield f"{shown}:{held.getsockname()[1]}"
 

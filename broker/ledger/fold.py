@@ -5,14 +5,16 @@ Knows nothing of any store: what a ledger answers must equal what its events fol
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cache
 from types import MappingProxyType
 
-from broker.domain.claim import Claim, ClaimName
+from broker.domain.claim import Claim, ClaimName, Placement
 from broker.domain.fleet import Fleet
 from broker.domain.slots import slot_of
-from broker.domain.snapshot import Event, EventKind
+from broker.domain.snapshot import Event, EventKind, Shortfall
 from broker.ledger.books import Books
+from broker.ledger.promises import broken_promises, supply_lost
 
 __all__ = ["Market", "fold", "violations"]
 
@@ -51,17 +53,23 @@ def fold(events: Iterable[Event]) -> Market:
     return market
 
 
-def violations(events: Iterable[Event]) -> tuple[str, ...]:
+def violations(events: Iterable[Event], *, promises: bool = True) -> tuple[str, ...]:
     """One sentence for each promise that the log breaks; ``events`` start at revision 1.
 
     Checked at every revision: revisions are dense; only a fleet event makes or deepens a shortfall, and it names every
     one it leaves; a gang claim is wholly there or not at all; a claim is created once, replaced only while live, once
-    in a revision, and never by a plan that was made from another version of it.
+    in a revision, and never by a plan that was made from another version of it. That much any ledger sees to.
+
+    With ``promises`` also what only a planner can keep: what a plan told a claim, later plans stand by (see
+    `broker.ledger.promises`), unless supply was lost in the state before the event or in the one the plan looked at.
     """
+    log = tuple(events)
     market = Market()
     out: list[str] = []
-    for event in events:
+    for event in log:
         out += [f"revision {event.revision}: {broken}" for broken in _broken(market, event)]
+        if promises and event.kind is EventKind.PLANNED:
+            out += [f"revision {event.revision}: {broken}" for broken in _broken_by_plan(market, event, log)]
         market.apply(event)
         if event.kind is EventKind.FLEET_APPLIED:
             left = market.books.shortfalls(from_slot=slot_of(event.at))
@@ -101,3 +109,24 @@ def _broken_by_claim(before: Claim | None, claim: Claim, event: Event) -> Iterat
         yield f"{claim.name} is replaced by a claim of another time"
     elif event.kind is EventKind.PLANNED and before.ask != claim.ask:
         yield f"{claim.name} is placed for an ask that had been amended"
+
+
+def _broken_by_plan(market: Market, event: Event, log: tuple[Event, ...]) -> Iterator[str]:
+    """What the plan's event, on top of the market before it, breaks of what claims had been told."""
+    slot = slot_of(event.at)
+    based_on = event.plan.based_on_revision if event.plan is not None else 0
+
+    @cache
+    def supply(revision: int) -> tuple[Fleet, tuple[Shortfall, ...]]:
+        then = market if revision == market.revision else fold(log[:revision])
+        return then.fleet, then.books.shortfalls(from_slot=slot)
+
+    def lifted(claim: Claim) -> Callable[[Placement], bool]:
+        # What was lost when the plan was made may be back by now, as callers come and go while it is made.
+        seen = [market.revision, *([based_on] if claim.revision <= based_on < market.revision else [])]
+        return lambda placement: any(supply_lost(claim, placement, *supply(revision), slot) for revision in seen)
+
+    for claim in event.claims:
+        before = market.claims.get(claim.name)
+        if before is not None:
+            yield from broken_promises(before, claim, lifted(before))

@@ -40,6 +40,11 @@ class Server:
             ("grpc.so_reuseport", 1),
             ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
             ("grpc.max_concurrent_streams", 1_000),
+            # Clients may ask every ten seconds whether the line still stands; we ask too, and let go of the dead.
+            ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+            ("grpc.keepalive_time_ms", 20_000),
+            ("grpc.keepalive_timeout_ms", 10_000),
+            ("grpc.http2.ping_timeout_ms", 10_000),
         ]
         self._server = grpc.aio.server(interceptors=[Guard()], options=options)
         self._health = HealthServicer()

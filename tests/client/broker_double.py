@@ -64,6 +64,9 @@ class Scripted(CapacityServiceServicer, FleetServiceServicer, PlanningServiceSer
     def ApplyFleet(self, request: Any, context: Any) -> Any:
         return self.script.play("ApplyFleet", request, context)
 
+    def GetFleet(self, request: Any, context: Any) -> Any:
+        return self.script.play("GetFleet", request, context)
+
     def GetPool(self, request: Any, context: Any) -> Any:
         return self.script.play("GetPool", request, context)
 

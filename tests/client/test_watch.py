@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from itertools import islice
 
@@ -10,12 +11,25 @@ import pytest
 from capacitybroker import Claim, Client, Compacted, Unavailable
 from capacitybroker.v1.capacity_service_pb2 import ListClaimsResponse, WatchClaimsResponse
 
-from tests.client.broker_double import Script, answer, refuse, serving, stream, unavailable
+from tests.client.broker_double import Script, Step, answer, refuse, serving, stream, unavailable
 from tests.client.fake_time import FakeTime, TopOfRange
+from tests.client.half_open import line_to
 
 
 def change(revision: int, *names: str, partial: bool = False) -> WatchClaimsResponse:
     return WatchClaimsResponse(revision=revision, claims=[Claim(name=n) for n in names], partial=partial)
+
+
+def open_with(*messages: WatchClaimsResponse) -> Step:
+    """A step that streams, and then nothing more until the caller leaves."""
+
+    def step(_request: object, context: grpc.ServicerContext) -> Iterator[WatchClaimsResponse]:
+        left = threading.Event()
+        context.add_callback(left.set)
+        yield from messages
+        left.wait()
+
+    return step
 
 
 def seen(script: Script, count: int, *, start_revision: int = 1, progress: bool = False) -> list[tuple[int, list[str]]]:
@@ -83,15 +97,52 @@ def test_a_broker_that_stays_away_is_given_up() -> None:
 
 
 def test_a_closed_watch_ends() -> None:
-    def endless(_request: object, context: grpc.ServicerContext) -> Iterator[WatchClaimsResponse]:
-        yield change(1, "a")
-        while context.is_active():
-            pass
-
-    with serving(Script(WatchClaims=[endless])) as address, Client(address) as client:
+    with serving(Script(WatchClaims=[open_with(change(1, "a"))])) as address, Client(address) as client:
         watch = client.watch_claims(start_revision=1)
         changes = iter(watch)
         assert next(changes).revision == 1
         watch.close()
         assert list(changes) == []
         assert watch.next_revision == 2
+
+
+def test_a_watch_that_only_hears_progress_is_not_given_up_however_often_it_connects() -> None:
+    quiet = [stream(change(number), then=unavailable()) for number in range(1, 61)]
+    assert seen(Script(WatchClaims=[*quiet, stream(change(61, "a"))]), 1) == [(61, ["a"])]
+
+
+def test_a_server_that_vanished_without_a_word_is_left_for_another_connection() -> None:
+    script = Script(WatchClaims=[open_with(change(1, "a")), stream(change(2, "b"))])
+    with serving(script) as server, line_to(server) as line, Client(line.address) as client:
+        changes = iter(client.watch_claims(start_revision=1, silence_seconds=0.3))
+        assert next(changes).revision == 1
+        line.cut()
+        assert next(changes).revision == 2
+        assert line.made == 2
+    assert [request.start_revision for request in script.requests] == [1, 2]
+
+
+def test_time_that_the_reader_takes_is_no_silence() -> None:
+    silence = 0.05
+    script = Script(WatchClaims=[stream(change(1, "a"), change(2, "b"))])
+    with serving(script) as server, Client(server) as client:
+        changes = iter(client.watch_claims(start_revision=1, silence_seconds=silence))
+        assert next(changes).revision == 1
+        threading.Event().wait(4 * silence)
+        assert next(changes).revision == 2
+    assert len(script.requests) == 1
+
+
+def test_a_broker_that_stays_silent_is_given_up() -> None:
+    with serving(Script(WatchClaims=[open_with()])) as server, Client(server) as client:
+        changes = iter(client.watch_claims(start_revision=1, silence_seconds=0.05, give_up_seconds=0.2))
+        with pytest.raises(Unavailable, match=r"nothing came from the broker for 0\.05 s"):
+            next(changes)
+
+
+def test_a_closed_client_ends_its_watches() -> None:
+    with serving(Script(WatchClaims=[open_with(change(1, "a"))])) as server:
+        with Client(server) as client:
+            changes = iter(client.watch_claims(start_revision=1))
+            assert next(changes).revision == 1
+        assert list(changes) == []

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 from redis.asyncio import Redis
+from redis.exceptions import AuthenticationError, OutOfMemoryError, ReadOnlyError, ResponseError
 from redis.exceptions import ConnectionError as StoreGone
-from redis.exceptions import OutOfMemoryError, ReadOnlyError, ResponseError
 
 from broker.domain.claim import Cancelled
 from broker.domain.faults import Fault, FaultReason
@@ -216,6 +216,38 @@ def test_every_error_of_the_store_becomes_a_fault_with_a_next_step(error: Except
         raise error
     assert refused.value.reason is FaultReason.STORE_UNAVAILABLE
     assert OK_REMEDY.match(refused.value.remedy)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ResponseError("WRONGTYPE Operation against {m}:live"),
+        ResponseError("MISCONF Errors writing to /secret/aof"),
+        StoreGone("Error 2 connecting to unix:///secret/store.sock. No such file or directory."),
+        AuthenticationError("WRONGPASS for user secret"),
+        OSError(2, "No such file or directory", "/secret/store.sock"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_what_the_store_said_is_for_the_log_only(error: Exception, caplog: pytest.LogCaptureFixture) -> None:
+    with pytest.raises(Fault) as refused, translated():
+        raise error
+    told = f"{refused.value} {refused.value.message} {refused.value.remedy} {refused.value.facts}"
+    assert not re.search(r"secret|WRONGTYPE|MISCONF|WRONGPASS|\{m\}|Error", told), told
+    (logged,) = caplog.records
+    assert (logged.levelname, str(error) in logged.getMessage()) == ("WARNING", True)
+
+
+async def test_a_store_that_is_gone_is_told_without_its_address(
+    own_store: EmbeddedStore, market: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    ledger = await open_redis(own_store.url, market)
+    own_store.kill()
+    with pytest.raises(Fault) as refused:
+        await ledger.snapshot()
+    assert (refused.value.message, refused.value.facts) == ("the store cannot be reached", {})
+    assert "the store cannot be reached: " in caplog.text
+    await ledger.close()
 
 
 def test_a_market_name_cannot_reach_into_another_market() -> None:

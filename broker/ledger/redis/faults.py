@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -10,6 +11,8 @@ from redis import exceptions
 from broker.domain.faults import Fault, FaultReason
 
 __all__ = ["translated"]
+
+log = logging.getLogger(__name__)
 
 _RETRY = "Retry with the same request id"
 
@@ -49,16 +52,18 @@ def translated() -> Iterator[None]:
 
 
 def _fault(error: BaseException) -> Fault:
+    message, remedy = _told(error)
+    log.warning("%s: %s", message, str(error) or type(error).__name__)
+    return Fault(FaultReason.STORE_UNAVAILABLE, message, remedy=remedy)
+
+
+def _told(error: BaseException) -> tuple[str, str]:
+    """What a caller may know: what is wrong, and what to do next. Paths, addresses and commands are for the log."""
     code = getattr(error, "status_code", None) or str(error).split(" ", 1)[0]
     for prefix, message, remedy in _BY_CODE:
         if code == prefix:
-            return Fault(FaultReason.STORE_UNAVAILABLE, message, remedy=remedy, facts={"store_said": str(error)})
+            return message, remedy
     for kind, message, remedy in _BY_KIND:
         if isinstance(error, kind):
-            return Fault(FaultReason.STORE_UNAVAILABLE, message, remedy=remedy, facts={"store_said": str(error)})
-    return Fault(
-        FaultReason.STORE_UNAVAILABLE,
-        f"the store failed: {error}",
-        remedy="Look at the store's log; if its keys were edited, restore it",
-        facts={"store_said": str(error)},
-    )
+            return message, remedy
+    return "the store failed", "Look at the broker's log; if the store's keys were edited, restore it"

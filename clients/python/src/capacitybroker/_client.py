@@ -18,11 +18,12 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from capacitybroker._connection import OwnConnection, connected
 from capacitybroker._listing import Listing, Page
 from capacitybroker._names import claim_name, parent
 from capacitybroker._retry import Patience, Time
-from capacitybroker._times import timestamp
 from capacitybroker._silence import Stream
+from capacitybroker._times import timestamp
 from capacitybroker._watch import Watch
 from capacitybroker.v1 import capacity_service_pb2 as capacity
 from capacitybroker.v1 import fleet_service_pb2 as fleets
@@ -37,20 +38,6 @@ from capacitybroker.v1.planning_service_pb2_grpc import PlanningServiceStub
 __all__ = ["Client"]
 
 DEFAULT_ADDRESS = "127.0.0.1:7070"
-CHANNEL_OPTIONS = (
-    ("grpc.primary_user_agent", "capacitybroker-python/0.1"),
-    ("grpc.max_receive_message_length", 64 << 20),
-    # A broker that restarts is back in seconds; gRPC would wait minutes. (The least backoff is how long one attempt to
-    # connect may take, not how long to wait for the next.)
-    ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 5_000),
-    ("grpc.max_reconnect_backoff_ms", 2_000),
-    # A server that vanished without a word fails the calls under way within half a minute.
-    ("grpc.keepalive_time_ms", 20_000),
-    ("grpc.keepalive_timeout_ms", 10_000),
-    ("grpc.keepalive_permit_without_calls", 0),
-    ("grpc.http2.max_pings_without_data", 0),
-)
 PLAN_SECONDS_MAX = 660.0  # the longest planning run the API allows, and a minute to commit it
 
 Request = TypeVar("Request", bound=Message)
@@ -83,7 +70,7 @@ class Client:
         self._new_id = new_id
         self._patience = Patience(address, Time(monotonic, sleep, rng or random.SystemRandom()))
         self._watches: WeakSet[Watch] = WeakSet()
-        self._channel = grpc.insecure_channel(address, options=CHANNEL_OPTIONS)
+        self._channel = connected(address)
         self._capacity = CapacityServiceStub(self._channel)
         self._fleet = FleetServiceStub(self._channel)
         self._planning = PlanningServiceStub(self._channel)
@@ -214,6 +201,10 @@ class Client:
             fleet=fleet, validate_only=validate_only, request_id=request_id or self._new_id()
         )
         return self._ask(self._fleet.ApplyFleet, request, timeout)
+
+    def get_fleet(self, *, timeout: float | None = None) -> Fleet:
+        """The fleet in force: what may be asked for, and by whom; empty before the first one."""
+        return self._ask(self._fleet.GetFleet, fleets.GetFleetRequest(), timeout).fleet
 
     def get_pool(
         self, name: str, *, start: datetime | None = None, end: datetime | None = None, timeout: float | None = None

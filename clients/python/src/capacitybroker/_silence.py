@@ -7,9 +7,11 @@ from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Protocol, Self
 
+import grpc
+
 from capacitybroker.v1.capacity_service_pb2 import WatchClaimsResponse
 
-__all__ = ["Attended", "Stream"]
+__all__ = ["Attended", "Silence", "Stream"]
 
 
 class Stream(Protocol):
@@ -21,19 +23,23 @@ class Stream(Protocol):
         """End it; its iterator then raises."""
 
 
+class Silence(Exception):
+    """Nothing came for too long."""
+
+
 class Attended:
-    """A stream that is cancelled once its reader has waited ``seconds`` for the next message; use as a context manager.
+    """A stream that raises `Silence` once its reader has waited ``seconds`` for a message; use as a context manager.
 
     A reader of gRPC waits without a limit, and a server that vanished without a word never ends the wait. Time that
     the reader spends on a message does not count.
     """
 
     def __init__(self, stream: Stream, seconds: float, monotonic: Callable[[], float]) -> None:
-        self.silent = False
         self._stream = stream
         self._seconds = seconds
         self._monotonic = monotonic
         self._patient_until: float | None = None
+        self._silent = False
         self._left = threading.Event()
         self._guard = threading.Thread(target=self._attend, name="capacitybroker-watch", daemon=True)
 
@@ -53,6 +59,10 @@ class Attended:
                 message = next(messages)
             except StopIteration:
                 return
+            except grpc.RpcError:
+                if self._silent:
+                    raise Silence from None
+                raise
             finally:
                 self._patient_until = None
             yield message
@@ -63,6 +73,6 @@ class Attended:
             until = self._patient_until
             pause = self._seconds if until is None else until - self._monotonic()
             if pause <= 0:
-                self.silent = True
+                self._silent = True
                 self._stream.cancel()
                 return

@@ -8,7 +8,7 @@ import grpc
 
 from capacitybroker._errors import BrokerError, Unavailable, error_of
 from capacitybroker._retry import Patience
-from capacitybroker._silence import Attended, Stream
+from capacitybroker._silence import Attended, Silence, Stream
 from capacitybroker.v1.capacity_service_pb2 import WatchClaimsResponse
 from capacitybroker.v1.claim_pb2 import Claim
 
@@ -68,7 +68,7 @@ class Watch:
                 error = error_of(raised, address=self._patience.address)
                 if not isinstance(error, Unavailable) and error.reason != "WATCH_TOO_SLOW" and not self._closed:
                     raise error from None
-            except _Silence:
+            except Silence:
                 error = Unavailable(f"nothing came from the broker for {self._silence_seconds:g} s")
             if self._closed:
                 return
@@ -83,32 +83,18 @@ class Watch:
     def _whole_revisions(self) -> Iterator[WatchClaimsResponse]:
         """The revisions of one connection; a revision that did not come whole is asked for again by the next."""
         parts: list[Claim] = []
-        for message in self._messages():
-            if message.revision < self._next_revision:
-                continue
-            parts.extend(message.claims)
-            if message.partial:
-                continue
-            self._next_revision = message.revision + 1
-            if parts or self._progress:
-                yield WatchClaimsResponse(revision=message.revision, claims=parts)
-            parts = []
-
-    def _messages(self) -> Iterator[WatchClaimsResponse]:
-        """Whatever one connection brings; raises `_Silence` when it brings nothing for too long."""
         self._stream = self._open(self._next_revision)
-        with Attended(self._stream, self._silence_seconds, self._patience.time.monotonic) as stream:
+        with Attended(self._stream, self._silence_seconds, self._patience.time.monotonic) as messages:
             if self._closed:
                 return
-            try:
-                for message in stream:
-                    self._heard = True
-                    yield message
-            except grpc.RpcError:
-                if stream.silent and not self._closed:
-                    raise _Silence from None
-                raise
-
-
-class _Silence(Exception):
-    """Nothing came for too long."""
+            for message in messages:
+                self._heard = True
+                if message.revision < self._next_revision:
+                    continue
+                parts.extend(message.claims)
+                if message.partial:
+                    continue
+                self._next_revision = message.revision + 1
+                if parts or self._progress:
+                    yield WatchClaimsResponse(revision=message.revision, claims=parts)
+                parts = []
