@@ -121,7 +121,7 @@ class Planner:
         decided = await asyncio.to_thread(self._decide, compiled, solved, at)
         record = _record(compiled, solved, decided, millis, at)
         # 6. One step puts it into force, if this process still leads.
-        changed = decided.changed[: self.settings.commit_claims_max]
+        changed = decided.changed[: max(decided.together, self.settings.commit_claims_max)]
         done = await self.ledger.commit(changed, record, fence=fence, at=at)
         self._planned_slot = slot_at_or_after(at) if len(changed) == len(decided.changed) else -1
         if self.capture is not None:

@@ -22,14 +22,15 @@ __all__ = ["Outcome", "outcome"]
 class Outcome:
     """Claims that change (each with the revision it was planned from), and counts over all live claims.
 
-    In an order of which every first part can come into force alone: who gives up or moves a placement, who gains one,
-    then those that only hear another reason.
+    The first ``together`` of them give up or move a placement, and come into force at once; those who gain one and
+    those who only hear another reason follow, and may do so in later steps.
     """
 
     changed: tuple[Claim, ...]
     placed: int
     moved: int
     reasons: Mapping[str, int] = field(default_factory=dict)
+    together: int = 0
 
 
 def outcome(compiled: Compiled, plan: Plan, because: Mapping[int, Because], *, freeze_slots: int, at: int) -> Outcome:
@@ -52,7 +53,8 @@ def outcome(compiled: Compiled, plan: Plan, because: Mapping[int, Because], *, f
             changed.append(claim.becomes(state, at=at))
     held = {claim.name: claim.placements for claim in compiled.snapshot.claims}
     changed.sort(key=lambda claim: 2 if claim.placements == held[claim.name] else 0 if held[claim.name] else 1)
-    return Outcome(tuple(changed), placed, moved, dict(reasons))
+    together = sum(bool(held[claim.name]) and claim.placements != held[claim.name] for claim in changed)
+    return Outcome(tuple(changed), placed, moved, dict(reasons), together)
 
 
 def _placements(compiled: Compiled, plan: Plan) -> dict[int, list[Placement]]:
