@@ -253,7 +253,7 @@ def _not_declared(reason: FaultReason, what: str, name: str, known: Collection[s
     return Fault(
         reason,
         f"The fleet declares no {what} '{name}'",
-        remedy=f"{guess}It declares {some}{', and more' if len(known) > KNOWN_NAMED_MAX else ''}.",
+        remedy=f"{guess}It declares {some or 'none: apply a fleet first'}{', …' if len(known) > KNOWN_NAMED_MAX else ''}.",
         field=field,
     )
 

@@ -6,10 +6,11 @@ What a command needs beyond typer it imports when it runs, so that ``broker --he
 from __future__ import annotations
 
 import os
+from typing import Annotated
 
 import typer
 
-from broker.cli.claim import claim
+from broker.cli.claim import Asking, claim
 from broker.cli.claims import cancel, claims, show, watch
 from broker.cli.demo import demo
 from broker.cli.draw import picture
@@ -32,7 +33,8 @@ app = typer.Typer(
 )
 
 ASKING, RUNNING = "Ask and follow", "Run and measure"
-for command in (claim, claims, show, cancel, watch):
+app.command(cls=Asking, rich_help_panel=ASKING)(claim)
+for command in (claims, show, cancel, watch):
     app.command(rich_help_panel=ASKING)(command)
 app.command(rich_help_panel=ASKING)(pools)
 app.command(rich_help_panel=ASKING)(picture)
@@ -42,6 +44,23 @@ app.command(rich_help_panel=RUNNING)(demo)
 app.command(rich_help_panel=RUNNING)(serve)
 app.command(rich_help_panel=RUNNING)(plan)
 app.command(rich_help_panel=RUNNING)(replay)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"broker {version('capacity-broker')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Say which version.")
+    ] = False,
+) -> None:
+    """Decides which claims get which accelerators, where and when, with a proven bound."""
 
 
 def main() -> None:

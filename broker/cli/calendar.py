@@ -14,6 +14,7 @@ from capacitybroker import Claim, Placement, PoolStatus, Tier
 
 from broker.cli.parts import together
 from broker.cli.show import dollars, short, when, word
+from broker.cli.tally import Tally, tally
 
 __all__ = ["Block", "Calendar", "Level", "Row", "calendar"]
 
@@ -60,12 +61,17 @@ class Calendar:
     end: int
     rows: tuple[Row, ...]
     tenants: tuple[str, ...]
-    placed: int
-    waiting: int
+    known: tuple[str, ...]
+    tally: Tally
 
 
-def calendar(pools: Iterable[PoolStatus], claims: Iterable[Claim], *, start: int, end: int) -> Calendar:
-    """The calendar of ``pools``, whose use was asked for from ``start`` to ``end``, as ``claims`` fill it."""
+def calendar(
+    pools: Iterable[PoolStatus], claims: Iterable[Claim], *, start: int, end: int, known: Iterable[str] = ()
+) -> Calendar:
+    """The calendar of ``pools``, whose use was asked for from ``start`` to ``end``, as ``claims`` fill it.
+
+    ``known`` are the tenants of the fleet; together with those that hold something they decide who has which colour.
+    """
     claims = list(claims)
     held = [
         (claim, placement)
@@ -76,13 +82,14 @@ def calendar(pools: Iterable[PoolStatus], claims: Iterable[Claim], *, start: int
     rows = tuple(
         _row(status, [(claim, p) for claim, p in held if p.pool == status.name], start, end) for status in pools
     )
+    tenants = {_tenant(claim) for claim, _ in held}
     return Calendar(
         start=start,
         end=end,
         rows=rows,
-        tenants=tuple(sorted({_tenant(claim) for claim, _ in held})),
-        placed=sum(bool(claim.placements) for claim in claims),
-        waiting=sum(claim.state in (Claim.STATE_WAITING, Claim.STATE_DISPLACED) for claim in claims),
+        tenants=tuple(sorted(tenants)),
+        known=tuple(sorted(tenants | set(known))),
+        tally=tally(claims),
     )
 
 

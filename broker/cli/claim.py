@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated
+from itertools import pairwise
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from broker.cli.clock import now
 from broker.cli.connection import DEFAULT_ADDRESS, Address, Format, Output, Tenant, connected, usage
@@ -19,10 +22,10 @@ from broker.cli.moments import length, moment
 if TYPE_CHECKING:
     from capacitybroker import Claim, Client
 
-__all__ = ["TierName", "Wish", "asked", "claim"]
-
+__all__ = ["Asking", "TierName", "Wish", "asked", "claim", "counted"]
 
 POLL_SECONDS = 0.1
+WEEKS_MAX = 26  # of work in one claim; the API refuses more
 
 
 class TierName(StrEnum):
@@ -31,6 +34,18 @@ class TierName(StrEnum):
     GUARANTEED = "guaranteed"
     STANDARD = "standard"
     SPOT = "spot"
+
+
+class Asking(TyperCommand):
+    """Reads ``claim -512`` as the slip it is, and not as an option."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """The command line; a number below zero where devices are expected is refused in plain words."""
+        for before, text in pairwise(["", *args]):
+            if re.fullmatch(r"-[\d,_.]+", text) and not before.startswith("-"):
+                usage(f"{text} is no number of devices; write 512 or 1,024")
+        left: list[str] = super().parse_args(ctx, args)
+        return left
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +84,7 @@ def asked(wish: Wish, *, now: datetime) -> Claim:
         min_domain_devices=wish.min_domain,
         min_devices=wish.min_devices,
         max_devices=wish.max_devices,
-        duration=duration(seconds=length(wish.duration).total_seconds()),
+        duration=duration(seconds=_work(wish.duration).total_seconds()),
         preferred_pools=[_pool(name) for name in wish.prefer],
         forbidden_pools=[_pool(name) for name in wish.avoid],
         tier=Tier.Value(f"TIER_{wish.tier.name}"),
@@ -88,8 +103,24 @@ def asked(wish: Wish, *, now: datetime) -> Claim:
     return claim
 
 
+def _work(text: str) -> timedelta:
+    try:
+        return length(text, weeks_max=WEEKS_MAX)
+    except ValueError as error:
+        raise ValueError(f"--for {text}: {error}") from None
+
+
+def counted(text: str) -> int:
+    """A number of devices as typed: ``512``, ``1,024``; 0 for nothing; ``ValueError`` that says what would do."""
+    if not re.fullmatch(r"\d{1,3}([,_]\d{3})+|\d*", text):
+        raise ValueError(f"{text} is no number of devices; write 512 or 1,024")
+    return int(text.replace(",", "").replace("_", "") or 0)
+
+
 def _counted(choices: Iterable[str]) -> Iterable[tuple[str, int]]:
-    for text in choices:
+    for text in (piece.strip().lower() for choice in choices for piece in choice.split(",")):
+        if not text or text.isdecimal():
+            raise ValueError("--silicon: commas stand between names, as in gb300,gb200=512; none within a number")
         name, given, count = text.partition("=")
         if given and not (count.isdecimal() and int(count)):
             raise ValueError(f"--silicon {text}: after = comes the number of devices, such as {name}=512")
@@ -117,29 +148,53 @@ def _label(text: str) -> tuple[str, str]:
     return key, value
 
 
-Devices = Annotated[int, typer.Argument(help="Devices wanted; 0 when each --silicon has its own count.")]
-For = Annotated[str, typer.Option("--for", help="Time needed at speed 100 %: 36h, 14d, 2w.")]
+Devices = Annotated[
+    str, typer.Argument(help="Devices wanted; none when each --silicon has its own count.", show_default=False)
+]
+For = Annotated[
+    str, typer.Option("--for", help="Time needed at speed 100 %, in whole hours: 36h, 14d, 2w; 26 weeks at most.")
+]
 Silicon = Annotated[
     list[str] | None,
     typer.Option(
-        "--silicon", help="Acceptable silicon or family, with its own count if need be: mtia-400=1024. May repeat."
+        "--silicon",
+        help="Acceptable silicon or family (broker fleet show lists them), with its own count if need be:"
+        " gb300,mtia-400=1024. May repeat.",
     ),
 ]
-By = Annotated[str, typer.Option("--by", help="Latest start: friday, tomorrow, +3d, 2026-12-01, 2026-12-01T06:00Z.")]
-After = Annotated[str, typer.Option("--after", help="Earliest start.")]
-DoneBy = Annotated[str, typer.Option("--done-by", help="The work must have ended by then.")]
-Class = Annotated[str, typer.Option("--class", help="Workload class of the fleet.")]
+By = Annotated[
+    str,
+    typer.Option(
+        "--by",
+        help="Latest start: friday, tomorrow, +3d, 2026-12-01, 2026-12-01T06:00Z. A day stands for its 00:00 UTC.",
+    ),
+]
+After = Annotated[str, typer.Option("--after", help="Earliest start, written as for --by.")]
+DoneBy = Annotated[str, typer.Option("--done-by", help="The work must have ended by then, written as for --by.")]
+Class = Annotated[str, typer.Option("--class", help="Workload class; broker fleet show lists them.")]
 TierOption = Annotated[TierName, typer.Option("--tier", help="What may happen when capacity is scarce.")]
 Parts = Annotated[
-    bool, typer.Option("--parts", help="The devices may come in parts. Without it: all at once in one pool.")
+    bool,
+    typer.Option(
+        "--parts",
+        help="Up to four parts, which may run in different pools and at different times."
+        " Without it: all at once in one pool.",
+    ),
 ]
 Whole = Annotated[bool, typer.Option("--whole-domains", help="Whole NVLink domains only: the count is rounded up.")]
 MinDomain = Annotated[
     int, typer.Option("--min-domain", min=0, help="Fewest devices of an NVLink domain; 72: rack-scale.")
 ]
-Fewest = Annotated[int, typer.Option("--min", min=0, help="Elastic: fewest devices that are of use.")]
-Most = Annotated[int, typer.Option("--max", min=0, help="Elastic: most devices that are of use.")]
-Prefer = Annotated[list[str] | None, typer.Option("--prefer", help="Preferred pool. May repeat.")]
+Fewest = Annotated[
+    int,
+    typer.Option("--min", min=0, help="Elastic: fewest devices of use. The work is the same; fewer take longer."),
+]
+Most = Annotated[
+    int, typer.Option("--max", min=0, help="Elastic: most devices of use. The work is the same; more are done sooner.")
+]
+Prefer = Annotated[
+    list[str] | None, typer.Option("--prefer", help="Pool whose use is worth 2 % more to you. May repeat.")
+]
 Avoid = Annotated[list[str] | None, typer.Option("--avoid", help="Pool never to use. May repeat.")]
 Value = Annotated[
     str, typer.Option("--value", help="What it is worth, in US dollars; by default the rate of the tier.")
@@ -150,7 +205,7 @@ Id = Annotated[str, typer.Option("--id", help="Id of the claim; by default the b
 
 
 def claim(
-    devices: Devices = 0,
+    devices: Devices = "",
     duration: For = ...,  # type: ignore[assignment]  # typer's way to say: required
     silicon: Silicon = None,
     by: By = "",
@@ -177,8 +232,12 @@ def claim(
 
     broker claim 512 --silicon blackwell --for 14d --by friday --whole-domains
     """
+    try:
+        count = counted(devices)
+    except ValueError as error:
+        usage(str(error))
     wish = Wish(
-        devices=devices,
+        devices=count,
         silicon=tuple(silicon or ()),
         duration=duration,
         by=by,
@@ -204,7 +263,7 @@ def claim(
         usage(str(error))
     with connected(address, tenant) as client:
         stored = _first_word(client, client.create_claim(message, claim_id=claim_id), seconds=wait)
-    _tell(stored, output)
+    _tell(stored, output, bounded=bool(by or done_by))
 
 
 def _first_word(client: Client, stored: Claim, *, seconds: float) -> Claim:
@@ -218,12 +277,16 @@ def _first_word(client: Client, stored: Claim, *, seconds: float) -> Claim:
     return stored
 
 
-def _tell(stored: Claim, output: Format) -> None:
-    from broker.cli.show import json_one, short
+def _tell(stored: Claim, output: Format, *, bounded: bool) -> None:
+    from broker.cli.show import json_one, short, when
     from broker.cli.tables import claim_lines
 
     if output is Format.JSON:
         typer.echo(json_one(stored))
         return
     typer.echo("\n".join(claim_lines(stored)))
+    moving = [p.latest_start_time for p in stored.placements if p.latest_start_time.seconds > p.start_time.seconds]
+    if moving and not bounded:
+        last = max(moving, key=lambda moment: moment.seconds)
+        typer.echo(f"The start may still move, to {when(last)} UTC at the latest; --by bounds it.")
     typer.echo(f"Follow it: broker show {short(stored.name)}, or broker watch")

@@ -73,6 +73,7 @@ def claims(
             screen.print(claims_table(found, width=screen.width))
         else:
             typer.echo("No claims. Ask for capacity: broker claim 512 --silicon blackwell --for 14d")
+            typer.echo("What there is to ask for: broker fleet show")
     if more:
         typer.echo(f"More than {limit} claims; --limit shows more.", err=True)
 
@@ -86,9 +87,21 @@ def show(name: Name, tenant: Tenant = "", address: Address = DEFAULT_ADDRESS, ou
 
 def cancel(name: Name, tenant: Tenant = "", address: Address = DEFAULT_ADDRESS, output: Output = Format.TABLE) -> None:
     """Withdraw a claim; what it holds from now on is free at once."""
+    from capacitybroker import Claim
+
+    from broker.cli.show import json_one, short
+    from broker.cli.tables import freed
+
     with connected(address, tenant) as client:
-        found = client.cancel_claim(_whole(name, tenant))
-    _tell(found, output)
+        before = client.get_claim(_whole(name, tenant))
+        already = before.state == Claim.STATE_CANCELLED
+        found = before if already else client.cancel_claim(before.name)
+    if output is Format.JSON:
+        typer.echo(json_one(found))
+    elif already:
+        typer.echo(f"{short(found.name)} was cancelled already.")
+    else:
+        typer.echo(f"{short(found.name)} is cancelled. {freed(before, found)}")
 
 
 def watch(
@@ -100,10 +113,12 @@ def watch(
     output: Output = Format.TABLE,
 ) -> None:
     """Follow claims as they change; one line each, until interrupted. JSON: one object a line."""
+    from broker.cli.patient import patiently
+
     left = count
     with connected(address, tenant) as client, quiet_when_unread():
         try:
-            for change in client.watch_claims(tenant="-" if everyone else None, start_revision=start_revision):
+            for change in patiently(client, tenant="-" if everyone else None, start_revision=start_revision):
                 for claim in change.claims:
                     typer.echo(_line(claim, change.revision, output))
                     left -= 1

@@ -42,13 +42,17 @@ def connected(address: str, tenant: str = "") -> Iterator[Client]:
             yield client
         except BrokerError as error:
             where = f" ({error.field})" if error.field and error.field not in error.message else ""
-            fail(f"{error.message}{where}", remedy=error.remedy, reason=error.reason)
+            # A name that the fleet does not declare; `ENUM_UNKNOWN` is about versions.
+            unknown = error.reason.endswith("_UNKNOWN") and error.reason != "ENUM_UNKNOWN"
+            remedies = [error.remedy, "broker fleet show tells more about each." if unknown else ""]
+            fail(f"{error.message}{where}", remedy="\n        ".join(filter(None, remedies)), reason=error.reason)
 
 
 def fail(message: str, *, remedy: str = "", reason: str = "") -> NoReturn:
     """Say what went wrong on the error stream and end with status 1."""
     code = f" [{reason}]" if reason else ""
-    typer.echo(f"broker: {message}{code}" + (f"\n        {remedy}" if remedy else ""), err=True)
+    told = "\nbroker: ".join(message.splitlines())
+    typer.echo(f"broker: {told}{code}" + (f"\n        {remedy}" if remedy else ""), err=True)
     raise typer.Exit(1)
 
 

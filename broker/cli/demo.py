@@ -78,7 +78,7 @@ def demo(keep: Keep = False, out: Out = Path("demo-out"), seed: Seed = 7, second
 
 def _run(address: str, *, seed: int, seconds: int, out: Path) -> Result:
     """Everything from the empty broker to the picture."""
-    from broker.cli.draw import drawn
+    from broker.cli.draw import svg_of
     from broker.cli.fleet_file import default_fleet_text, fleet_from_text
     from broker.cli.sample_claims import sample_claims
     from broker.cli.show import working
@@ -86,8 +86,10 @@ def _run(address: str, *, seed: int, seconds: int, out: Path) -> Result:
     start = now()
     first_hour = start.replace(minute=0, second=0, microsecond=0) + timedelta(hours=1)
     asked = sample_claims(seed=seed, start=first_hour, days=DAYS)
+    last_hour = first_hour + timedelta(days=DAYS)
+    fleet = fleet_from_text(default_fleet_text(), today=start)
     with connected(address) as client:
-        client.apply_fleet(fleet_from_text(default_fleet_text(), today=start))
+        client.apply_fleet(fleet)
         with working(f"{len(asked)} claims …"):
             begun = time.monotonic()
             refused = _submit(address, asked)
@@ -95,9 +97,11 @@ def _run(address: str, *, seed: int, seconds: int, out: Path) -> Result:
         with working(f"Planning, {seconds} s …"):
             plan = client.run_plan(time_limit=timedelta(seconds=seconds))
         claims = list(client.list_claims(tenant="-"))
-        pools = list(client.list_pools(start=first_hour, end=first_hour + timedelta(days=DAYS)))
-        out.mkdir(parents=True, exist_ok=True)
-        (out / "calendar.svg").write_text(drawn(client, start=start, days=DAYS), encoding="utf-8")
+        pools = list(client.list_pools(start=first_hour, end=last_hour))
+    out.mkdir(parents=True, exist_ok=True)
+    tenants = [tenant.id for tenant in fleet.tenants]
+    svg = svg_of(pools, claims, tenants, first=first_hour, last=last_hour)
+    (out / "calendar.svg").write_text(svg, encoding="utf-8")
     return Result(claims=claims, refused=refused, pools=pools, plan=plan, submit_seconds=submit_seconds)
 
 

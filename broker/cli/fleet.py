@@ -1,4 +1,4 @@
-"""``broker fleet``: declare what there is."""
+"""``broker fleet``: declare what there is, and see what may be asked for."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from broker.cli.clock import now
-from broker.cli.connection import DEFAULT_ADDRESS, Address, Format, Output, connected, fail
+from broker.cli.connection import DEFAULT_ADDRESS, Address, Format, Output, connected, fail, usage
 
 if TYPE_CHECKING:
     from capacitybroker import Fleet
@@ -16,21 +16,28 @@ if TYPE_CHECKING:
 __all__ = ["fleet"]
 
 fleet = typer.Typer(
-    no_args_is_help=True, help="Declare the fleet: silicon, workload classes, pools, contracts, tenants."
+    no_args_is_help=True, help="Declare and show the fleet: silicon, workload classes, pools, contracts, tenants."
 )
 
 File = Annotated[
     Path | None,
-    typer.Argument(help="YAML, as fleet.schema.json says; without it the default fleet.", show_default=False),
+    typer.Argument(help="YAML; broker fleet default prints one to start from.", show_default=False),
 ]
+UseDefault = Annotated[bool, typer.Option("--default", help="The fictional fleet that comes with the broker.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would change and who would lose capacity.")]
 
 
 @fleet.command()
 def apply(
-    file: File = None, dry_run: DryRun = False, address: Address = DEFAULT_ADDRESS, output: Output = Format.TABLE
+    file: File = None,
+    use_default: UseDefault = False,
+    dry_run: DryRun = False,
+    address: Address = DEFAULT_ADDRESS,
+    output: Output = Format.TABLE,
 ) -> None:
-    """Make the fleet as declared; applying the same file again changes nothing."""
+    """Make the fleet as declared; times such as +3d count from today, so they move with each apply."""
+    if (file is None) != use_default:
+        usage("which fleet? Give a FILE, or --default for the fictional one; not both")
     declared = _read(file)
     from broker.cli.show import json_one
     from broker.cli.tables import fleet_change_lines
@@ -42,6 +49,29 @@ def apply(
         return
     typer.echo("Would change:" if dry_run else f"In force since revision {answer.revision}:")
     typer.echo("\n".join(fleet_change_lines(answer)))
+
+
+@fleet.command()
+def show(address: Address = DEFAULT_ADDRESS, output: Output = Format.TABLE) -> None:
+    """The fleet in force: what may be asked for, and by whom."""
+    from broker.cli.fleet_tables import fleet_tables
+    from broker.cli.show import console, json_one
+
+    with connected(address) as client:
+        found = client.get_fleet()
+    if output is Format.JSON:
+        typer.echo(json_one(found))
+        return
+    if not found.pools:
+        typer.echo(
+            "No fleet yet. Declare one: broker fleet apply FILE (broker fleet default prints an example),"
+            " or broker fleet apply --default"
+        )
+        return
+    screen = console()
+    for table in fleet_tables(found, now=now(), width=screen.width):
+        screen.print(table)
+        screen.print()
 
 
 @fleet.command()
@@ -60,4 +90,4 @@ def _read(file: Path | None) -> Fleet:
             return fleet_from_text(default_fleet_text(), today=now())
         return fleet_from_file(file, today=now())
     except FleetFileError as error:
-        fail(str(error), remedy="The schema: broker/cli/fleet.schema.json; an example: broker fleet default")
+        fail(str(error), remedy="An example: broker fleet default; the fields: docs/guide.md")

@@ -34,8 +34,10 @@ def fleet_from_file(path: Path, *, today: dt.datetime) -> Fleet:
     """The fleet in a file; `FleetFileError` when there is none."""
     try:
         text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise FleetFileError(f"{path} cannot be read: {error}") from None
+    except OSError as error:
+        raise FleetFileError(f"{path}: cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise FleetFileError(f"{path}: cannot be read: it is not UTF-8 text") from None
     try:
         return fleet_from_text(text, today=today)
     except FleetFileError as error:
@@ -51,6 +53,10 @@ def fleet_from_text(text: str, *, today: dt.datetime) -> Fleet:
         found = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise FleetFileError(f"not YAML: {' '.join(str(error).split())}") from None
+    if found is None:
+        raise FleetFileError("the file is empty")
+    if not isinstance(found, dict):
+        raise FleetFileError("the file is no fleet: at its top stand silicon, workload_classes, pools and tenants")
     found = _plain(found)
     problems = [*_schema_problems(found)]
     if problems:

@@ -39,20 +39,21 @@ class LocalServer:
 def local_server(
     directory: Path,
     *,
+    listen: str = "127.0.0.1:0",
     workers: int = 1,
     plan_seconds: float = 2.0,
     horizon_slots: int = 28 * 24,
     clock_file: Path | None = None,
     capture: Path | None = None,
 ) -> Iterator[LocalServer]:
-    """A running broker on a free port with all its data in ``directory``; stopped at the end, also on SIGTERM.
+    """A running broker with all its data in ``directory``; stopped at the end, also on SIGTERM.
 
-    With ``clock_file`` it takes the present time from there (see `set_clock`); with ``capture`` it leaves the last
-    planning problem and plan there. Raises `ServerFailed`.
+    It takes a free port unless ``listen`` names one. With ``clock_file`` it takes the present time from there (see
+    `set_clock`); with ``capture`` it leaves the last planning problem and plan there. Raises `ServerFailed`.
     """
     ready, log = directory / "ready.json", directory / "serve.log"
     ready.unlink(missing_ok=True)
-    arguments = [sys.executable, "-m", "broker", "serve", "--quiet", "--listen", "127.0.0.1:0"]
+    arguments = [sys.executable, "-m", "broker", "serve", "--quiet", "--listen", listen]
     arguments += ["--data-dir", str(directory / "data"), "--workers", str(workers), "--ready-file", str(ready)]
     arguments += ["--plan-seconds", str(plan_seconds), "--horizon-slots", str(horizon_slots)]
     arguments += ["--clock-file", str(clock_file)] if clock_file else []

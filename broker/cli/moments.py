@@ -9,17 +9,21 @@ __all__ = ["length", "midnight", "moment"]
 
 DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 HOURS = {"h": 1, "d": 24, "w": 7 * 24}
-LENGTH = re.compile(r"(?:\d+[hdw])+")
-YEARS_MAX = 50
+PIECE = r"(\d+)\s*(h|d|w|(?:hour|day|week)s?)"
+LENGTH = re.compile(rf"(?:{PIECE}\s*)+")
+FRACTION = re.compile(r"[\d.,\s]+(?:[hdw]|m|s|(?:min(?:ute)?|sec(?:ond)?|hour|day|week)s?)")
+WEEKS_MAX = 50 * 52
 
 
-def length(text: str) -> timedelta:
-    """``36h``, ``14d``, ``2w`` or a sum such as ``1d12h``; ``ValueError`` that says what would do."""
-    if not LENGTH.fullmatch(text.lower()):
-        raise ValueError(f"{text!r} is no length of time; write hours, days or weeks: 36h, 14d, 2w, 1d12h")
-    hours = sum(int(number) * HOURS[unit] for number, unit in re.findall(r"(\d+)([hdw])", text.lower()))
-    if not 0 < hours <= YEARS_MAX * 366 * 24:
-        raise ValueError(f"{text!r} is not between an hour and {YEARS_MAX} years")
+def length(text: str, *, weeks_max: int = WEEKS_MAX) -> timedelta:
+    """``36h``, ``14d``, ``2 weeks`` or a sum such as ``1d12h``; ``ValueError`` that says what would do."""
+    word = text.strip().lower()
+    if not LENGTH.fullmatch(word):
+        kind = "whole hours only" if FRACTION.fullmatch(word) else f"{text!r} is no length of time"
+        raise ValueError(f"{kind}; write hours, days or weeks: 36h, 14d, 2w, 1d12h")
+    hours = sum(int(number) * HOURS[unit[0]] for number, unit in re.findall(PIECE, word))
+    if not 0 < hours <= weeks_max * HOURS["w"]:
+        raise ValueError(f"{text!r} is not from 1 hour to {weeks_max} weeks")
     return timedelta(hours=hours)
 
 

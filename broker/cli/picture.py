@@ -55,9 +55,9 @@ def picture(calendar: Calendar) -> str:
     )
     _pattern(root)
     _rect(root, 0, 0, WIDTH, height, fill="#ffffff")
-    colours = {tenant: COLOURS[n % len(COLOURS)] for n, tenant in enumerate(calendar.tenants)}
+    colours = {tenant: COLOURS[n % len(COLOURS)] for n, tenant in enumerate(calendar.known)}
     _heading(root, calendar)
-    _legend(root, colours)
+    _legend(root, {tenant: colours[tenant] for tenant in calendar.tenants})
     scale = _Scale(calendar.start, calendar.end)
     _days(root, scale, bottom=height - BOTTOM)
     for number, row in enumerate(calendar.rows):
@@ -69,13 +69,12 @@ def picture(calendar: Calendar) -> str:
 
 def _heading(root: ET.Element, calendar: Calendar) -> None:
     first, last = (datetime.fromtimestamp(moment, UTC) for moment in (calendar.start, calendar.end))
-    waiting = f", {calendar.waiting:,} wait" if calendar.waiting else ""
     _text(root, LEFT, 36, "Capacity calendar", size=22, weight="600")
     _text(
         root,
         LEFT,
         58,
-        f"{first:%d %b %Y %H:%M} to {last:%d %b %Y %H:%M} UTC · {calendar.placed:,} claims hold capacity{waiting}",
+        f"{first:%d %b %Y %H:%M} to {last:%d %b %Y %H:%M} UTC · claims: {calendar.tally}",
         size=13,
         fill=SOFT,
     )

@@ -38,11 +38,15 @@ def plan(
     from broker.optimiser.stop import SecondsLimit, Stop, WorkLimit
     from broker.optimiser.warm import warm
 
+    file = problem
     try:
-        read = read_problem(problem)
-        start = read_plan(hint, read) if hint is not None else None
+        read = read_problem(file)
+        start = None
+        if hint is not None:
+            file = hint
+            start = read_plan(file, read)
     except (ProblemFileError, PlanFileError) as error:
-        fail(str(error), remedy="docs/optimiser.md describes the formats.")
+        fail(f"{file}: {error}", remedy="docs/optimiser.md describes the formats.")
     except OSError as error:
         fail(f"cannot read {error.filename}: {error.strerror}")
     warm()  # compiled once on a machine; that is not part of anybody's time limit

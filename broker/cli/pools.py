@@ -16,7 +16,10 @@ Ahead = Annotated[str, typer.Option("--ahead", help="How far to look: 24h, 7d, 4
 
 
 def pools(ahead: Ahead = "7d", address: Address = DEFAULT_ADDRESS, output: Output = Format.TABLE) -> None:
-    """List the pools: what there is, how full it will be, what is paid for already, what is short."""
+    """List the pools: what there is, how full it will be, what is paid for already, what is short.
+
+    FREE AT LEAST devices are free in every hour of the window; SHORT DEVICE-HOURS are held but no longer there.
+    """
     from broker.cli.show import console, json_list
     from broker.cli.tables import pools_table
 
@@ -33,4 +36,4 @@ def pools(ahead: Ahead = "7d", address: Address = DEFAULT_ADDRESS, output: Outpu
         screen = console()
         screen.print(pools_table(found, title=f"Use over the next {ahead}", width=screen.width))
     else:
-        typer.echo("No pools. Declare some: broker fleet apply")
+        typer.echo("No pools. Declare a fleet: broker fleet apply FILE; broker fleet default prints an example.")

@@ -84,6 +84,8 @@ def _run(settings: ServeSettings, *, quiet: bool) -> None:
     except StartFailed as failed:
         fail(str(failed))
     except OSError as error:
+        if error.filename is not None:
+            fail(f"cannot use {error.filename}: {error.strerror}", remedy="Choose another --data-dir or --ready-file.")
         fail(
             f"cannot listen on {settings.listen}: {error.strerror}",
             remedy="Stop what uses the port, or pass another --listen.",

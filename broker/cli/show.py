@@ -37,6 +37,7 @@ def grid(
     *,
     right: Sequence[str] = (),
     spare: Sequence[str] = (),
+    whole: Sequence[str] = (),
     styles: Sequence[str | None] = (),
     width: int = WIDE,
     title: str | None = None,
@@ -44,7 +45,7 @@ def grid(
     """A table with one line for each row, however narrow the screen.
 
     Columns that are empty in all rows are left out, then those named in ``spare``, first things first, until the rest
-    fits into ``width``; then the widest is cut. Columns named in ``right`` are numbers.
+    fits into ``width``; then the widest are cut, but none named in ``whole``. Columns named in ``right`` are numbers.
     """
     kept = [n for n in range(len(headers)) if n == 0 or any(row[n] for row in rows)]
     size = [max(len(text) for text in (headers[n], *(row[n] for row in rows))) for n in range(len(headers))]
@@ -52,15 +53,21 @@ def grid(
         if sum(min(size[n], LONG) + 2 for n in kept) > width:
             kept = [n for n in kept if headers[n] != header]
     table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, header_style="bold")
-    over = sum(size[n] + 2 for n in kept) - 2 - width
-    widest = max(kept, key=lambda n: size[n])
-    size[widest] -= max(0, min(over, size[widest] - SHORT))
+    _cut(size, [n for n in kept if headers[n] not in whole], over=sum(size[n] + 2 for n in kept) - 2 - width)
     for n in kept:
         justify: Literal["left", "right"] = "right" if headers[n] in right else "left"
         table.add_column(headers[n], justify=justify, overflow="ellipsis", no_wrap=True, width=size[n])
     for row, style in zip_longest(rows, styles[: len(rows)]):
         table.add_row(*(row[n] for n in kept), style=style)
     return table
+
+
+def _cut(size: list[int], columns: Sequence[int], *, over: int) -> None:
+    """Take ``over`` from the widest of ``columns``, then from the next, as long as they stay readable."""
+    for n in sorted(columns, key=lambda n: -size[n]):
+        less = max(0, min(over, size[n] - SHORT))
+        size[n] -= less
+        over -= less
 
 
 def json_one(message: Message) -> str:

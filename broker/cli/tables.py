@@ -8,16 +8,19 @@ from typing import TYPE_CHECKING
 from capacitybroker import Claim, Placement, Plan, PoolStatus, Reason, Tier
 from capacitybroker.v1.fleet_pb2 import PoolKind
 from capacitybroker.v1.fleet_service_pb2 import FleetChange
+from google.protobuf.timestamp_pb2 import Timestamp
 from rich.table import Table
 
+from broker.cli.facts import in_words
 from broker.cli.parts import together
 from broker.cli.show import WIDE, dollars, grid, hours, short, when, word
 
 if TYPE_CHECKING:
     from capacitybroker.v1.fleet_service_pb2 import ApplyFleetResponse
 
-__all__ = ["claim_lines", "claims_table", "fleet_change_lines", "plan_lines", "pools_table", "why"]
+__all__ = ["claim_lines", "claims_table", "fleet_change_lines", "freed", "plan_lines", "pools_table", "why"]
 
+NARROW = 100  # columns of a screen that has no room for a table of everything
 CENT = 10_000  # micro-USD
 PLACE_HEADERS = ("GETS", "POOL", "START", "END", "NEW MONEY", "PAID ALREADY")
 STATE_STYLE = {
@@ -49,7 +52,12 @@ def wanted(claim: Claim) -> str:
 
 
 def claims_table(claims: Iterable[Claim], *, title: str | None = None, width: int = WIDE) -> Table:
-    """One row for each pool and time that a claim holds, or one for a claim that holds nothing."""
+    """One row for each pool and time that a claim holds, or one for a claim that holds nothing.
+
+    A screen narrower than `NARROW` gets one row for each claim: its id and state in full, then what came of it.
+    """
+    if width < NARROW:
+        return _short_claims_table(claims, title=title, width=width)
     headers = ("CLAIM", "STATE", "TIER", "WANTED", "WORK", *PLACE_HEADERS, "WHY")
     rows: list[tuple[str, ...]] = []
     styles: list[str | None] = []
@@ -63,10 +71,29 @@ def claims_table(claims: Iterable[Claim], *, title: str | None = None, width: in
         rows,
         right=("GETS", "NEW MONEY", "PAID ALREADY", "WORK"),
         spare=("WORK", "TIER", "WANTED", "PAID ALREADY", "END", "NEW MONEY"),
+        whole=("CLAIM", "STATE", "GETS", "POOL"),
         styles=styles,
         width=width,
         title=title,
     )
+
+
+def _short_claims_table(claims: Iterable[Claim], *, title: str | None, width: int) -> Table:
+    claims = list(claims)
+    return grid(
+        ("CLAIM", "STATE", "WANTED", "OUTCOME"),
+        [(short(claim.name), word(Claim.State, claim.state), wanted(claim), _outcome(claim)) for claim in claims],
+        spare=("WANTED",),
+        whole=("CLAIM", "STATE"),
+        styles=[STATE_STYLE.get(claim.state) for claim in claims],
+        width=width,
+        title=title,
+    )
+
+
+def _outcome(claim: Claim) -> str:
+    places = [f"{p.devices:,} in {short(p.pool)}, {when(p.start_time)}" for p in together(claim)]
+    return "; ".join(places) or why(claim)
 
 
 def _first_row(claim: Claim, placements: Sequence[Placement]) -> Iterator[str]:
@@ -123,20 +150,36 @@ def claim_lines(claim: Claim) -> Iterator[str]:
             + f"; new money {dollars(placement.cost_microusd)}, paid already {dollars(placement.paid_microusd)}"
         )
     for reason in claim.reasons:
-        facts = ", ".join(f"{key} {value}" for key, value in sorted(reason.facts.items()))
+        facts = in_words(reason.facts)
         yield f"  why     {word(Reason, reason.reason)}: {reason.message}" + (f" ({facts})" if facts else "")
     for key, value in sorted(claim.labels.items()):
         yield f"  label   {key}={value}"
 
 
+def freed(before: Claim, after: Claim) -> str:
+    """What a claim held before it was cancelled and no longer holds, in one sentence."""
+    kept = {(p.pool, p.part): p.end_time.seconds for p in after.placements}
+    lost: dict[tuple[str, str], int] = {}
+    device_hours = 0
+    for place in before.placements:
+        start = max(place.start_time.seconds, kept.get((place.pool, place.part), 0))
+        if start < place.end_time.seconds:
+            span = f"{when(Timestamp(seconds=start))} to {when(place.end_time)}"
+            lost[short(place.pool), span] = lost.get((short(place.pool), span), 0) + place.devices
+            device_hours += place.devices * (place.end_time.seconds - start) // 3600
+    places = "; ".join(f"{devices:,} devices in {pool}, {span}" for (pool, span), devices in lost.items())
+    return f"Freed: {places} ({device_hours:,} device-hours)." if places else "It held nothing."
+
+
 def pools_table(pools: Iterable[PoolStatus], *, title: str | None = None, width: int = WIDE) -> Table:
     """One row for each pool over the window asked for."""
-    numbers = ("NOW", "PEAK USE", "USED", "PAID FOR", "SHORT")
+    numbers = ("DEVICES NOW", "PEAK USE", "USED", "FREE AT LEAST", "PAID FOR", "SHORT DEVICE-HOURS")
     return grid(
         ("POOL", "KIND", "SILICON", "DOMAIN", *numbers, "SITE"),
         [tuple(_pool_row(status)) for status in pools],
         right=(*numbers, "DOMAIN"),
-        spare=("SITE", "DOMAIN", "KIND"),
+        spare=("SITE", "DOMAIN", "KIND", "PEAK USE", "PAID FOR"),
+        whole=("POOL", *numbers),
         width=width,
         title=title,
     )
@@ -150,9 +193,11 @@ def _pool_row(status: PoolStatus) -> Iterator[str]:
     yield f"{use.levels[0].supplied_devices:,}" if use.levels else ""
     yield f"{use.peak_granted_devices:,}"
     yield f"{100 * use.granted_device_hours / supplied:.0f} %" if supplied else "-"
+    free = [max(0, level.supplied_devices - level.granted_devices) for level in use.levels]
+    yield f"{min(free):,}" if free else ""
     paid = [c.devices for c in status.contract.committed if c.start_time.seconds <= use.start_time.seconds]
     yield f"{paid[-1] if paid else 0:,}" if status.HasField("contract") else ""
-    yield f"{use.shortfall_device_hours:,} h" if use.shortfall_device_hours else ""
+    yield f"{use.shortfall_device_hours:,}" if use.shortfall_device_hours else ""
     yield pool.site
 
 

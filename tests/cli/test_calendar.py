@@ -69,6 +69,17 @@ def test_no_number_is_held_twice_and_none_beyond_the_most_held_at_once() -> None
         assert all(a[1] <= b[0] for a, b in itertools.pairwise(live))
 
 
+def test_a_tenant_keeps_its_colour_whoever_else_holds_something() -> None:
+    def fill(*claims: Claim) -> set[str | None]:
+        window = {"start": T0, "end": T0 + 9 * HOUR}
+        root = ET.fromstring(picture(calendar([pool("a", (0, 100, 0))], claims, **window, known=["early", "lab"])))
+        return {rect.get("fill") for rect in root.iter(f"{SVG}rect") if rect.find(f"{SVG}title") is not None}
+
+    alone = fill(claim("lab/one", placement("a", 9, 0, 5)))
+    both = fill(claim("lab/one", placement("a", 9, 0, 5)), claim("early/one", placement("a", 9, 0, 5)))
+    assert alone < both
+
+
 def test_the_picture_is_svg_and_tells_all() -> None:
     status = pool("contract-1", (0, 100, 20), (10, 30, 60), (20, 100, 20), paid=40)
     claims = [
@@ -80,7 +91,7 @@ def test_the_picture_is_svg_and_tells_all() -> None:
     root = ET.fromstring(document)
     texts = [text.text or "" for text in root.iter(f"{SVG}text")]
     assert {"contract-1", "empty", "Provider & Sons", "lab", "evals", "25 %"} <= set(texts)
-    assert any("2 claims hold capacity, 1 wait" in text for text in texts)
+    assert any("claims: 2 hold capacity, 1 waiting" in text for text in texts)
     titles = [title.text or "" for title in root.iter(f"{SVG}title")]
     assert any(title.startswith("evals/<odd & name>") and "20 gb200" in title for title in titles)
     dashed = [path for path in root.iter(f"{SVG}path") if path.get("stroke-dasharray")]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import grpc
@@ -15,9 +16,10 @@ from capacitybroker.v1 import fleet_service_pb2 as fleets
 from capacitybroker.v1 import planning_service_pb2 as planning
 from typer.testing import CliRunner, Result
 
-from broker.cli import app
+from broker.cli import app, patient
+from broker.cli.fleet_file import default_fleet_text, fleet_from_text
 from tests.cli.messages import claim, placement, pool
-from tests.client.broker_double import Script, answer, refuse, serving, stream
+from tests.client.broker_double import Script, answer, refuse, serving, stream, unavailable
 
 PLACED = claim("lab/one", placement("dc-a", 64, 5, 41))
 WAITS = claim("lab/two", why="No start has 64 devices free.")
@@ -101,7 +103,56 @@ def test_show_and_cancel_take_short_names() -> None:
     )
     assert "gets    64 gb200 in dc-a" in run(script, "show", "lab/one").stdout
     assert run(script, "cancel", "one", "--tenant", "lab").exit_code == 0
-    assert [r.name for r in script.requests] == ["tenants/lab/claims/one"] * 2
+    assert [r.name for r in script.requests] == ["tenants/lab/claims/one"] * 3
+
+
+def test_cancel_says_what_is_free_again_and_knows_that_it_was_done() -> None:
+    gone = claim("lab/one", state=Claim.STATE_CANCELLED)
+    script = Script(
+        GetClaim=[answer(capacity.GetClaimResponse(claim=each)) for each in (PLACED, gone)],
+        CancelClaim=[answer(capacity.CancelClaimResponse(claim=gone))],
+    )
+    first = run(script, "cancel", "lab/one").stdout
+    assert "Freed: 64 devices in dc-a, Mon 23 Nov 05:00 to Tue 24 Nov 17:00 (2,304 device-hours)" in first
+    assert run(script, "cancel", "lab/one").stdout == "lab/one was cancelled already.\n"
+
+
+def test_a_start_that_may_move_is_mentioned_unless_it_was_bounded() -> None:
+    moving = claim("lab/one", placement("dc-a", 64, 5, 41, latest=30))
+    script = Script(CreateClaim=[answer(capacity.CreateClaimResponse(claim=moving))])
+    line = "claim 64 --for 36h --tenant lab"
+    assert "may still move, to Tue 24 Nov 06:00 UTC at the latest; --by" in run(script, *line.split()).stdout
+    assert "may still move" not in run(script, *line.split(), "--by", "+9d").stdout
+
+
+def test_devices_and_silicon_as_people_write_them() -> None:
+    script = Script(CreateClaim=[answer(capacity.CreateClaimResponse(claim=WAITS))])
+    run(script, "claim", "1,024", "--silicon", "GB300,gb200=72", "--for", "2 weeks", "--tenant", "lab")
+    (request,) = script.requests
+    assert request.claim.devices == 1024
+    assert [(choice.silicon, choice.devices) for choice in request.claim.silicon] == [("gb300", 0), ("gb200", 72)]
+    assert request.claim.duration.seconds == 14 * 24 * 3600
+
+
+def test_the_fleet_in_force_is_shown() -> None:
+    fleet = fleet_from_text(default_fleet_text(), today=datetime(2026, 11, 23, tzinfo=UTC))
+    script = Script(GetFleet=[answer(fleets.GetFleetResponse(fleet=fleet)), answer(fleets.GetFleetResponse())])
+    shown = run(script, "fleet", "show").stdout
+    for text in ("blackwell", "gb200 100, gb300 160, rubin 280", "16,000", "contract-2", "northgate-gb300"):
+        assert text in shown
+    assert "No fleet yet" in run(script, "fleet", "show").stdout
+
+
+def test_a_plan_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "problem.json"
+    file.write_text("{}")
+    result = CliRunner().invoke(app, ["plan", str(file), "--out", str(tmp_path / "plan.json")])
+    assert result.exit_code == 1
+    assert result.stderr.startswith(f"broker: {file}: ")
+
+
+def test_the_version_is_told() -> None:
+    assert CliRunner().invoke(app, ["--version"]).stdout.startswith("broker ")
 
 
 def test_watch_shows_a_line_for_each_change() -> None:
@@ -112,8 +163,26 @@ def test_watch_shows_a_line_for_each_change() -> None:
     script = Script(WatchClaims=[stream(*changes)])
     lines = run(script, "watch", "--from", "7", "--count", "2").stdout.splitlines()
     assert [line.split()[:3] for line in lines] == [["7", "lab/two", "waiting"], ["8", "lab/one", "planned"]]
+    assert script.requests[0].start_revision == 7
     objects = run(script, "watch", "--from", "7", "--count", "2", "-o", "json").stdout.splitlines()
     assert [json.loads(line)["name"] for line in objects] == [WAITS.name, PLACED.name]
+
+
+def test_watch_waits_for_a_broker_that_went_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(patient, "LOST_SECONDS", 0.0)
+    monkeypatch.setattr(patient, "PAUSE_SECONDS", 0.01)
+    first, second = (
+        capacity.WatchClaimsResponse(revision=7, claims=[WAITS]),
+        capacity.WatchClaimsResponse(revision=8, claims=[PLACED]),
+    )
+    script = Script(WatchClaims=[stream(first, then=unavailable()), stream(then=unavailable()), stream(second)])
+    result = run(script, "watch", "--from", "7", "--count", "2")
+    assert len(result.stdout.splitlines()) == 2
+    assert [line.split(",")[0] for line in result.stderr.splitlines()] == [
+        "broker: connection lost",
+        "broker: connected again",
+    ]
+    assert [request.start_revision for request in script.requests] == [7, 8, 8]
 
 
 def test_pools_and_plans() -> None:
@@ -133,7 +202,8 @@ def test_a_fleet_is_applied_from_a_file_or_only_tried(tmp_path: Path) -> None:
         changes=[fleets.FleetChange(resource="pools/dc-a", action=fleets.FleetChange.ACTION_ADDED)], revision=3
     )
     script = Script(ApplyFleet=[answer(response)])
-    tried = run(script, "fleet", "apply", "--dry-run")
+    assert run(script, "fleet", "apply").exit_code == 2
+    tried = run(script, "fleet", "apply", "--default", "--dry-run")
     assert "Would change:" in tried.stdout
     assert "added    pools/dc-a" in tried.stdout
     assert script.requests[0].validate_only
@@ -149,6 +219,7 @@ def test_a_picture_of_a_live_broker(tmp_path: Path) -> None:
     script = Script(
         ListPools=[answer(fleets.ListPoolsResponse(pools=[pool("dc-a", (0, 100, 64))]))],
         ListClaims=[answer(capacity.ListClaimsResponse(claims=[PLACED]))],
+        GetFleet=[answer(fleets.GetFleetResponse())],
     )
     out = tmp_path / "calendar.svg"
     assert run(script, "picture", "--out", str(out), "--days", "7").exit_code == 0
@@ -168,6 +239,7 @@ def test_a_refusal_is_one_clear_message_and_status_1() -> None:
     assert result.stderr.splitlines() == [
         "broker: The fleet declares no silicon 'h100' [SILICON_UNKNOWN]",
         "        See broker fleet default.",
+        "        broker fleet show tells more about each.",
     ]
 
 
@@ -177,6 +249,10 @@ def test_a_refusal_is_one_clear_message_and_status_1() -> None:
         ("claim 8 --for 1d", "which tenant"),
         ("claim 8 --for soon --tenant lab", "no length of time"),
         ("claim 8 --tenant lab", "--for"),
+        ("claim -512 --for 1d --tenant lab", "no number of devices"),
+        ("claim 5,12 --for 1d --tenant lab", "no number of devices"),
+        ("claim 8 --for 400d --tenant lab", "from 1 hour to 26 weeks"),
+        ("claim 8 --for 0h --tenant lab", "from 1 hour to 26 weeks"),
         ("show one", "whose claim"),
         ("pools --ahead soon", "no length of time"),
         ("claims --state nowhere", "nowhere"),

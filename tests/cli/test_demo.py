@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -29,12 +30,18 @@ def test_the_demo_shows_who_got_what_and_leaves_a_picture(tmp_path: Path) -> Non
         "PAID ALREADY",
         "no plan is worth more than",
         "300 claims from 6 tenants over gRPC",
-        "broker claim 512 --silicon blackwell --for 14d --by friday --whole-domains",
+        "broker fleet apply --default",
+        "broker claim 64 --silicon blackwell --for 3d",
     ):
         assert expected in done.stdout
     assert "\x1b" not in done.stdout
     assert (out / "calendar.svg").read_text().startswith("<svg")
-    assert len((out / "claims.txt").read_text().splitlines()) >= 300
+    text = (out / "claims.txt").read_text()
+    assert len(text.splitlines()) >= 300
+    (counts,) = re.findall(r"claims: (.*?)<", (out / "calendar.svg").read_text())
+    assert f"claims: {counts}" in text.splitlines()[0]
+    (waiting,) = re.findall(r"(\d+) waiting", counts)
+    assert f"Waiting: {waiting}" in done.stdout
 
 
 def test_a_local_server_starts_stops_and_leaves_nothing(tmp_path: Path) -> None:

@@ -12,16 +12,31 @@ NOW = datetime(2026, 11, 25, 15, 40, tzinfo=UTC)  # a Wednesday
 
 
 @pytest.mark.parametrize(
-    ("text", "hours"), [("1h", 1), ("36h", 36), ("14d", 336), ("2w", 336), ("1d12h", 36), ("2W", 336)]
+    ("text", "hours"),
+    [
+        ("1h", 1),
+        ("36h", 36),
+        ("14d", 336),
+        ("2w", 336),
+        ("1d12h", 36),
+        ("2W", 336),
+        ("2 weeks", 336),
+        ("1 day 12 hours", 36),
+    ],
 )
 def test_lengths(text: str, hours: int) -> None:
     assert length(text) == timedelta(hours=hours)
 
 
-@pytest.mark.parametrize("text", ["", "14", "d", "0h", "-3d", "1.5d", "30m", "3 d", "99999999999d"])
+@pytest.mark.parametrize("text", ["", "14", "d", "0h", "-3d", "1.5d", "30m", "2 months", "99999999999d"])
 def test_lengths_that_are_none(text: str) -> None:
-    with pytest.raises(ValueError, match=r"36h, 14d, 2w|between an hour"):
+    with pytest.raises(ValueError, match=r"36h, 14d, 2w|from 1 hour to"):
         length(text)
+
+
+def test_less_than_an_hour_is_named_as_such() -> None:
+    with pytest.raises(ValueError, match="whole hours only"):
+        length("30m")
 
 
 @pytest.mark.parametrize(

@@ -11,9 +11,10 @@ from capacitybroker.v1.plan_pb2 import PoolPrice, ReasonCount
 from google.protobuf.json_format import ParseDict
 from rich.console import Console
 
+from broker.cli.facts import in_words
 from broker.cli.show import dollars, hours, short, word
 from broker.cli.tables import claim_lines, claims_table, plan_lines, pools_table
-from tests.cli.messages import claim, placement, pool
+from tests.cli.messages import at, claim, placement, pool
 
 
 @pytest.mark.parametrize(
@@ -77,6 +78,37 @@ def test_a_narrow_screen_gets_fewer_columns_and_still_one_line_a_row() -> None:
     assert "POOL" not in waiting[0]
 
 
+def test_80_columns_never_cut_a_claim_or_its_state() -> None:
+    name = "inference-prod/a-claim-with-a-long-name"
+    claims = [
+        claim(name, placement("contract-1", 4608, 0, 5), state=Claim.STATE_COMMITTED),
+        claim("lab/waits", why="a long reason " * 20),
+    ]
+    lines = rendered(claims_table(claims, width=80))
+    assert lines[1].split()[:2] == [name, "committed"]
+    assert lines[2].split()[:4] == ["lab/waits", "waiting", "a", "long"]
+    pools = rendered(pools_table([pool("contract-1", (0, 9_999, 9), paid=7)], width=80))
+    assert {"POOL", "DEVICES", "FREE"} <= set(pools[0].split())
+    assert max(len(line.rstrip()) for line in [*lines, *pools]) <= 80
+
+
+def test_facts_are_told_in_words() -> None:
+    facts = {
+        "needed_devices": "4608",
+        "free_devices": "2380",
+        "value_microusd": "9290000000000",
+        "price_microusd": "9331286625103",
+        "start_unix_seconds": str(int(at(17).timestamp())),
+        "pool": "pools/contract-1",
+    }
+    assert in_words(facts) == (
+        "needs 4,608 devices, 2,380 free at best; worth $9.29m against a price of $9.33m;"
+        " at Mon 23 Nov 17:00 in contract-1"
+    )
+    assert in_words({"new_fact": "odd"}) == "new fact odd"
+    assert in_words({}) == ""
+
+
 def test_one_claim_in_full() -> None:
     message = claim("lab/one", placement("a", 64, 5, 10, latest=9), why="outbid in part")
     message.silicon.append(SiliconChoice(silicon="mtia-400", devices=1024))
@@ -91,6 +123,7 @@ def test_one_claim_in_full() -> None:
 def test_pools_and_plan() -> None:
     lines = rendered(pools_table([pool("dc-a", (0, 100, 20), (5, 100, 30)), pool("contract-1", (0, 9, 9), paid=7)]))
     assert lines[1].split()[:7] == ["dc-a", "internal", "gb200", "72", "100", "30", "25"]
+    assert lines[1].split()[8] == "70"  # free at least
     assert "contracted" in lines[2]
     assert " 7 " in lines[2]
     plan = Plan(

@@ -8,7 +8,9 @@ import grpc
 import pytest
 from capacitybroker import Claim, Client, DeadlineExceeded, NotFound, Unavailable
 from capacitybroker.v1 import capacity_service_pb2 as capacity
+from capacitybroker.v1 import fleet_service_pb2 as fleets
 from capacitybroker.v1 import planning_service_pb2 as planning
+from capacitybroker.v1.fleet_pb2 import Fleet, Tenant
 from capacitybroker.v1.plan_pb2 import Plan
 
 from tests.client.broker_double import Script, answer, refuse, serving, unavailable
@@ -37,6 +39,13 @@ def test_a_mutation_is_repeated_with_the_same_request_id() -> None:
         assert [r.request_id for r in script.requests] == ["id-0"] * 3
         client.create_claim(Claim(devices=8))
         assert script.requests[-1].request_id == "id-1"
+
+
+def test_the_fleet_in_force() -> None:
+    fleet = Fleet(tenants=[Tenant(id="lab")])
+    script = Script(GetFleet=[answer(fleets.GetFleetResponse(fleet=fleet))])
+    with serving(script) as address, client_of(address, FakeTime()) as client:
+        assert client.get_fleet() == fleet
 
 
 def test_each_pause_may_be_twice_the_one_before_up_to_a_limit() -> None:

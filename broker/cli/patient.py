@@ -1,0 +1,48 @@
+"""Follows claims for as long as somebody wants to, whether or not the broker is there all the time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import typer
+
+if TYPE_CHECKING:
+    from capacitybroker import Client
+    from capacitybroker.v1.capacity_service_pb2 import WatchClaimsResponse
+
+__all__ = ["patiently"]
+
+LOST_SECONDS = 2.0  # without a connection before it is worth a word
+PAUSE_SECONDS = 1.0
+
+
+def patiently(client: Client, *, tenant: str | None, start_revision: int) -> Iterator[WatchClaimsResponse]:
+    """Revisions one after another; says on the error stream when the broker went away and when it came back.
+
+    A broker that is not there to begin with raises ``Unavailable``, as any refusal does.
+    """
+    from capacitybroker import Unavailable
+
+    lost = False
+    watch = client.watch_claims(
+        tenant=tenant, start_revision=start_revision, progress=True, give_up_seconds=LOST_SECONDS
+    )
+    while True:
+        try:
+            for change in watch:
+                if lost:
+                    typer.echo("broker: connected again", err=True)
+                    lost = False
+                yield change
+        except Unavailable as error:
+            if not lost:
+                typer.echo("broker: connection lost, waiting … (Ctrl-C ends it)", err=True)
+                lost = True
+            time.sleep(max(PAUSE_SECONDS, error.retry_after_seconds or 0.0))
+        else:
+            return
+        watch = client.watch_claims(
+            tenant=tenant, start_revision=watch.next_revision, progress=True, give_up_seconds=LOST_SECONDS
+        )
