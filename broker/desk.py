@@ -249,11 +249,11 @@ def _unknown(tenant: str, ask: Ask, fleet: Fleet) -> Fault | None:
 def _not_declared(reason: FaultReason, what: str, name: str, known: Collection[str], field: str) -> Fault:
     near = difflib.get_close_matches(name, known, n=1)
     guess = f"Did you mean '{near[0]}'? " if near else ""
-    some = ", ".join(sorted(known)[:KNOWN_NAMED_MAX])
+    some = ", ".join(sorted(known)[:KNOWN_NAMED_MAX]) or "none: apply a fleet first"
     return Fault(
         reason,
         f"The fleet declares no {what} '{name}'",
-        remedy=f"{guess}It declares {some or 'none: apply a fleet first'}{', …' if len(known) > KNOWN_NAMED_MAX else ''}.",
+        remedy=f"{guess}It declares {some}{', …' if len(known) > KNOWN_NAMED_MAX else ''}.",
         field=field,
     )
 

@@ -7,7 +7,6 @@ import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
 from datetime import timedelta
 from itertools import groupby
 from pathlib import Path
@@ -20,8 +19,7 @@ from broker.cli.clock import now
 from broker.cli.connection import connected, fail
 
 if TYPE_CHECKING:
-    from capacitybroker import Claim, Plan, PoolStatus
-
+    from broker.cli.demo_report import Refused, Result
     from broker.cli.sample_claims import Asking
 
 __all__ = ["demo"]
@@ -33,26 +31,6 @@ Keep = Annotated[bool, typer.Option("--keep", help="Leave the broker running unt
 Out = Annotated[Path, typer.Option("--out", help="Folder for the picture and the full table.")]
 Seed = Annotated[int, typer.Option("--seed", help="Of the claims.")]
 Seconds = Annotated[int, typer.Option("--seconds", min=1, max=600, help="Time for the plan.")]
-
-
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """A claim that the broker did not take, and what it said."""
-
-    name: str
-    reason: str
-    message: str
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """All that the demo has to tell."""
-
-    claims: Sequence[Claim]
-    refused: Sequence[Refused]
-    pools: Sequence[PoolStatus]
-    plan: Plan
-    submit_seconds: float
 
 
 def demo(keep: Keep = False, out: Out = Path("demo-out"), seed: Seed = 7, seconds: Seconds = 10) -> None:
@@ -78,6 +56,7 @@ def demo(keep: Keep = False, out: Out = Path("demo-out"), seed: Seed = 7, second
 
 def _run(address: str, *, seed: int, seconds: int, out: Path) -> Result:
     """Everything from the empty broker to the picture."""
+    from broker.cli.demo_report import Result
     from broker.cli.draw import svg_of
     from broker.cli.fleet_file import default_fleet_text, fleet_from_text
     from broker.cli.sample_claims import sample_claims
@@ -117,6 +96,8 @@ def _submit(address: str, asked: Iterable[Asking]) -> list[Refused]:
 
 def _submit_share(address: str, share: Sequence[Asking]) -> list[Refused]:
     from capacitybroker import Client, FailedPrecondition, InvalidArgument
+
+    from broker.cli.demo_report import Refused
 
     refused: list[Refused] = []
     with Client(address, tenant=share[0].tenant, timeout=30) as client:

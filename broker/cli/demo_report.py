@@ -6,10 +6,10 @@ import os
 import shutil
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from capacitybroker import Claim
+from capacitybroker import Claim, Plan, PoolStatus
 from rich.console import Console
 from rich.table import Table
 
@@ -17,15 +17,32 @@ from broker.cli.show import WIDE, dollars, grid
 from broker.cli.tables import claims_table, plan_lines, pools_table
 from broker.cli.tally import tally, waiting
 
-if TYPE_CHECKING:
-    from broker.cli.demo import Result
-
-__all__ = ["report", "tenants_table"]
+__all__ = ["Refused", "Result", "report", "tenants_table"]
 
 TOP = 20
 WAITING = 15
 # The first of these finds room even in the calendar that the demo has filled.
 SUGGESTED = ("claim 64 --silicon blackwell --for 3d", "claims", "fleet show", "pools --ahead 4w", "watch --all")
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A claim that the broker did not take, and what it said."""
+
+    name: str
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """All that the demo has to tell."""
+
+    claims: Sequence[Claim]
+    refused: Sequence[Refused]
+    pools: Sequence[PoolStatus]
+    plan: Plan
+    submit_seconds: float
 
 
 def report(console: Console, result: Result, *, out: Path, seconds: float, address: str, kept: bool) -> None:
