@@ -13,6 +13,8 @@ and steps towards an adaptive level (Goffin and Kiwiel 1999, following Polyak 19
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -29,6 +31,7 @@ PATIENCE = 20  # steps without progress before hope shrinks
 SHRINK = 0.7
 ASTRAY = 3.0  # hopes above the best bound at which the descent goes back to the best prices
 DEFLECTION = 0.95  # share of the last direction that is kept
+COLUMNS_SHARED_MIN = 100_000  # from which on two threads price the columns
 
 
 __all__ = ["Columns", "Pricing", "best_columns", "guide", "ideals", "proven"]
@@ -79,8 +82,8 @@ def _best_of_row(t: Tables, g: Guide, request: int, row: int) -> tuple[float, in
 
 
 @compiled
-def _best_columns(t: Tables, g: Guide, worth: Floats, chosen: Ints, starts: Ints) -> None:
-    for request in range(len(t.quota)):
+def _best_columns(t: Tables, g: Guide, worth: Floats, chosen: Ints, starts: Ints, begin: int, end: int) -> None:
+    for request in range(begin, end):
         best, best_row, best_start = -np.inf, -1, 0
         for row in range(t.first[request], t.first[request + 1]):
             value, start = _best_of_row(t, g, request, row)
@@ -89,12 +92,32 @@ def _best_columns(t: Tables, g: Guide, worth: Floats, chosen: Ints, starts: Ints
         worth[request], chosen[request], starts[request] = best, best_row, best_start
 
 
-def best_columns(t: Tables, g: Guide) -> Columns:
-    """Price every column of every request; exact, with two look-ups a column."""
+def best_columns(t: Tables, g: Guide, split: int = 0) -> Columns:
+    """Price every column of every request; exact, with two look-ups a column.
+
+    Requests from ``split`` on are priced by a second thread, which changes nothing but the time: each request is priced
+    by itself.
+    """
     size = len(t.quota)
     found = Columns(np.empty(size), np.empty(size, np.int64), np.empty(size, np.int64))
-    _best_columns(t, g, *found)
+    if not split:
+        _best_columns(t, g, *found, 0, size)
+        return found
+    rest = _second_thread().submit(_best_columns, t, g, *found, split, size)
+    _best_columns(t, g, *found, 0, split)
+    rest.result()
     return found
+
+
+@cache
+def _second_thread() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(1, thread_name_prefix="prices")
+
+
+def _middle(t: Tables) -> int:
+    """The request that halves the columns; 0 where a second thread costs more than it saves."""
+    columns = np.concatenate(([0], np.cumsum(t.high - t.low + 1)))[t.first]
+    return int(np.searchsorted(columns, columns[-1] / 2)) if columns[-1] >= COLUMNS_SHARED_MIN else 0
 
 
 @compiled
@@ -173,6 +196,7 @@ class Pricing:
         self.prices = start
         self.passes = 0
         self.columns = int((t.high - t.low + 1).sum())
+        self._split = _middle(t)
         self._point = start
         self._direction: Floats = np.zeros(0)
         self._hope = np.inf
@@ -188,7 +212,7 @@ class Pricing:
         """One step from the present point; ``floor`` is the objective of some plan. Returns the bound at the point."""
         t = self._t
         g = guide(t, self._point)
-        found = best_columns(t, g)
+        found = best_columns(t, g, self._split)
         bound = proven(t, self._point, found.worth)
         self.passes += 1
         if bound < self.best:

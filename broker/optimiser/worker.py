@@ -28,6 +28,7 @@ __all__ = ["Order", "Quit", "SolverLost", "SolverProcess", "Work", "plan_order"]
 
 START_SECONDS_MAX = 300.0  # the first start on a machine compiles the hot loops
 CANCEL_SECONDS_MAX = 1.0
+NICENESS = 10  # solving takes what answering calls leaves
 UNBOUNDED_SECONDS_MAX = 3600.0
 
 
@@ -226,6 +227,7 @@ def _serve(pipe: Connection, work: Work, parent: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     _die_with(parent)
+    os.nice(NICENESS)
     orders: list[Order] = []
     wake = threading.Condition()
     quitting: set[int] = set()
