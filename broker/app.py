@@ -108,8 +108,14 @@ async def _plan(settings: ServeSettings, store_url: str, ready: Ready) -> None:
         settings=settings.planner,
         capture=capture_into(settings.capture_dir) if settings.capture_dir else None,
     )
+
+    async def warm_and_run() -> None:
+        # Nobody's first plan waits for imports.
+        await solver.start()
+        await planner.run()
+
     ready()
-    run = asyncio.create_task(planner.run())
+    run = asyncio.create_task(warm_and_run())
     stop = asyncio.create_task(stopping.wait())
     done, _ = await asyncio.wait({run, stop}, return_when=asyncio.FIRST_COMPLETED)
     for task in (run, stop):

@@ -82,7 +82,7 @@ def plan_order(order: Order, stop: Stop, on_progress: OnProgress) -> Solved:
 class SolverProcess:
     """Owner of one worker process; one order at a time, further callers wait their turn."""
 
-    def __init__(self, work: Work = plan_order, *, grace_seconds: float = 1.0) -> None:
+    def __init__(self, work: Work = plan_order, *, grace_seconds: float = 3.0) -> None:
         self._work, self._grace = work, grace_seconds
         self._turn = asyncio.Lock()
         self._process: BaseProcess | None = None
