@@ -198,6 +198,15 @@ class Planner:
         why: Mapping[int, Because] = because(compiled, solved)
         return outcome(compiled, solved.plan, why, freeze_slots=self.settings.freeze_slots, at=at)
 
+    async def _answered(self) -> int:
+        """The revision up to which plans have answered what was asked; what came after it is still owed."""
+        try:
+            return (await self.ledger.plan(None)).based_on_revision
+        except Fault as fault:
+            if fault.reason is not FaultReason.PLAN_NOT_FOUND:
+                raise
+            return 0
+
     async def _keep_lease(self) -> None:
         """Take the lease when it is free, renew it in time, and know when it is lost."""
         while True:
@@ -205,8 +214,7 @@ class Planner:
                 fence = await self.ledger.lead(self.planner_id, ttl_millis=self.settings.lease_millis)
                 if fence != self._fence:
                     log.info("planner %s: %s", self.planner_id, f"leads, epoch {fence.epoch}" if fence else "stands by")
-                    # The first plan answers everything asked before it.
-                    self._seen, self._planned_slot = await self.ledger.revision(), -1
+                    self._seen, self._planned_slot = await self._answered(), -1
                 self._fence = fence
             except Fault as fault:
                 if fault.reason.kind is not Kind.UNAVAILABLE:
