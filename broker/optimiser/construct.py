@@ -22,28 +22,33 @@ __all__ = ["best_start", "insert", "insert_all", "orders", "settle"]
 def best_start(t: Tables, c: Calendar, g: Guide, request: int, row: int) -> tuple[float, int]:
     """The start of a row with room and the highest reduced value: ``(-inf, -1)`` when none has room.
 
-    One walk over the slots that the window can touch, remembering the last slot without room.
+    A run is looked at from its last slot backwards: a slot without room rules out every start up to it, so that a
+    crowded window costs a look or two for each length of the run (Boyer and Moore 1977 on text).
     """
     best, at = -np.inf, -1
     length, high, devices = t.length[row], t.high[row], float(t.devices[row])
     value, due, late = float(t.value[row]), t.due[row], float(t.late[row])
-    pool, quota = g.pool[t.sure[request], t.pool[row]], g.quota[t.quota[request]]
+    plane, p, q = t.sure[request], t.pool[row], t.quota[request]
     now = t.now_start[request] if row == t.now_row[request] else -1
-    last_blocked = t.low[row] - 1
-    for slot in range(t.low[row], high + length):
-        if blocked(t, c, request, row, slot):
-            last_blocked = slot
-            if slot >= high:
-                break
-        start = slot - length + 1
-        if last_blocked < start:
-            worth = value - devices * (pool[slot + 1] - pool[start] + quota[slot + 1] - quota[start])
-            if start > due:
-                worth -= late * (start - due)
-            if start == now:
-                worth += t.move[request]
-            if worth > best:
-                best, at = worth, start
+    start = clear = t.low[row]
+    while start <= high:
+        end = start + length
+        slot = end - 1
+        while slot >= clear and not blocked(t, c, request, row, slot):
+            slot -= 1
+        open_until, clear = clear, end
+        if slot >= open_until:
+            start = slot + 1
+            continue
+        price = g.pool[plane, p, end] - g.pool[plane, p, start] + g.quota[q, end] - g.quota[q, start]
+        worth = value - devices * price
+        if start > due:
+            worth -= late * (start - due)
+        if start == now:
+            worth += t.move[request]
+        if worth > best:
+            best, at = worth, start
+        start += 1
     return best, at
 
 

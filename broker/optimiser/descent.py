@@ -7,18 +7,24 @@ from collections.abc import Callable
 
 import numpy as np
 
+from broker.optimiser.columns import best_columns, guide, ideals
 from broker.optimiser.construct import insert_all, orders, settle
-from broker.optimiser.improve import Search, improve, new_search
-from broker.optimiser.prices import Pricing, best_columns, guide, ideals
-from broker.optimiser.problem import Floats, Ints, Plan, Problem
+from broker.optimiser.prices import Pricing
+from broker.optimiser.problem import Ints, Plan, Problem
 from broker.optimiser.report import Prices
+from broker.optimiser.search import rivals
+from broker.optimiser.sides import Wishes, improve_sides
 from broker.optimiser.state import Calendar, Guide
 from broker.optimiser.stop import Stop
+from broker.optimiser.sweep import Sweep
 from broker.optimiser.tables import Pruned, plan_of, rows_of, tables
 
 __all__ = ["Descent"]
 
-PRICE_SHARE = 0.2  # of the budget, before the plan is improved
+SWEEP_SHARE = 0.15  # of the budget, for the first prices
+SWEEPS = 120
+PRICE_SHARE = 0.2  # of the budget, for all prices before the plan is improved
+REOPEN = True
 REFINE_SHARE = 0.3  # of the work of improvement, while prices have not settled
 CLOSE_SHARE = 0.6  # of the budget, for the exact search of a small problem
 PASSES_MAX = 1_500
@@ -49,6 +55,7 @@ class Descent:
         self._kept = 0
         self._previous: list[tuple[Ints, Ints]] = []
         self._pricing = Pricing(self._t, Prices.zero(problem))
+        self._near = rivals(self._t)
         self._exact_bound = math.inf
 
     @property
@@ -123,23 +130,38 @@ class Descent:
             self._tell()
 
     def price(self) -> None:
-        """Improve prices until they settle or have had their share, with a plan as soon as they mean something."""
+        """Sweep for prices, then improve them until they settle or have had their share; plans on the way."""
         begun = self._stop.spent(self.work)
-        first = 25
+        self._sweep(begun, begun + SWEEP_SHARE * (1 - begun))
+        self._construct(1)
+        allowed = begun + PRICE_SHARE * (1 - begun)
         while self._pricing.passes < PASSES_MAX and not self._pricing.converged() and not self._proven():
-            spent = self._stop.spent(self.work)
-            if spent >= begun + PRICE_SHARE * (1 - begun):
+            if self._stop.spent(self.work) >= allowed:
                 break
             self._step()
-            if self._pricing.passes == first:
-                self._construct(1)
-                first *= 5
         self._construct(4)
+
+    def _sweep(self, begun: float, allowed: float) -> None:
+        """Find first prices; a bound is proven with them now and then."""
+        sweep = Sweep(self._t, self._pricing.prices, self._seed)
+        for n in range(SWEEPS):
+            spent = (self._stop.spent(self.work) - begun) / max(1e-9, allowed - begun)
+            if spent >= 1 or self._proven():
+                break
+            sweep.run(max(spent, n / SWEEPS))
+            self.work += 1 + self._pricing.columns // COLUMNS_PER_WORK
+            if n % 10 == 9:
+                self._prove(sweep.prices)
+        self._prove(sweep.prices)
+
+    def _prove(self, prices: Prices) -> None:
+        self._pricing.move_to(prices)
+        self._step()
 
     def _construct(self, count: int) -> None:
         """Greedy plans from nothing and from the best plan, in the first ``count`` orders."""
-        t, g = self._t, guide(self._t, self.prices)
-        found, (ideal, _) = best_columns(t, g), ideals(t, g)
+        t, g = self._t, guide(self._t, self._pricing.prices)
+        found, ideal = best_columns(t, g), ideals(t, g)
         best_row, best_start = self.best
         promises = np.where(t.promised == 1, best_row, -1)
         for n, order in enumerate(orders(t, found.worth, found.row)):
@@ -163,7 +185,7 @@ class Descent:
         t = self._t
         if self._broken():
             return
-        g = guide(t, self.prices)
+        g = guide(t, self._pricing.prices)
         found = best_columns(t, g)
         short = self._pricing.best - self._objective
         columns = survivors(t, g, found.worth, short * (1 + 1e-9) + 1e-6)
@@ -194,49 +216,47 @@ class Descent:
         """Ruin and recreate, refining prices in between, until the budget is spent or the plan is proven best."""
         t = self._t
         calendar, total = settle(t, *self.best)
-        search = new_search(calendar, total, self._seed)
-        g = guide(t, self.prices)
-        ideal, at = ideals(t, g)
+        kept = self._promises(calendar.row)
+        g, wishes = self._wishes()
         guided_by = self._pricing.best
         begun, worked, priced = self._stop.spent(self.work), self.work, 0
         heat, rng = self._heat(), np.random.default_rng(self._seed)
         while not self.finished():
             gone = (self._stop.spent(self.work) - begun) / max(1e-9, 1 - begun)
-            if gone >= ANNEAL_SHARE:
-                self._reopen(calendar, g, ideal, search, rng)
+            if gone >= ANNEAL_SHARE and REOPEN:
+                total += self._reopen(calendar, g, wishes, rng)
             warmth = heat * max(0.0, 1 - gone / ANNEAL_SHARE) ** 2
-            tried = improve(t, calendar, g, search, ideal, at, warmth, SLICE)
-            self.work += 1 + int(tried) // TRIES_PER_WORK
-            self.rounds = int(search.tally[0])
-            self._keep(search.best_row, search.best_start, int(search.tally[2]))
+            done = improve_sides(t, calendar, g, wishes, warmth, SLICE, rng)
+            self.work += 1 + done.tried // TRIES_PER_WORK
+            self.rounds += done.rounds
+            if (kept + done.best_kept, total + done.best_gained) > (self._kept, self._total):
+                self._keep(done.best_row, done.best_start, total + done.best_gained)
+            total, kept = total + done.gained, kept + done.kept
             if not self._pricing.converged() and priced <= REFINE_SHARE * (self.work - worked):
                 before = self.work
                 self._step()
                 priced += self.work - before
                 if self._pricing.best < guided_by - 0.05 * abs(guided_by - self._objective):
                     guided_by = self._pricing.best
-                    g = guide(t, self.prices)
-                    ideal, at = ideals(t, g)
+                    g, wishes = self._wishes()
 
-    def _reopen(self, calendar: Calendar, g: Guide, ideal: Floats, search: Search, rng: np.random.Generator) -> None:
-        """Solve one neighbourhood of the present plan by CP-SAT, and tell the search."""
+    def _wishes(self) -> tuple[Guide, Wishes]:
+        """The guide of the best prices, and what everybody would like at them."""
+        t, g = self._t, guide(self._t, self._pricing.prices)
+        ideal = ideals(t, g)
+        peak = np.full(len(t.quota), -np.inf)
+        has = np.diff(t.first) > 0
+        peak[has] = np.maximum.reduceat(ideal, t.first[:-1][has]) if has.any() else 0.0
+        return g, Wishes(ideal, peak, self._near)
+
+    def _reopen(self, calendar: Calendar, g: Guide, wishes: Wishes, rng: np.random.Generator) -> int:
+        """Solve one neighbourhood of the present plan by CP-SAT; returns what it gained."""
         from broker.optimiser.neighbourhood import Shape, reopen
 
         shape = Shape()
-        before = self._promises(calendar.row)
-        gained = reopen(self._t, calendar, g, ideal, shape, rng, lambda: self._stop.spent(self.work) >= 1)
+        gained = reopen(self._t, calendar, g, wishes.ideal, shape, rng, lambda: self._stop.spent(self.work) >= 1)
         self.work += int(1500 * shape.deterministic_seconds)
-        if gained > 0:
-            told = new_search(calendar, int(search.tally[1]) + gained, int(rng.integers(2**31)))
-            told.tally[4:6] = search.tally[4] + self._promises(calendar.row) - before
-            newer = (told.tally[5], told.tally[2]) > (search.tally[5], search.tally[2])
-            best = told if newer else search
-            self._keep(best.best_row, best.best_start, int(best.tally[2]))
-            told.best_row[:], told.best_start[:], told.tally[2] = best.best_row, best.best_start, best.tally[2]
-            told.tally[5] = best.tally[5]
-            told.tally[0] = search.tally[0]
-            for mine, theirs in zip(search, told, strict=True):
-                mine[:] = theirs
+        return gained
 
     def _heat(self) -> float:
         """The first temperature: a share of what a middling placement is worth."""

@@ -13,16 +13,12 @@ and steps towards an adaptive level (Goffin and Kiwiel 1999, following Polyak 19
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
-from functools import cache
-from typing import NamedTuple
-
 import numpy as np
 
+from broker.optimiser.columns import Columns, best_columns, guide
 from broker.optimiser.compiled import compiled
 from broker.optimiser.problem import Floats, Ints
 from broker.optimiser.report import Prices
-from broker.optimiser.state import Guide, score
 from broker.optimiser.tables import PLENTY, Tables
 
 # Measured on traces and synthetic markets: less memory stalls at the kink of zero prices, more overshoots for long.
@@ -31,107 +27,8 @@ PATIENCE = 20  # steps without progress before hope shrinks
 SHRINK = 0.7
 ASTRAY = 3.0  # hopes above the best bound at which the descent goes back to the best prices
 DEFLECTION = 0.95  # share of the last direction that is kept
-COLUMNS_SHARED_MIN = 100_000  # from which on two threads price the columns
 
-
-__all__ = ["Columns", "Pricing", "best_columns", "guide", "ideals", "proven"]
-
-
-class Columns(NamedTuple):
-    """The best column of each request at given prices."""
-
-    worth: Floats  # [requests] its reduced value; -inf for a request without rows
-    row: Ints  # [requests] or -1
-    start: Ints  # [requests]
-
-
-def guide(t: Tables, prices: Prices) -> Guide:
-    """Running sums of prices and unit costs, with a plane for requests that count against reserves."""
-    slots = t.capacity.shape[1]
-    plain = prices.pools + t.unit[:, None]
-    sure = plain.copy()
-    for p in range(len(t.unit)):
-        for k in range(t.watch_first[p], t.watch_first[p + 1]):
-            sure[p] += prices.reserves[t.watch[k]] * t.times[k]
-    pool = np.zeros((2, len(t.unit), slots + 1))
-    np.cumsum(plain, axis=1, out=pool[0, :, 1:])
-    np.cumsum(sure, axis=1, out=pool[1, :, 1:])
-    quota = np.zeros((len(t.limit), slots + 1))
-    np.cumsum(prices.quotas, axis=1, out=quota[:-1, 1:])
-    return Guide(pool, quota)
-
-
-@compiled
-def _best_of_row(t: Tables, g: Guide, request: int, row: int) -> tuple[float, int]:
-    """The best start of one row, without regard to room."""
-    best, at = -np.inf, t.low[row]
-    length, devices = t.length[row], float(t.devices[row])
-    value, due, late = float(t.value[row]), t.due[row], float(t.late[row])
-    pool, quota = g.pool[t.sure[request], t.pool[row]], g.quota[t.quota[request]]
-    for start in range(t.low[row], t.high[row] + 1):
-        price = pool[start + length] - pool[start] + quota[start + length] - quota[start]
-        worth = value - devices * price - late * max(0, start - due)
-        if worth > best:
-            best, at = worth, start
-    if row == t.now_row[request]:
-        now = t.now_start[request]
-        worth = score(t, g, request, row, now)
-        if worth > best:
-            best, at = worth, now
-    return best, at
-
-
-@compiled
-def _best_columns(t: Tables, g: Guide, worth: Floats, chosen: Ints, starts: Ints, begin: int, end: int) -> None:
-    for request in range(begin, end):
-        best, best_row, best_start = -np.inf, -1, 0
-        for row in range(t.first[request], t.first[request + 1]):
-            value, start = _best_of_row(t, g, request, row)
-            if value > best:
-                best, best_row, best_start = value, row, start
-        worth[request], chosen[request], starts[request] = best, best_row, best_start
-
-
-def best_columns(t: Tables, g: Guide, split: int = 0) -> Columns:
-    """Price every column of every request; exact, with two look-ups a column.
-
-    Requests from ``split`` on are priced by a second thread, which changes nothing but the time: each request is priced
-    by itself.
-    """
-    size = len(t.quota)
-    found = Columns(np.empty(size), np.empty(size, np.int64), np.empty(size, np.int64))
-    if not split:
-        _best_columns(t, g, *found, 0, size)
-        return found
-    rest = _second_thread().submit(_best_columns, t, g, *found, split, size)
-    _best_columns(t, g, *found, 0, split)
-    rest.result()
-    return found
-
-
-@cache
-def _second_thread() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(1, thread_name_prefix="prices")
-
-
-def _middle(t: Tables) -> int:
-    """The request that halves the columns; 0 where a second thread costs more than it saves."""
-    columns = np.concatenate(([0], np.cumsum(t.high - t.low + 1)))[t.first]
-    return int(np.searchsorted(columns, columns[-1] / 2)) if columns[-1] >= COLUMNS_SHARED_MIN else 0
-
-
-@compiled
-def _ideals(t: Tables, g: Guide, best: Floats, at: Ints) -> None:
-    for request in range(len(t.quota)):
-        for row in range(t.first[request], t.first[request + 1]):
-            best[row], at[row] = _best_of_row(t, g, request, row)
-
-
-def ideals(t: Tables, g: Guide) -> tuple[Floats, Ints]:
-    """The best reduced value of each row and the start that has it, without regard to room."""
-    best, at = np.empty(len(t.pool)), np.empty(len(t.pool), np.int64)
-    _ideals(t, g, best, at)
-    return best, at
+__all__ = ["Pricing", "proven"]
 
 
 @compiled
@@ -190,14 +87,15 @@ class Pricing:
     gone astray then returns to the best prices. One pass over all columns is one step.
     """
 
-    def __init__(self, t: Tables, start: Prices) -> None:
+    def __init__(self, t: Tables, start: Prices, hope: float = FIRST_HOPE) -> None:
         self._t = t
         self.best = np.inf
         self.prices = start
         self.passes = 0
         self.columns = int((t.high - t.low + 1).sum())
-        self._split = _middle(t)
         self._point = start
+        self._first_hope = hope
+        self._metric = _metric(t)
         self._direction: Floats = np.zeros(0)
         self._hope = np.inf
         self._mark = np.inf
@@ -208,11 +106,16 @@ class Pricing:
         """Whether further steps would hardly move the bound."""
         return self._hope <= 1e-6 * max(1.0, abs(self.best))
 
+    def move_to(self, point: Prices) -> None:
+        """Go on from other prices, with a fresh hope."""
+        self._point, self._direction, self._hope = point, np.zeros(0), np.inf
+        self._low, self._idle = np.inf, 0
+
     def step(self, floor: int) -> float:
         """One step from the present point; ``floor`` is the objective of some plan. Returns the bound at the point."""
         t = self._t
         g = guide(t, self._point)
-        found = best_columns(t, g, self._split)
+        found = best_columns(t, g)
         bound = proven(t, self._point, found.worth)
         self.passes += 1
         if bound < self.best:
@@ -224,7 +127,7 @@ class Pricing:
 
     def _control(self, bound: float, floor: int) -> None:
         if self._hope == np.inf:
-            self._hope, self._mark = max(1.0, FIRST_HOPE * (bound - floor)), bound
+            self._hope, self._mark = max(1.0, self._first_hope * (bound - floor)), bound
         self._idle += 1
         if bound < self._low:
             self._low, self._idle = bound, 0
@@ -244,12 +147,22 @@ class Pricing:
         if self._direction.size:
             slope = slope + DEFLECTION * self._direction
         self._direction = slope
-        norm = float(slope @ slope)
+        metred = self._metric * slope
+        norm = float(slope @ metred)
         if norm <= 0:
             return
         level = max(self.best - self._hope, float(floor))
         step = max(0.0, bound - level) / norm
-        self._point = _unflat(np.maximum(0.0, point - step * slope), self._point)
+        self._point = _unflat(np.maximum(0.0, point - step * metred), self._point)
+
+
+def _metric(t: Tables) -> Floats:
+    """One over the room of each priced slot: a price moves by the relative excess, whatever the size of the pool."""
+    rooms = []
+    for room in (t.capacity, t.limit[:-1], np.where(t.cover < PLENTY, t.cover, 1)):
+        least = np.maximum(1.0, 0.1 * room.mean(axis=1, keepdims=True)) if room.size else 1.0
+        rooms.append(np.maximum(least, room).ravel())
+    return 1.0 / np.concatenate(rooms)
 
 
 def _slope(t: Tables, prices: Prices, found: Columns) -> Floats:

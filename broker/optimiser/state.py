@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from broker.optimiser.compiled import compiled
+from broker.optimiser.compiled import compiled, inlined
 from broker.optimiser.problem import Floats, Ints
 from broker.optimiser.tables import Tables
 
@@ -31,6 +31,8 @@ class Guide(NamedTuple):
 
     pool: Floats  # [2, pools, slots + 1]; unit cost included; plane 1 is for guaranteed requests
     quota: Floats  # [quotas + 1, slots + 1]
+    pool_flat: Floats  # the same numbers in one dimension
+    quota_flat: Floats
 
 
 def empty_calendar(t: Tables) -> Calendar:
@@ -48,7 +50,7 @@ def empty_calendar(t: Tables) -> Calendar:
     )
 
 
-@compiled
+@inlined
 def score(t: Tables, g: Guide, request: int, row: int, start: int) -> float:
     """Reduced value of a placement: value less lateness, costs and the prices of what it occupies."""
     end = start + t.length[row]
@@ -62,7 +64,7 @@ def score(t: Tables, g: Guide, request: int, row: int, start: int) -> float:
     return worth
 
 
-@compiled
+@inlined
 def blocked(t: Tables, c: Calendar, request: int, row: int, slot: int) -> bool:
     """Whether one slot lacks the room for a placement of this row."""
     p, devices = t.pool[row], t.devices[row]
@@ -75,7 +77,7 @@ def blocked(t: Tables, c: Calendar, request: int, row: int, slot: int) -> bool:
     return False
 
 
-@compiled
+@inlined
 def fits(t: Tables, c: Calendar, request: int, row: int, start: int) -> bool:
     """Whether the calendar has room for a placement in each of its slots."""
     for slot in range(start, start + t.length[row]):  # noqa: SIM110 - numba compiles no generator
@@ -84,7 +86,7 @@ def fits(t: Tables, c: Calendar, request: int, row: int, start: int) -> bool:
     return True
 
 
-@compiled
+@inlined
 def gain(t: Tables, c: Calendar, request: int, row: int, start: int) -> int:
     """What adding a placement adds to the objective, in the money of the tables; it must not be placed yet."""
     p, devices, length = t.pool[row], t.devices[row], t.length[row]
@@ -102,7 +104,7 @@ def gain(t: Tables, c: Calendar, request: int, row: int, start: int) -> int:
     return worth
 
 
-@compiled
+@inlined
 def _occupy(t: Tables, c: Calendar, request: int, row: int, start: int, devices: int) -> None:
     p, q = t.pool[row], t.quota[request]
     for slot in range(start, start + t.length[row]):
@@ -115,7 +117,7 @@ def _occupy(t: Tables, c: Calendar, request: int, row: int, start: int, devices:
                 c.spare[n, slot] -= amount
 
 
-@compiled
+@inlined
 def _link(c: Calendar, request: int, pool: int) -> None:
     following = c.head[pool]
     c.after[request] = following
@@ -125,7 +127,7 @@ def _link(c: Calendar, request: int, pool: int) -> None:
     c.head[pool] = request
 
 
-@compiled
+@inlined
 def _unlink(c: Calendar, request: int, pool: int) -> None:
     previous, following = c.before[request], c.after[request]
     if previous >= 0:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from broker.optimiser.exact import survivors
-from broker.optimiser.improve import improve, new_search
 from broker.optimiser.neighbourhood import Shape, reopen
-from broker.optimiser.prices import best_columns, guide, ideals
+from broker.optimiser.columns import best_columns, guide, ideals
 from broker.optimiser.problem import Options, Pools, Problem, Quotas, Requests
 from broker.optimiser.prune import prune
 from broker.optimiser.report import Prices
+from broker.optimiser.search import rivals
+from broker.optimiser.sides import Wishes, improve_sides
 from broker.optimiser.solve import solve
 from broker.optimiser.state import empty_calendar
 from broker.optimiser.stop import WorkLimit
@@ -58,8 +59,8 @@ def warm() -> None:
     t = tables(problem, prune(problem))
     prices = Prices.zero(problem)
     g = guide(t, prices)
-    ideal, at = ideals(t, g)
+    ideal = ideals(t, g)
     calendar = empty_calendar(t)
-    improve(t, calendar, g, new_search(calendar, 0, 1), ideal, at, 1.0, 100)
+    improve_sides(t, calendar, g, Wishes(ideal, ideal, rivals(t)), 1.0, 100, rng)
     survivors(t, g, best_columns(t, g).worth, 1.0)
     reopen(t, calendar, g, ideal, Shape(pools=1, free=6, rivals=3, columns=3), rng)

@@ -1,0 +1,100 @@
+"""What a round puts back: the requests that it took out, and rivals that were left out and could use the room."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from broker.optimiser.compiled import compiled
+from broker.optimiser.construct import best_start
+from broker.optimiser.problem import Floats
+from broker.optimiser.ruin import sort_picks
+from broker.optimiser.search import BUCKETS, Rivals, Search, Tally, below, random, shift
+from broker.optimiser.state import Calendar, Guide, gain
+from broker.optimiser.tables import Tables
+
+__all__ = ["recreate"]
+
+
+@compiled
+def _candidates(t: Tables, c: Calendar, s: Search, near: Rivals, tries: int) -> int:
+    """Collect what this round took out, and a sample of what was out before and could use the room that fell free."""
+    n, slots = 0, t.capacity.shape[1]
+    for k in range(s.tally[Tally.TOUCHED]):
+        if c.row[s.touched[k]] < 0:
+            s.pick[n] = s.touched[k]
+            n += 1
+    taken = n
+    for p in s.pools:
+        if s.low[p] >= s.high[p]:
+            continue
+        first = near.first[p * BUCKETS + s.low[p] * BUCKETS // slots]
+        count = near.first[p * BUCKETS + (s.high[p] - 1) * BUCKETS // slots + 1] - first
+        for _ in range(min(count, tries)):
+            request = near.request[first + below(s.seed, count)]
+            if c.row[request] < 0 and s.out_at[request] >= 0 and s.mark[request] != s.tally[Tally.ROUND]:
+                # Marked as seen, so that it is picked once; the mark of a touched request is the round itself.
+                s.mark[request] = s.tally[Tally.ROUND]
+                s.pick[n] = request
+                n += 1
+    for k in range(taken, n):
+        s.mark[s.pick[k]] = 0
+    return n
+
+
+@compiled
+def _rank(t: Tables, s: Search, peak: Floats, n: int) -> None:
+    """Sort candidates by one of several keys, blurred so that no round repeats another; promises first."""
+    kind = random(s.seed)
+    blur = 0.4 * random(s.seed)
+    for k in range(n):
+        request = s.pick[k]
+        row = t.first[request]
+        size = float(t.devices[row] * t.length[row]) if row < t.first[request + 1] else 1.0
+        if kind < 0.35:
+            key = peak[request]
+        elif kind < 0.65:
+            key = peak[request] / size
+        elif kind < 0.85:
+            key = size
+        else:
+            key = random(s.seed)
+        key *= 1.0 + blur * (random(s.seed) - 0.5)
+        s.key[k] = -key if t.promised[request] == 0 else -1e25 * (1.0 + max(0.0, key))
+    sort_picks(s, n)
+
+
+@compiled
+def _put(t: Tables, c: Calendar, g: Guide, s: Search, ideal: Floats, request: int, banned: int) -> None:
+    """Place a request where its reduced value is highest, if that gains or is promised.
+
+    One that was out before this round looks only where room fell free: elsewhere it had its chance.
+    """
+    best, best_row, best_at = -np.inf, -1, -1
+    newcomer = s.mark[request] != s.tally[Tally.ROUND]
+    for row in range(t.first[request], t.first[request + 1]):
+        if ideal[row] <= best or row == banned:
+            continue
+        p = t.pool[row]
+        if newcomer and (t.low[row] >= s.high[p] or t.high[row] + t.length[row] <= s.low[p] or s.low[p] >= s.high[p]):
+            continue
+        worth, start = best_start(t, c, g, request, row)
+        if worth > best:
+            best, best_row, best_at = worth, row, start
+    if best_row >= 0 and (t.promised[request] == 1 or gain(t, c, request, best_row, best_at) > 0):
+        shift(t, c, s, request, best_row, best_at)
+
+
+@compiled
+def recreate(
+    t: Tables, c: Calendar, g: Guide, s: Search, near: Rivals, ideal: Floats, peak: Floats, tries: int
+) -> int:
+    """Put back what profits, in a random one of several orders; returns how many insertions were tried."""
+    n = _candidates(t, c, s, near, tries)
+    _rank(t, s, peak, n)
+    for k in range(n):
+        request = s.pick[k]
+        banned = -1
+        if random(s.seed) < 0.1 and t.first[request + 1] > t.first[request]:
+            banned = t.first[request] + below(s.seed, t.first[request + 1] - t.first[request])
+        _put(t, c, g, s, ideal, request, banned)
+    return n

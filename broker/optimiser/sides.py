@@ -1,0 +1,112 @@
+"""Two searches at once, each on its own half of the pools.
+
+What stands in a pool touches another pool only through quotas and reserves. So the pools are dealt into two halves, the
+room that quotas and reserves have left is split between them, each half is improved by its own thread on its own copy of
+the books, and the halves are put together again: whatever both did fits, and the outcome does not depend on timing.
+Every deal is another one, so that every pair of pools is on one side half of the time.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from broker.optimiser.columns import second_thread
+from broker.optimiser.improve import improve
+from broker.optimiser.problem import Floats, Ints
+from broker.optimiser.search import Rivals, Tally, new_search
+from broker.optimiser.state import Calendar, Guide
+from broker.optimiser.tables import Tables
+
+__all__ = ["Outcome", "Wishes", "improve_sides"]
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """What requests would like at given prices, in an empty market."""
+
+    ideal: Floats  # [rows] reduced values
+    peak: Floats  # [requests] the best of each; -inf without rows
+    near: Rivals
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a stretch of search did to a calendar and what its best plan was, counted from where it began."""
+
+    gained: int
+    kept: int  # promises
+    best_gained: int
+    best_kept: int
+    best_row: Ints
+    best_start: Ints
+    rounds: int
+    tried: int
+
+
+def improve_sides(
+    t: Tables, c: Calendar, g: Guide, wishes: Wishes, heat: float, tries: int, rng: np.random.Generator
+) -> Outcome:
+    """Improve the plan in ``c`` for about ``tries`` insertions on each side; one side where there is one pool."""
+    pools = rng.permutation(len(t.unit))
+    if len(pools) < 2:
+        return _alone(t, c, g, wishes, heat, tries, int(rng.integers(2**31)))
+    deal = np.zeros(len(pools), np.int64)
+    deal[pools[: len(pools) // 2]] = 1
+    side = np.where(c.row >= 0, deal[t.pool[c.row]], rng.integers(0, 2, len(c.row)))
+    books = _halves(c, rng)
+    searches = [
+        new_search(books[n], 0, int(rng.integers(2**31)), np.flatnonzero(deal == n), np.flatnonzero(side == n))
+        for n in range(2)
+    ]
+    ideals = [np.where(deal[t.pool] == n, wishes.ideal, -np.inf) for n in range(2)]
+    runs = [(t, books[n], g, searches[n], wishes.near, ideals[n], wishes.peak, heat, tries) for n in range(2)]
+    second = second_thread().submit(improve, *runs[1])
+    tried = int(improve(*runs[0])) + int(second.result())
+    _join(c, books, deal, side)
+    row = np.where(side == 0, searches[0].best_row, searches[1].best_row)
+    start = np.where(side == 0, searches[0].best_start, searches[1].best_start)
+    return _outcome(searches[0].tally + searches[1].tally, row, start, tried)
+
+
+def _alone(t: Tables, c: Calendar, g: Guide, wishes: Wishes, heat: float, tries: int, seed: int) -> Outcome:
+    search = new_search(c, 0, seed)
+    tried = int(improve(t, c, g, search, wishes.near, wishes.ideal, wishes.peak, heat, tries))
+    return _outcome(search.tally, search.best_row, search.best_start, tried)
+
+
+def _outcome(tally: Ints, row: Ints, start: Ints, tried: int) -> Outcome:
+    return Outcome(
+        gained=int(tally[Tally.TOTAL]),
+        kept=int(tally[Tally.KEPT]),
+        best_gained=int(tally[Tally.BEST]),
+        best_kept=int(tally[Tally.BEST_KEPT]),
+        best_row=row,
+        best_start=start,
+        rounds=int(tally[Tally.ROUND]),
+        tried=tried,
+    )
+
+
+def _halves(c: Calendar, rng: np.random.Generator) -> tuple[Calendar, Calendar]:
+    """Two copies of the books, the room that pools share split between them at random, row by row."""
+    first = [(rng.random((len(part), 1)) * part).astype(np.int64) for part in (c.room, c.spare)]
+    rest = [part - share for part, share in zip((c.room, c.spare), first, strict=True)]
+    own = (c.row, c.start, c.head, c.after, c.before)
+    one, two = (Calendar(c.free.copy(), *shares, *(part.copy() for part in own)) for shares in (first, rest))
+    return one, two
+
+
+def _join(c: Calendar, books: tuple[Calendar, Calendar], deal: Ints, side: Ints) -> None:
+    """Put two halves together in ``c``: pools and requests from their own side, shared room added up."""
+    for whole, parts in ((c.free, [b.free for b in books]), (c.head, [b.head for b in books])):
+        for n in range(2):
+            whole[deal == n] = parts[n][deal == n]
+    for whole, parts in zip(
+        (c.row, c.start, c.after, c.before), zip(*((b.row, b.start, b.after, b.before) for b in books), strict=True),
+        strict=True,
+    ):
+        whole[:] = np.where(side == 0, parts[0], parts[1])
+    c.room[:] = books[0].room + books[1].room
+    c.spare[:] = books[0].spare + books[1].spare
