@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from broker.optimiser.compiled import compiled
+from broker.optimiser.compiled import compiled, inlined
 from broker.optimiser.problem import Floats, Ints
 from broker.optimiser.state import Calendar, Guide, blocked, change, empty_calendar, fits, gain
 from broker.optimiser.tables import Tables
@@ -18,7 +18,7 @@ from broker.optimiser.tables import Tables
 __all__ = ["best_start", "insert", "insert_all", "orders", "settle"]
 
 
-@compiled
+@inlined
 def best_start(t: Tables, c: Calendar, g: Guide, request: int, row: int) -> tuple[float, int]:
     """The start of a row with room and the highest reduced value: ``(-inf, -1)`` when none has room.
 
@@ -52,7 +52,7 @@ def best_start(t: Tables, c: Calendar, g: Guide, request: int, row: int) -> tupl
     return best, at
 
 
-@compiled
+@inlined
 def insert(t: Tables, c: Calendar, g: Guide, ideal: Floats, request: int, banned: int) -> int:
     """Place a request where its reduced value is highest, if that gains or is promised; returns the gain.
 

@@ -24,13 +24,15 @@ __all__ = ["Descent"]
 SWEEP_SHARE = 0.15  # of the budget, for the first prices
 SWEEPS = 120
 PRICE_SHARE = 0.2  # of the budget, for all prices before the plan is improved
-REOPEN = True
+REOPEN = False
 REFINE_SHARE = 0.3  # of the work of improvement, while prices have not settled
 CLOSE_SHARE = 0.6  # of the budget, for the exact search of a small problem
 PASSES_MAX = 1_500
 COLUMNS_PER_WORK = 50_000  # columns priced in one unit of work
-ANNEAL_SHARE = 0.5  # of improvement; CP-SAT neighbourhoods join in after it
+HEAT = 3.0  # first temperature, in middling placements' values
+ANNEAL_SHARE = 0.9  # of improvement; the rest is spent without heat
 SLICE = 2_000  # insertions between two looks at the stop rule
+EPOCH = 15_000  # insertions of each side between two deals of the pools
 TRIES_PER_WORK = 250
 
 
@@ -226,7 +228,7 @@ class Descent:
             if gone >= ANNEAL_SHARE and REOPEN:
                 total += self._reopen(calendar, g, wishes, rng)
             warmth = heat * max(0.0, 1 - gone / ANNEAL_SHARE) ** 2
-            done = improve_sides(t, calendar, g, wishes, warmth, SLICE, rng)
+            done = improve_sides(t, calendar, g, wishes, warmth, EPOCH, rng)
             self.work += 1 + done.tried // TRIES_PER_WORK
             self.rounds += done.rounds
             if (kept + done.best_kept, total + done.best_gained) > (self._kept, self._total):
@@ -261,4 +263,4 @@ class Descent:
     def _heat(self) -> float:
         """The first temperature: a share of what a middling placement is worth."""
         placed = self.best[0][self.best[0] >= 0]
-        return 0.1 * float(np.median(self._t.value[placed])) if len(placed) else 1.0
+        return HEAT * float(np.median(self._t.value[placed])) if len(placed) else 1.0

@@ -9,33 +9,34 @@ from __future__ import annotations
 
 import numpy as np
 
-from broker.optimiser.compiled import compiled
+from broker.optimiser.compiled import compiled, inlined
 from broker.optimiser.problem import Floats
 from broker.optimiser.recreate import recreate
 from broker.optimiser.ruin import force, scatter, window
 from broker.optimiser.search import Rivals, Search, Tally, note, random, remember
-from broker.optimiser.state import Calendar, Guide, change
+from broker.optimiser.state import Calendar, Guide, lift, place
 from broker.optimiser.tables import Tables
 
 __all__ = ["improve"]
 
-WINDOW = 40  # placements taken out of a stretch
+WINDOW = 23  # placements taken out of a stretch, at most and roughly
 SCATTER = 12
-TRIES = 40  # looks for rivals in each pool with fresh room
+TRIES = 30  # looks for rivals in each pool with fresh room
 ROUND = 5  # insertions that a round costs beside those that it tries
 
 
-@compiled
+@inlined
 def _undo(t: Tables, c: Calendar, s: Search, total: int) -> None:
     for k in range(s.tally[Tally.TOUCHED]):
-        change(t, c, s.touched[k], -1, 0)
+        if c.row[s.touched[k]] >= 0:
+            lift(t, c, s.touched[k])
     for k in range(s.tally[Tally.TOUCHED]):
         if s.old_row[k] >= 0:
-            change(t, c, s.touched[k], s.old_row[k], s.old_start[k])
+            place(t, c, s.touched[k], s.old_row[k], s.old_start[k])
     s.tally[Tally.TOTAL] = total
 
 
-@compiled
+@inlined
 def _kept(t: Tables, c: Calendar, s: Search) -> int:
     """Promises kept after this round, counted like ``Tally.KEPT``."""
     kept = s.tally[Tally.KEPT]
@@ -45,7 +46,7 @@ def _kept(t: Tables, c: Calendar, s: Search) -> int:
     return int(kept)
 
 
-@compiled
+@inlined
 def _round(
     t: Tables, c: Calendar, g: Guide, s: Search, near: Rivals, ideal: Floats, peak: Floats, heat: float
 ) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from broker.optimiser.compiled import compiled
+from broker.optimiser.compiled import inlined
 from broker.optimiser.construct import best_start
 from broker.optimiser.problem import Floats
 from broker.optimiser.ruin import sort_picks
@@ -15,7 +15,7 @@ from broker.optimiser.tables import Tables
 __all__ = ["recreate"]
 
 
-@compiled
+@inlined
 def _candidates(t: Tables, c: Calendar, s: Search, near: Rivals, tries: int) -> int:
     """Collect what this round took out, and a sample of what was out before and could use the room that fell free."""
     n, slots = 0, t.capacity.shape[1]
@@ -31,7 +31,7 @@ def _candidates(t: Tables, c: Calendar, s: Search, near: Rivals, tries: int) -> 
         count = near.first[p * BUCKETS + (s.high[p] - 1) * BUCKETS // slots + 1] - first
         for _ in range(min(count, tries)):
             request = near.request[first + below(s.seed, count)]
-            if c.row[request] < 0 and s.out_at[request] >= 0 and s.mark[request] != s.tally[Tally.ROUND]:
+            if s.out_at[request] >= 0 and c.row[request] < 0 and s.mark[request] != s.tally[Tally.ROUND]:
                 # Marked as seen, so that it is picked once; the mark of a touched request is the round itself.
                 s.mark[request] = s.tally[Tally.ROUND]
                 s.pick[n] = request
@@ -41,7 +41,7 @@ def _candidates(t: Tables, c: Calendar, s: Search, near: Rivals, tries: int) -> 
     return n
 
 
-@compiled
+@inlined
 def _rank(t: Tables, s: Search, peak: Floats, n: int) -> None:
     """Sort candidates by one of several keys, blurred so that no round repeats another; promises first."""
     kind = random(s.seed)
@@ -63,7 +63,7 @@ def _rank(t: Tables, s: Search, peak: Floats, n: int) -> None:
     sort_picks(s, n)
 
 
-@compiled
+@inlined
 def _put(t: Tables, c: Calendar, g: Guide, s: Search, ideal: Floats, request: int, banned: int) -> None:
     """Place a request where its reduced value is highest, if that gains or is promised.
 
@@ -75,6 +75,8 @@ def _put(t: Tables, c: Calendar, g: Guide, s: Search, ideal: Floats, request: in
         if ideal[row] <= best or row == banned:
             continue
         p = t.pool[row]
+        if s.mine[p] == 0:
+            continue
         if newcomer and (t.low[row] >= s.high[p] or t.high[row] + t.length[row] <= s.low[p] or s.low[p] >= s.high[p]):
             continue
         worth, start = best_start(t, c, g, request, row)
@@ -84,7 +86,7 @@ def _put(t: Tables, c: Calendar, g: Guide, s: Search, ideal: Floats, request: in
         shift(t, c, s, request, best_row, best_at)
 
 
-@compiled
+@inlined
 def recreate(
     t: Tables, c: Calendar, g: Guide, s: Search, near: Rivals, ideal: Floats, peak: Floats, tries: int
 ) -> int:

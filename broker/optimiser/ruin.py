@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from broker.optimiser.columns import best_start_of_row
-from broker.optimiser.compiled import compiled
+from broker.optimiser.compiled import inlined
 from broker.optimiser.problem import Floats
 from broker.optimiser.search import Search, Tally, below, random, shift
 from broker.optimiser.state import Calendar, Guide, fits, score
@@ -18,7 +18,7 @@ from broker.optimiser.tables import Tables
 __all__ = ["force", "scatter", "sort_picks", "window"]
 
 
-@compiled
+@inlined
 def sort_picks(s: Search, n: int) -> None:
     """Sort the first ``n`` picks by their keys, least first; they are few."""
     for k in range(1, n):
@@ -29,23 +29,23 @@ def sort_picks(s: Search, n: int) -> None:
         s.key[at], s.pick[at] = key, request
 
 
-@compiled
+@inlined
 def _evictable(t: Tables, c: Calendar, g: Guide, s: Search, row: int, start: int) -> int:
     """Pick what stands in the way of a placement and is not promised, least worth a device-slot first, give or take."""
-    n, end = 0, start + t.length[row]
-    request = c.head[t.pool[row]]
-    while request >= 0:
-        old, began = c.row[request], c.start[request]
-        if began < end and began + t.length[old] > start and t.promised[request] == 0:
-            worth = t.value[old] + 0.5 * score(t, g, request, old, began)
-            s.key[n] = worth / float(t.devices[old] * t.length[old]) * (0.6 + 0.8 * random(s.seed))
-            s.pick[n] = request
-            n += 1
-        request = c.after[request]
+    n, end, first = 0, start + t.length[row], t.seats[t.pool[row]]
+    for seat in range(first, first + c.taken[t.pool[row]]):
+        if c.begin[seat] < end and c.end[seat] > start:
+            request = c.who[seat]
+            if t.promised[request] == 0:
+                old = c.row[request]
+                worth = t.value[old] + 0.5 * score(t, g, request, old, c.begin[seat])
+                s.key[n] = worth / float(t.devices[old] * t.length[old]) * (0.6 + 0.8 * random(s.seed))
+                s.pick[n] = request
+                n += 1
     return n
 
 
-@compiled
+@inlined
 def _clear(t: Tables, c: Calendar, g: Guide, s: Search, row: int, start: int) -> None:
     """Evict from the pool of a row until it has the devices from ``start`` on, or nobody else can go."""
     p, devices, end = t.pool[row], t.devices[row], start + t.length[row]
@@ -70,7 +70,7 @@ def _clear(t: Tables, c: Calendar, g: Guide, s: Search, row: int, start: int) ->
             return
 
 
-@compiled
+@inlined
 def _broken_promise(t: Tables, s: Search) -> int:
     """A promised request that is left out, or -1."""
     first = below(s.seed, s.out_count[0])
@@ -81,7 +81,7 @@ def _broken_promise(t: Tables, s: Search) -> int:
     return -1
 
 
-@compiled
+@inlined
 def _left_out(t: Tables, s: Search, peak: Floats) -> int:
     """A request to force in: the best of a few that are left out, or a promised one; -1 when there is none."""
     best, request = -np.inf, -1
@@ -95,7 +95,7 @@ def _left_out(t: Tables, s: Search, peak: Floats) -> int:
     return request
 
 
-@compiled
+@inlined
 def force(t: Tables, c: Calendar, g: Guide, s: Search, ideal: Floats, peak: Floats) -> None:
     """Place a request that is left out at one of its better starts, evicting what stands there."""
     request = _left_out(t, s, peak)
@@ -106,7 +106,7 @@ def force(t: Tables, c: Calendar, g: Guide, s: Search, ideal: Floats, peak: Floa
     spread = 0.3 * abs(peak[request]) + 0.1 * float(t.value[first])
     for row in range(first, t.first[request + 1]):
         worth = ideal[row] + spread * random(s.seed)
-        if worth > best:
+        if worth > best and s.mine[t.pool[row]] == 1:
             best, chosen = worth, row
     if chosen < 0:
         return
@@ -119,42 +119,39 @@ def force(t: Tables, c: Calendar, g: Guide, s: Search, ideal: Floats, peak: Floa
         shift(t, c, s, request, chosen, start)
 
 
-@compiled
-def _empty(t: Tables, c: Calendar, s: Search, pool: int, low: int, high: int, share: float) -> None:
-    """Take out a share of what stands in a pool between two slots."""
-    request = c.head[pool]
-    while request >= 0:
-        following = c.after[request]
-        start = c.start[request]
-        if start < high and start + t.length[c.row[request]] > low and random(s.seed) < share:
-            shift(t, c, s, request, -1, 0)
-        request = following
+@inlined
+def _inside(t: Tables, c: Calendar, s: Search, pool: int, low: int, high: int) -> int:
+    """Pick what stands in a pool between two slots."""
+    n, first = 0, t.seats[pool]
+    for seat in range(first, first + c.taken[pool]):
+        if c.begin[seat] < high and c.end[seat] > low:
+            s.pick[n] = c.who[seat]
+            n += 1
+    return n
 
 
-@compiled
-def window(t: Tables, c: Calendar, s: Search, size: int) -> None:
-    """Empty a stretch of one pool or of several, about ``size`` placements in all."""
+@inlined
+def _thin(t: Tables, c: Calendar, s: Search, pool: int, low: int, high: int, size: float) -> None:
+    """Take out about ``size`` placements from a pool between two slots, or all where there are fewer."""
+    n = _inside(t, c, s, pool, low, high)
+    for k in range(n):
+        if random(s.seed) * n < size:
+            shift(t, c, s, s.pick[k], -1, 0)
+
+
+@inlined
+def window(t: Tables, c: Calendar, s: Search, most: int) -> None:
+    """Thin a stretch of one pool or of several, by up to ``most`` placements in all."""
     slots = t.capacity.shape[1]
     middle = below(s.seed, slots)
     wide = 1 + int(slots * 0.25 * random(s.seed) ** 2)
-    share = 0.3 + 0.7 * random(s.seed)
-    for _ in range(1 + below(s.seed, 3)):
-        if s.tally[Tally.TOUCHED] < size:
-            _empty(t, c, s, s.pools[below(s.seed, len(s.pools))], middle - wide, middle + wide, share)
+    pools = 1 + below(s.seed, 3)
+    size = (3.0 + (most - 3.0) * random(s.seed)) / pools
+    for _ in range(pools):
+        _thin(t, c, s, s.pools[below(s.seed, len(s.pools))], middle - wide, middle + wide, size)
 
 
-@compiled
+@inlined
 def scatter(t: Tables, c: Calendar, s: Search, size: int) -> None:
     """Take out about ``size`` placements from anywhere in a pool."""
-    pool = s.pools[below(s.seed, len(s.pools))]
-    request = c.head[pool]
-    count = 0
-    while request >= 0:
-        count += 1
-        request = c.after[request]
-    request = c.head[pool]
-    while request >= 0:
-        following = c.after[request]
-        if random(s.seed) * count < size:
-            shift(t, c, s, request, -1, 0)
-        request = following
+    _thin(t, c, s, s.pools[below(s.seed, len(s.pools))], 0, t.capacity.shape[1], float(size))

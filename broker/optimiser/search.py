@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from broker.optimiser.compiled import compiled, inlined
+from broker.optimiser.compiled import inlined
 from broker.optimiser.problem import Floats, Ints
 from broker.optimiser.state import Calendar, change
 from broker.optimiser.tables import Tables
@@ -38,6 +38,7 @@ class Search(NamedTuple):
 
     seed: Seeds  # [1]
     pools: Ints  # pools that this search may change
+    mine: Ints  # [pools] 1 for these, else 0
     out: Ints  # [requests] requests left out, in no order; the first out_count[0] count
     out_count: Ints  # [1]
     out_at: Ints  # [requests] where a request is in `out`, or -1
@@ -62,16 +63,20 @@ def new_search(c: Calendar, total: int, seed: int, pools: Ints | None = None, mi
     It changes only ``pools`` (all by default) and places only requests in ``mine`` (all by default).
     """
     size = len(c.row)
+    pools = np.arange(len(c.taken)) if pools is None else pools
+    in_pools = np.zeros(len(c.taken), np.int64)
+    in_pools[pools] = 1
     out = np.flatnonzero(c.row < 0) if mine is None else mine[c.row[mine] < 0]
     out_at = np.full(size, -1, np.int64)
     out_at[out] = np.arange(len(out))
     ints = [np.zeros(size, np.int64) for _ in range(7)]
-    edges = [np.zeros(len(c.head), np.int64) for _ in range(2)]
+    edges = [np.zeros(len(c.taken), np.int64) for _ in range(2)]
     tally = np.zeros(len(Tally), np.int64)
     tally[Tally.TOTAL] = tally[Tally.BEST] = total
     return Search(
         seed=np.array([(seed * 0x9E3779B97F4A7C15 + 0x1234567) % 2**64 | 1], np.uint64),
-        pools=np.arange(len(c.head)) if pools is None else pools,
+        pools=pools,
+        mine=in_pools,
         out=np.concatenate((out, np.zeros(size - len(out), np.int64))),
         out_count=np.array([len(out)], np.int64),
         out_at=out_at,
@@ -126,7 +131,7 @@ def below(seed: Seeds, n: int) -> int:
     return min(n - 1, int(random(seed) * n))
 
 
-@compiled
+@inlined
 def shift(t: Tables, c: Calendar, s: Search, request: int, row: int, start: int) -> None:
     """Change a placement and remember what it was, once a round; room that falls free is noted."""
     old, old_start = c.row[request], c.start[request]

@@ -1,8 +1,8 @@
 """Two searches at once, each on its own half of the pools.
 
 What stands in a pool touches another pool only through quotas and reserves. So the pools are dealt into two halves, the
-room that quotas and reserves have left is split between them, each half is improved by its own thread on its own copy of
-the books, and the halves are put together again: whatever both did fits, and the outcome does not depend on timing.
+room that quotas and reserves have left is split between them, each half is improved by its own thread, and what is left of
+the room is put together again: whatever both did fits, and the outcome does not depend on timing.
 Every deal is another one, so that every pair of pools is on one side half of the time.
 """
 
@@ -60,11 +60,11 @@ def improve_sides(
         new_search(books[n], 0, int(rng.integers(2**31)), np.flatnonzero(deal == n), np.flatnonzero(side == n))
         for n in range(2)
     ]
-    ideals = [np.where(deal[t.pool] == n, wishes.ideal, -np.inf) for n in range(2)]
-    runs = [(t, books[n], g, searches[n], wishes.near, ideals[n], wishes.peak, heat, tries) for n in range(2)]
+    runs = [(t, books[n], g, searches[n], wishes.near, wishes.ideal, wishes.peak, heat, tries) for n in range(2)]
     second = second_thread().submit(improve, *runs[1])
     tried = int(improve(*runs[0])) + int(second.result())
-    _join(c, books, deal, side)
+    c.room[:] = books[0].room + books[1].room
+    c.spare[:] = books[0].spare + books[1].spare
     row = np.where(side == 0, searches[0].best_row, searches[1].best_row)
     start = np.where(side == 0, searches[0].best_start, searches[1].best_start)
     return _outcome(searches[0].tally + searches[1].tally, row, start, tried)
@@ -90,23 +90,11 @@ def _outcome(tally: Ints, row: Ints, start: Ints, tried: int) -> Outcome:
 
 
 def _halves(c: Calendar, rng: np.random.Generator) -> tuple[Calendar, Calendar]:
-    """Two copies of the books, the room that pools share split between them at random, row by row."""
+    """The same books twice, but for the room that pools share: that is split at random, row by row.
+
+    Each search writes to its own pools and requests only, so they may write to the same arrays.
+    """
     first = [(rng.random((len(part), 1)) * part).astype(np.int64) for part in (c.room, c.spare)]
     rest = [part - share for part, share in zip((c.room, c.spare), first, strict=True)]
-    own = (c.row, c.start, c.head, c.after, c.before)
-    one, two = (Calendar(c.free.copy(), *shares, *(part.copy() for part in own)) for shares in (first, rest))
+    one, two = (c._replace(room=room, spare=spare) for room, spare in (first, rest))
     return one, two
-
-
-def _join(c: Calendar, books: tuple[Calendar, Calendar], deal: Ints, side: Ints) -> None:
-    """Put two halves together in ``c``: pools and requests from their own side, shared room added up."""
-    for whole, parts in ((c.free, [b.free for b in books]), (c.head, [b.head for b in books])):
-        for n in range(2):
-            whole[deal == n] = parts[n][deal == n]
-    for whole, parts in zip(
-        (c.row, c.start, c.after, c.before), zip(*((b.row, b.start, b.after, b.before) for b in books), strict=True),
-        strict=True,
-    ):
-        whole[:] = np.where(side == 0, parts[0], parts[1])
-    c.room[:] = books[0].room + books[1].room
-    c.spare[:] = books[0].spare + books[1].spare

@@ -6,11 +6,22 @@ from typing import NamedTuple
 
 import numpy as np
 
-from broker.optimiser.compiled import compiled, inlined
+from broker.optimiser.compiled import inlined
 from broker.optimiser.problem import Floats, Ints
 from broker.optimiser.tables import Tables
 
-__all__ = ["Calendar", "Guide", "blocked", "change", "empty_calendar", "fits", "gain", "score"]
+__all__ = [
+    "Calendar",
+    "Guide",
+    "blocked",
+    "change",
+    "empty_calendar",
+    "fits",
+    "gain",
+    "lift",
+    "place",
+    "score",
+]
 
 
 class Calendar(NamedTuple):
@@ -21,9 +32,11 @@ class Calendar(NamedTuple):
     spare: Ints  # [reserves, slots] devices
     row: Ints  # [requests] or -1
     start: Ints  # [requests]
-    head: Ints  # [pools] first request placed in the pool, or -1
-    after: Ints  # [requests] next request in the same pool, or -1
-    before: Ints  # [requests] previous one, or -1
+    seat: Ints  # [requests] where it is listed among those of its pool; no meaning where it is not placed
+    taken: Ints  # [pools] seats taken: those from t.seats[pool] on
+    who: Ints  # [seats] the request on a seat
+    begin: Ints  # [seats] its first slot
+    end: Ints  # [seats] one past its last slot
 
 
 class Guide(NamedTuple):
@@ -38,15 +51,20 @@ class Guide(NamedTuple):
 def empty_calendar(t: Tables) -> Calendar:
     """Nobody placed."""
     requests, pools = len(t.quota), len(t.unit)
+    places = np.zeros((requests, 3), np.int64)
+    places[:, 0] = -1
+    seats = np.zeros((int(t.seats[-1]), 3), np.int64)
     return Calendar(
         free=t.capacity.copy(),
         room=t.limit.copy(),
         spare=t.cover.copy(),
-        row=np.full(requests, -1, np.int64),
-        start=np.zeros(requests, np.int64),
-        head=np.full(pools, -1, np.int64),
-        after=np.full(requests, -1, np.int64),
-        before=np.full(requests, -1, np.int64),
+        row=places[:, 0],
+        start=places[:, 1],
+        seat=places[:, 2],
+        taken=np.zeros(pools, np.int64),
+        who=seats[:, 0],
+        begin=seats[:, 1],
+        end=seats[:, 2],
     )
 
 
@@ -118,27 +136,42 @@ def _occupy(t: Tables, c: Calendar, request: int, row: int, start: int, devices:
 
 
 @inlined
-def _link(c: Calendar, request: int, pool: int) -> None:
-    following = c.head[pool]
-    c.after[request] = following
-    c.before[request] = -1
-    if following >= 0:
-        c.before[following] = request
-    c.head[pool] = request
+def _sit(t: Tables, c: Calendar, request: int, row: int, start: int) -> None:
+    p = t.pool[row]
+    seat = t.seats[p] + c.taken[p]
+    c.taken[p] += 1
+    c.seat[request], c.who[seat] = seat, request
+    c.begin[seat], c.end[seat] = start, start + t.length[row]
 
 
 @inlined
-def _unlink(c: Calendar, request: int, pool: int) -> None:
-    previous, following = c.before[request], c.after[request]
-    if previous >= 0:
-        c.after[previous] = following
-    else:
-        c.head[pool] = following
-    if following >= 0:
-        c.before[following] = previous
+def _rise(t: Tables, c: Calendar, request: int, pool: int) -> None:
+    """Give up a seat; the last one of the pool moves up."""
+    c.taken[pool] -= 1
+    last, seat = t.seats[pool] + c.taken[pool], c.seat[request]
+    moved = c.who[last]
+    c.who[seat], c.begin[seat], c.end[seat] = moved, c.begin[last], c.end[last]
+    c.seat[moved] = seat
 
 
-@compiled
+@inlined
+def lift(t: Tables, c: Calendar, request: int) -> None:
+    """Take a placed request out, whatever that is worth."""
+    row = c.row[request]
+    _occupy(t, c, request, row, c.start[request], -t.devices[row])
+    _rise(t, c, request, t.pool[row])
+    c.row[request] = -1
+
+
+@inlined
+def place(t: Tables, c: Calendar, request: int, row: int, start: int) -> None:
+    """Put a request that is out at ``(row, start)``, whatever that is worth; the room must be there."""
+    _occupy(t, c, request, row, start, t.devices[row])
+    _sit(t, c, request, row, start)
+    c.row[request], c.start[request] = row, start
+
+
+@inlined
 def change(t: Tables, c: Calendar, request: int, row: int, start: int) -> int:
     """Move a request to ``(row, start)``, or out with row -1; returns the exact change of the objective.
 
@@ -147,13 +180,10 @@ def change(t: Tables, c: Calendar, request: int, row: int, start: int) -> int:
     delta = 0
     old = c.row[request]
     if old >= 0:
-        _occupy(t, c, request, old, c.start[request], -t.devices[old])
-        _unlink(c, request, t.pool[old])
-        delta -= gain(t, c, request, old, c.start[request])
-    c.row[request] = row
+        old_start = c.start[request]
+        lift(t, c, request)
+        delta -= gain(t, c, request, old, old_start)
     if row >= 0:
         delta += gain(t, c, request, row, start)
-        _occupy(t, c, request, row, start, t.devices[row])
-        _link(c, request, t.pool[row])
-        c.start[request] = start
+        place(t, c, request, row, start)
     return delta

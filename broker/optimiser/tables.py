@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from broker.optimiser.problem import Floats, Ints, Options, Plan, Problem
 
@@ -38,7 +39,11 @@ class Pruned:
 
 
 class Tables(NamedTuple):
-    """Columns of pools, requests and pruned option rows; money is in units of ``money``."""
+    """Columns of pools, requests and pruned option rows; money is in units of ``money``.
+
+    The columns of rows are views of one block, and so are those of requests: all that a search asks about a row lies
+    in one line of the processor's cache.
+    """
 
     first: Ints  # [requests + 1] row where the rows of each request begin
     pool: Ints  # [rows]
@@ -64,6 +69,7 @@ class Tables(NamedTuple):
     watch_first: Ints  # [pools + 1] row where the reserves that watch each pool begin
     watch: Ints  # [watches] row in cover
     times: Ints  # [watches] how often a device in the pool counts
+    seats: Ints  # [pools + 1] where the seats of each pool begin: one for each request that could stand there
     money: int  # of the problem's money in one unit here; 1 unless sums would overflow
 
 
@@ -75,14 +81,18 @@ def tables(problem: Problem, pruned: Pruned) -> Tables:
     now_row = _now_rows(problem, pruned)
     plenty = np.full((1, problem.slots), PLENTY, np.int64)
     watch_first, watch, times = _watches(problem)
+    value, late = (-(-o.value // money), o.late_cost // money) if money > 1 else (o.value, o.late_cost)
     return Tables(
-        *(o.first, o.pool, o.devices, o.slots, o.earliest, o.latest, -(-o.value // money), o.due, o.late_cost // money),
-        quota=np.where(requests.quota >= 0, requests.quota, len(problem.quotas.ids)).astype(np.int64),
-        sure=requests.guaranteed.astype(np.int64),
-        promised=requests.promised.astype(np.int64),
-        now_row=now_row,
-        now_start=requests.current_start.astype(np.int64),
-        move=np.where(requests.current_option >= 0, requests.move_cost // money, 0).astype(np.int64),
+        o.first,
+        *_block(o.pool, o.devices, o.slots, o.earliest, o.latest, value, o.due, late),
+        *_block(
+            np.where(requests.quota >= 0, requests.quota, len(problem.quotas.ids)),
+            requests.guaranteed,
+            requests.promised,
+            now_row,
+            requests.current_start,
+            np.where(requests.current_option >= 0, requests.move_cost // money, 0),
+        ),
         capacity=np.ascontiguousarray(pools.capacity, np.int64),
         committed=np.minimum(pools.committed, pools.capacity).astype(np.int64),
         unit=pools.unit_cost // money,
@@ -92,8 +102,28 @@ def tables(problem: Problem, pruned: Pruned) -> Tables:
         watch_first=watch_first,
         watch=watch,
         times=times,
+        seats=_seats(o, len(pools.ids)),
         money=money,
     )
+
+
+def _block(*columns: NDArray[np.int64] | NDArray[np.bool_]) -> tuple[Ints, ...]:
+    """The same columns as views of one block, a row after the other."""
+    block = np.empty((len(columns[0]), len(columns)), np.int64)
+    for k, column in enumerate(columns):
+        block[:, k] = column
+    return tuple(block[:, k] for k in range(len(columns)))
+
+
+def _seats(o: Options, pools: int) -> Ints:
+    """Room in the list of each pool for every request that has a row there; runs of one option count once."""
+    size = len(o.first) - 1
+    owner = np.repeat(np.arange(size, dtype=np.int32), np.diff(o.first))
+    new = np.ones(len(owner), np.bool_)
+    # Rows of a request with the same pool are neighbours as a rule; where they are not, a seat more does no harm.
+    new[1:] = (owner[1:] != owner[:-1]) | (o.pool[1:] != o.pool[:-1])
+    count = np.bincount(o.pool[new], minlength=pools)
+    return np.concatenate((np.zeros(1, np.int64), np.cumsum(count))).astype(np.int64)
 
 
 def _refuse_floods(problem: Problem) -> None:
