@@ -26,6 +26,7 @@ __all__ = [
     "best_start_of_row",
     "guide",
     "ideals",
+    "ranked",
     "second_thread",
     "shared",
 ]
@@ -205,3 +206,22 @@ def ideals(t: Tables, g: Guide) -> Floats:
     _ideals(t, g, best, 0, middle)
     rest.result()
     return best
+
+
+@compiled
+def _ranked(t: Tables, ideal: Floats, rows: Ints) -> None:
+    for request in range(len(t.quota)):
+        first = t.first[request]
+        for row in range(first, t.first[request + 1]):
+            at = row
+            while at > first and ideal[rows[at - 1]] < ideal[row]:
+                rows[at] = rows[at - 1]
+                at -= 1
+            rows[at] = row
+
+
+def ranked(t: Tables, ideal: Floats) -> Ints:
+    """The rows of each request in place of their own, best first."""
+    rows = np.empty(len(t.pool), np.int64)
+    _ranked(t, ideal, rows)
+    return rows

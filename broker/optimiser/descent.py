@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from broker.optimiser.columns import best_columns, guide, ideals
+from broker.optimiser.columns import best_columns, guide, ideals, ranked
 from broker.optimiser.construct import insert_all, orders, settle
 from broker.optimiser.prices import Pricing
 from broker.optimiser.problem import Ints, Plan, Problem
@@ -22,13 +22,14 @@ from broker.optimiser.tables import Pruned, plan_of, rows_of, tables
 __all__ = ["Descent"]
 
 SWEEP_SHARE = 0.15  # of the budget, for the first prices
-SWEEPS = 120
-PRICE_SHARE = 0.2  # of the budget, for all prices before the plan is improved
+SWEEPS = 100
+PRICE_SHARE = 0.16  # of the budget, for all prices before the plan is improved
 REOPEN = False
-REFINE_SHARE = 0.3  # of the work of improvement, while prices have not settled
+REFINE_SHARE = 0.1  # of the work of improvement, while prices have not settled
 CLOSE_SHARE = 0.6  # of the budget, for the exact search of a small problem
 PASSES_MAX = 1_500
 COLUMNS_PER_WORK = 50_000  # columns priced in one unit of work
+STAKE = 0.75  # power of its value by which a request is drawn for a move
 HEAT = 3.0  # first temperature, in middling placements' values
 ANNEAL_SHARE = 0.9  # of improvement; the rest is spent without heat
 SLICE = 2_000  # insertions between two looks at the stop rule
@@ -246,10 +247,14 @@ class Descent:
         """The guide of the best prices, and what everybody would like at them."""
         t, g = self._t, guide(self._t, self._pricing.prices)
         ideal = ideals(t, g)
-        peak = np.full(len(t.quota), -np.inf)
+        rows = ranked(t, ideal)
         has = np.diff(t.first) > 0
-        peak[has] = np.maximum.reduceat(ideal, t.first[:-1][has]) if has.any() else 0.0
-        return g, Wishes(ideal, peak, self._near)
+        peak = np.full(len(has), -np.inf)
+        peak[has] = ideal[rows[t.first[:-1][has]]]
+        worth = np.zeros(len(has))
+        worth[has] = np.maximum(0.0, t.value[t.first[:-1][has]])
+        stakes = np.cumsum(worth**STAKE + 1e-300)
+        return g, Wishes(ideal, rows, peak, stakes, self._near)
 
     def _reopen(self, calendar: Calendar, g: Guide, wishes: Wishes, rng: np.random.Generator) -> int:
         """Solve one neighbourhood of the present plan by CP-SAT; returns what it gained."""

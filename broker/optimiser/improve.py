@@ -10,17 +10,15 @@ from __future__ import annotations
 import numpy as np
 
 from broker.optimiser.compiled import compiled, inlined
-from broker.optimiser.problem import Floats
+from broker.optimiser.problem import Floats, Ints
 from broker.optimiser.recreate import recreate
-from broker.optimiser.ruin import force, scatter, window
+from broker.optimiser.ruin import ruin
 from broker.optimiser.search import Rivals, Search, Tally, note, random, remember
 from broker.optimiser.state import Calendar, Guide, lift, place
 from broker.optimiser.tables import Tables
 
 __all__ = ["improve"]
 
-WINDOW = 23  # placements taken out of a stretch, at most and roughly
-SCATTER = 12
 TRIES = 30  # looks for rivals in each pool with fresh room
 ROUND = 5  # insertions that a round costs beside those that it tries
 
@@ -48,7 +46,7 @@ def _kept(t: Tables, c: Calendar, s: Search) -> int:
 
 @inlined
 def _round(
-    t: Tables, c: Calendar, g: Guide, s: Search, near: Rivals, ideal: Floats, peak: Floats, heat: float
+    t: Tables, c: Calendar, g: Guide, s: Search, near: Rivals, ideal: Floats, ranked: Ints, peak: Floats, stakes: Floats, heat: float
 ) -> int:
     """One ruin, one recreate, one verdict; returns how many insertions it tried."""
     s.tally[Tally.ROUND] += 1
@@ -56,20 +54,19 @@ def _round(
     for p in s.pools:
         s.low[p] = s.high[p] = 0
     before = s.tally[Tally.TOTAL]
-    kind = random(s.seed)
-    if kind < 0.5 and s.out_count[0] > 0:
-        force(t, c, g, s, ideal, peak)
-    elif kind < 0.9:
-        window(t, c, s, WINDOW)
-    else:
-        scatter(t, c, s, SCATTER)
-    tried = recreate(t, c, g, s, near, ideal, peak, TRIES)
+    draw, kind = random(s.seed), 0
+    while kind < len(s.mix) - 1 and s.mix[kind] <= draw:
+        kind += 1
+    s.tried[kind] += 1
+    ruin(t, c, g, s, ideal, peak, stakes, kind)
+    tried = recreate(t, c, g, s, near, ideal, ranked, peak, TRIES)
     kept, total = _kept(t, c, s), s.tally[Tally.TOTAL]
     poorer = total != before and total <= before + heat * np.log(random(s.seed) + 1e-12)
     if kept < s.tally[Tally.KEPT] or (kept == s.tally[Tally.KEPT] and poorer):
         _undo(t, c, s, before)
         return tried
     s.tally[Tally.KEPT] = kept
+    s.won[kind] += int(total > before)
     for k in range(s.tally[Tally.TOUCHED]):
         note(c, s, s.touched[k])
     best = s.tally[Tally.BEST_KEPT]
@@ -86,13 +83,16 @@ def improve(
     s: Search,
     near: Rivals,
     ideal: Floats,
+    ranked: Ints,
     peak: Floats,
+    stakes: Floats,
     heat: float,
     tries: int,
 ) -> int:
     """Rounds until about ``tries`` insertions were tried; returns how many it was.
 
-    ``ideal`` are the reduced values of rows in an empty market, ``peak`` the best of each request. ``heat`` is the
+    ``ideal`` are the reduced values of rows in an empty market, ``ranked`` the rows of each request by them,
+    ``peak`` the best of each request. ``heat`` is the
     loss, in money, that a round may make with probability 1/e. The best plan is in ``s``.
     """
     s.tally[Tally.BROKEN] = 0
@@ -100,5 +100,5 @@ def improve(
         s.tally[Tally.BROKEN] += t.promised[s.out[k]]
     done = 0
     while done < tries:
-        done += ROUND + _round(t, c, g, s, near, ideal, peak, heat)
+        done += ROUND + _round(t, c, g, s, near, ideal, ranked, peak, stakes, heat)
     return done

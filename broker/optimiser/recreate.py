@@ -6,7 +6,7 @@ import numpy as np
 
 from broker.optimiser.compiled import inlined
 from broker.optimiser.construct import best_start
-from broker.optimiser.problem import Floats
+from broker.optimiser.problem import Floats, Ints
 from broker.optimiser.ruin import sort_picks
 from broker.optimiser.search import BUCKETS, Rivals, Search, Tally, below, random, shift
 from broker.optimiser.state import Calendar, Guide, gain
@@ -64,15 +64,18 @@ def _rank(t: Tables, s: Search, peak: Floats, n: int) -> None:
 
 
 @inlined
-def _put(t: Tables, c: Calendar, g: Guide, s: Search, ideal: Floats, request: int, banned: int) -> None:
+def _put(t: Tables, c: Calendar, g: Guide, s: Search, ideal: Floats, ranked: Ints, request: int, banned: int) -> None:
     """Place a request where its reduced value is highest, if that gains or is promised.
 
     One that was out before this round looks only where room fell free: elsewhere it had its chance.
     """
     best, best_row, best_at = -np.inf, -1, -1
     newcomer = s.mark[request] != s.tally[Tally.ROUND]
-    for row in range(t.first[request], t.first[request + 1]):
-        if ideal[row] <= best or row == banned:
+    for k in range(t.first[request], t.first[request + 1]):
+        row = ranked[k]
+        if ideal[row] <= best:
+            break
+        if row == banned:
             continue
         p = t.pool[row]
         if s.mine[p] == 0:
@@ -88,7 +91,7 @@ def _put(t: Tables, c: Calendar, g: Guide, s: Search, ideal: Floats, request: in
 
 @inlined
 def recreate(
-    t: Tables, c: Calendar, g: Guide, s: Search, near: Rivals, ideal: Floats, peak: Floats, tries: int
+    t: Tables, c: Calendar, g: Guide, s: Search, near: Rivals, ideal: Floats, ranked: Ints, peak: Floats, tries: int
 ) -> int:
     """Put back what profits, in a random one of several orders; returns how many insertions were tried."""
     n = _candidates(t, c, s, near, tries)
@@ -98,5 +101,5 @@ def recreate(
         banned = -1
         if random(s.seed) < 0.1 and t.first[request + 1] > t.first[request]:
             banned = t.first[request] + below(s.seed, t.first[request + 1] - t.first[request])
-        _put(t, c, g, s, ideal, request, banned)
+        _put(t, c, g, s, ideal, ranked, request, banned)
     return n

@@ -11,11 +11,15 @@ import numpy as np
 from broker.optimiser.columns import best_start_of_row
 from broker.optimiser.compiled import inlined
 from broker.optimiser.problem import Floats
-from broker.optimiser.search import Search, Tally, below, random, shift
+from broker.optimiser.search import Ruin, Search, Tally, below, random, shift
 from broker.optimiser.state import Calendar, Guide, fits, score
 from broker.optimiser.tables import Tables
 
-__all__ = ["force", "scatter", "sort_picks", "window"]
+__all__ = ["ruin", "sort_picks"]
+
+WINDOW = 23.0  # placements taken out of a stretch, at most and roughly
+AROUND = 20.0
+SCATTER = 12.0
 
 
 @inlined
@@ -96,17 +100,38 @@ def _left_out(t: Tables, s: Search, peak: Floats) -> int:
 
 
 @inlined
-def force(t: Tables, c: Calendar, g: Guide, s: Search, ideal: Floats, peak: Floats) -> None:
-    """Place a request that is left out at one of its better starts, evicting what stands there."""
-    request = _left_out(t, s, peak)
-    if request < 0:
-        return
+def _staked(s: Search, stakes: Floats) -> int:
+    """A request drawn by its stake; ``stakes`` are running sums."""
+    point = random(s.seed) * stakes[-1]
+    low, high = 0, len(stakes) - 1
+    while low < high:
+        middle = (low + high) // 2
+        if stakes[middle] > point:
+            high = middle
+        else:
+            low = middle + 1
+    return low
+
+
+@inlined
+def _placed(t: Tables, c: Calendar, s: Search, stakes: Floats) -> int:
+    """A placed request in one of this search's pools, drawn by its stake; -1 when a few draws found none."""
+    for _ in range(8):
+        request = _staked(s, stakes)
+        if c.row[request] >= 0 and s.mine[t.pool[c.row[request]]] == 1:
+            return request
+    return -1
+
+
+@inlined
+def _push_in(t: Tables, c: Calendar, g: Guide, s: Search, ideal: Floats, peak: Floats, request: int, not_in: int) -> None:
+    """Place a request at one of its better starts outside a pool, evicting what stands there."""
     best, chosen = -np.inf, -1
     first = t.first[request]
     spread = 0.3 * abs(peak[request]) + 0.1 * float(t.value[first])
     for row in range(first, t.first[request + 1]):
         worth = ideal[row] + spread * random(s.seed)
-        if worth > best and s.mine[t.pool[row]] == 1:
+        if worth > best and s.mine[t.pool[row]] == 1 and t.pool[row] != not_in:
             best, chosen = worth, row
     if chosen < 0:
         return
@@ -117,6 +142,33 @@ def force(t: Tables, c: Calendar, g: Guide, s: Search, ideal: Floats, peak: Floa
     _clear(t, c, g, s, chosen, start)
     if fits(t, c, request, chosen, start):
         shift(t, c, s, request, chosen, start)
+
+
+@inlined
+def ruin(
+    t: Tables, c: Calendar, g: Guide, s: Search, ideal: Floats, peak: Floats, stakes: Floats, kind: int
+) -> None:
+    """Take out some placements in one of the five ways."""
+    request = -1
+    if kind == Ruin.FORCE:
+        if s.out_count[0] > 0:
+            request = _left_out(t, s, peak)
+        if request >= 0:
+            _push_in(t, c, g, s, ideal, peak, request, -1)
+    elif kind == Ruin.MOVE or kind == Ruin.AROUND:
+        request = _placed(t, c, s, stakes)
+        if request >= 0:
+            row, start = c.row[request], c.start[request]
+            shift(t, c, s, request, -1, 0)
+            if kind == Ruin.MOVE:
+                _push_in(t, c, g, s, ideal, peak, request, t.pool[row] if random(s.seed) < 0.7 else -1)
+            else:
+                wide = int(t.length[row] * random(s.seed))
+                _thin(t, c, s, t.pool[row], start - wide, start + t.length[row] + wide, AROUND * random(s.seed))
+    elif kind == Ruin.WINDOW:
+        _window(t, c, s, WINDOW)
+    else:
+        _thin(t, c, s, s.pools[below(s.seed, len(s.pools))], 0, t.capacity.shape[1], SCATTER)
 
 
 @inlined
@@ -140,7 +192,7 @@ def _thin(t: Tables, c: Calendar, s: Search, pool: int, low: int, high: int, siz
 
 
 @inlined
-def window(t: Tables, c: Calendar, s: Search, most: int) -> None:
+def _window(t: Tables, c: Calendar, s: Search, most: float) -> None:
     """Thin a stretch of one pool or of several, by up to ``most`` placements in all."""
     slots = t.capacity.shape[1]
     middle = below(s.seed, slots)
@@ -149,9 +201,3 @@ def window(t: Tables, c: Calendar, s: Search, most: int) -> None:
     size = (3.0 + (most - 3.0) * random(s.seed)) / pools
     for _ in range(pools):
         _thin(t, c, s, s.pools[below(s.seed, len(s.pools))], middle - wide, middle + wide, size)
-
-
-@inlined
-def scatter(t: Tables, c: Calendar, s: Search, size: int) -> None:
-    """Take out about ``size`` placements from anywhere in a pool."""
-    _thin(t, c, s, s.pools[below(s.seed, len(s.pools))], 0, t.capacity.shape[1], float(size))

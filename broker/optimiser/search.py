@@ -13,11 +13,14 @@ from broker.optimiser.problem import Floats, Ints
 from broker.optimiser.state import Calendar, change
 from broker.optimiser.tables import Tables
 
-__all__ = ["Rivals", "Search", "Tally", "below", "new_search", "note", "random", "remember", "rivals", "shift"]
+__all__ = ["Rivals", "Ruin", "Search", "Tally", "below", "new_search", "note", "random", "remember", "rivals", "shift"]
 
 Seeds = NDArray[np.uint64]
 
 BUCKETS = 32  # stretches of the horizon in which rivals are looked up
+
+
+MIX = (0.25, 0.4, 0.1, 0.2, 0.05)  # of ruins
 
 
 class Tally(IntEnum):
@@ -54,10 +57,13 @@ class Search(NamedTuple):
     best_start: Ints  # [requests]
     stale: Ints  # [requests] requests moved since the best plan
     is_stale: Ints  # [requests]
+    mix: Floats  # [len(Ruin)] how often each ruin is tried, as running sums up to 1
+    tried: Ints  # [len(Ruin)] how often it was
+    won: Ints  # [len(Ruin)] how often it made a plan that was accepted and better
     tally: Ints  # [len(Tally)]
 
 
-def new_search(c: Calendar, total: int, seed: int, pools: Ints | None = None, mine: Ints | None = None) -> Search:
+def new_search(c: Calendar, total: int, seed: int, pools: Ints | None = None, mine: Ints | None = None, mix: Floats | None = None) -> Search:
     """A search that stands at the plan in ``c``, whose gains sum to ``total``; promises are counted from there.
 
     It changes only ``pools`` (all by default) and places only requests in ``mine`` (all by default).
@@ -92,8 +98,21 @@ def new_search(c: Calendar, total: int, seed: int, pools: Ints | None = None, mi
         best_start=c.start.copy(),
         stale=ints[5],
         is_stale=ints[6],
+        mix=np.cumsum(MIX) if mix is None else mix,
+        tried=np.zeros(len(Ruin), np.int64),
+        won=np.zeros(len(Ruin), np.int64),
         tally=tally,
     )
+
+
+class Ruin(IntEnum):
+    """Ways to take placements out; places in ``Search.mix``."""
+
+    FORCE = 0
+    MOVE = 1
+    AROUND = 2
+    WINDOW = 3
+    SCATTER = 4
 
 
 class Rivals(NamedTuple):

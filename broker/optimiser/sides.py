@@ -27,7 +27,9 @@ class Wishes:
     """What requests would like at given prices, in an empty market."""
 
     ideal: Floats  # [rows] reduced values
+    ranked: Ints  # [rows] the rows of each request, best first
     peak: Floats  # [requests] the best of each; -inf without rows
+    stakes: Floats  # [requests] running sums of how often each is drawn for a move
     near: Rivals
 
 
@@ -60,7 +62,7 @@ def improve_sides(
         new_search(books[n], 0, int(rng.integers(2**31)), np.flatnonzero(deal == n), np.flatnonzero(side == n))
         for n in range(2)
     ]
-    runs = [(t, books[n], g, searches[n], wishes.near, wishes.ideal, wishes.peak, heat, tries) for n in range(2)]
+    runs = [(t, books[n], g, searches[n], wishes.near, wishes.ideal, wishes.ranked, wishes.peak, wishes.stakes, heat, tries) for n in range(2)]
     second = second_thread().submit(improve, *runs[1])
     tried = int(improve(*runs[0])) + int(second.result())
     c.room[:] = books[0].room + books[1].room
@@ -72,7 +74,7 @@ def improve_sides(
 
 def _alone(t: Tables, c: Calendar, g: Guide, wishes: Wishes, heat: float, tries: int, seed: int) -> Outcome:
     search = new_search(c, 0, seed)
-    tried = int(improve(t, c, g, search, wishes.near, wishes.ideal, wishes.peak, heat, tries))
+    tried = int(improve(t, c, g, search, wishes.near, wishes.ideal, wishes.ranked, wishes.peak, wishes.stakes, heat, tries))
     return _outcome(search.tally, search.best_row, search.best_start, tried)
 
 
