@@ -86,14 +86,14 @@ def _best_value(
         least = np.inf
         for _ in range(punctual):
             price = (pool[b] - pool[a]) + (quota[d] - quota[c])
-            least = price if price < least else least
+            least = price if price < least else least  # noqa: FURB136 - numba's min asks about NaN
             a, b, c, d = a + one, b + one, c + one, d + one
         best = value - devices * least
         low += punctual
     base = value - late * (low - due)
     for k in range(high - low + 1):
         worth = base - late * k - devices * ((pool[b] - pool[a]) + (quota[d] - quota[c]))
-        best = worth if worth > best else best
+        best = worth if worth > best else best  # noqa: FURB136
         a, b, c, d = a + one, b + one, c + one, d + one
     return best
 
@@ -120,7 +120,7 @@ def _best_of_row(t: Tables, g: Guide, request: int, row: int) -> float:
 @inlined
 def best_start_of_row(t: Tables, g: Guide, request: int, row: int) -> int:
     """The start of the highest reduced value of one row, without regard to room."""
-    best, at = -np.inf, t.low[row]
+    best, at = -np.inf, int(t.low[row])
     for start in range(t.low[row], t.high[row] + 1):
         worth = score(t, g, request, row, start)
         if worth > best:

@@ -13,7 +13,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 # Without numba's reference counts: a count is an atomic write, and a loop over `t.rows[k]` would pay several an access.
 # Such functions allocate nothing; their callers hand them the arrays to fill.
-UNCOUNTED = {"cache": True, "nogil": True, "_nrt": False}
+UNCOUNTED: dict[str, Any] = {"cache": True, "nogil": True, "_nrt": False}
 # What lets a float maximum or minimum use wide registers; infinities keep their meaning, NaN has none here.
 REORDERED = ("nnan", "nsz", "reassoc", "contract")
 
@@ -30,7 +30,7 @@ def compiled(function: Function) -> Function:
 def inlined(function: Function) -> Function:
     """Like ``compiled``, always made part of its caller.
 
-    A call that hands over ``Tables`` copies some two hundred words; small functions that hot loops call must not pay it.
+    A call that hands over ``Tables`` copies some two hundred words; small functions of hot loops must not pay for it.
     """
     return cast("Function", njit(**UNCOUNTED, forceinline=True)(function))
 

@@ -30,7 +30,7 @@ CLOSE_SHARE = 0.6  # of the budget, for the exact search of a small problem
 PASSES_MAX = 1_500
 COLUMNS_PER_WORK = 50_000  # columns priced in one unit of work
 STAKE = 0.75  # power of its value by which a request is drawn for a move
-HEAT = 3.0  # first temperature, in middling placements' values
+HEAT = 0.1  # first temperature, of what a round that makes the plan poorer costs
 ANNEAL_SHARE = 0.9  # of improvement; the rest is spent without heat
 SLICE = 2_000  # insertions between two looks at the stop rule
 EPOCH = 15_000  # insertions of each side between two deals of the pools
@@ -223,7 +223,7 @@ class Descent:
         g, wishes = self._wishes()
         guided_by = self._pricing.best
         begun, worked, priced = self._stop.spent(self.work), self.work, 0
-        heat, rng = self._heat(), np.random.default_rng(self._seed)
+        heat, rng = self._heat(calendar, g, wishes), np.random.default_rng(self._seed)
         while not self.finished():
             gone = (self._stop.spent(self.work) - begun) / max(1e-9, 1 - begun)
             if gone >= ANNEAL_SHARE and REOPEN:
@@ -265,7 +265,13 @@ class Descent:
         self.work += int(1500 * shape.deterministic_seconds)
         return gained
 
-    def _heat(self) -> float:
-        """The first temperature: a share of what a middling placement is worth."""
-        placed = self.best[0][self.best[0] >= 0]
-        return HEAT * float(np.median(self._t.value[placed])) if len(placed) else 1.0
+    def _heat(self, calendar: Calendar, g: Guide, wishes: Wishes) -> float:
+        """The first temperature: a share of what a round that makes the plan poorer costs, middling in its logarithm.
+
+        Measured on a copy of the plan, without heat, before the search begins.
+        """
+        books = calendar._replace(**{name: part.copy() for name, part in calendar._asdict().items()})
+        rng = np.random.default_rng(self._seed)
+        tried = improve_sides(self._t, books, g, wishes, 0.0, EPOCH // 4, rng)
+        self.work += 1 + tried.tried // TRIES_PER_WORK
+        return HEAT * math.exp(tried.loss[0] / tried.loss[1]) if tried.loss[1] else 1.0

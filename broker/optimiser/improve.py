@@ -61,6 +61,9 @@ def _round(
     ruin(t, c, g, s, ideal, peak, stakes, kind)
     tried = recreate(t, c, g, s, near, ideal, ranked, peak, TRIES)
     kept, total = _kept(t, c, s), s.tally[Tally.TOTAL]
+    if total < before:
+        s.loss[0] += np.log(float(before - total))
+        s.loss[1] += 1.0
     poorer = total != before and total <= before + heat * np.log(random(s.seed) + 1e-12)
     if kept < s.tally[Tally.KEPT] or (kept == s.tally[Tally.KEPT] and poorer):
         _undo(t, c, s, before)

@@ -60,6 +60,7 @@ class Search(NamedTuple):
     mix: Floats  # [len(Ruin)] how often each ruin is tried, as running sums up to 1
     tried: Ints  # [len(Ruin)] how often it was
     won: Ints  # [len(Ruin)] how often it made a plan that was accepted and better
+    loss: Floats  # [2] sum of the logarithms of what rounds that made the plan poorer cost, and their number
     tally: Ints  # [len(Tally)]
 
 
@@ -101,6 +102,7 @@ def new_search(c: Calendar, total: int, seed: int, pools: Ints | None = None, mi
         mix=np.cumsum(MIX) if mix is None else mix,
         tried=np.zeros(len(Ruin), np.int64),
         won=np.zeros(len(Ruin), np.int64),
+        loss=np.zeros(2),
         tally=tally,
     )
 

@@ -1,9 +1,9 @@
 """Two searches at once, each on its own half of the pools.
 
 What stands in a pool touches another pool only through quotas and reserves. So the pools are dealt into two halves, the
-room that quotas and reserves have left is split between them, each half is improved by its own thread, and what is left of
-the room is put together again: whatever both did fits, and the outcome does not depend on timing.
-Every deal is another one, so that every pair of pools is on one side half of the time.
+room that quotas and reserves have left is split between them, each half is improved by its own thread, and what is left
+of the room is put together again: whatever both did fits, and the outcome does not depend on timing. Every deal is
+another one, so that every pair of pools is on one side half of the time.
 """
 
 from __future__ import annotations
@@ -45,6 +45,7 @@ class Outcome:
     best_start: Ints
     rounds: int
     tried: int
+    loss: Floats  # [2] as in ``Search``
 
 
 def improve_sides(
@@ -62,23 +63,28 @@ def improve_sides(
         new_search(books[n], 0, int(rng.integers(2**31)), np.flatnonzero(deal == n), np.flatnonzero(side == n))
         for n in range(2)
     ]
-    runs = [(t, books[n], g, searches[n], wishes.near, wishes.ideal, wishes.ranked, wishes.peak, wishes.stakes, heat, tries) for n in range(2)]
+    runs = [
+        (t, books[n], g, searches[n], wishes.near, wishes.ideal, wishes.ranked, wishes.peak, wishes.stakes, heat, tries)
+        for n in range(2)
+    ]
     second = second_thread().submit(improve, *runs[1])
     tried = int(improve(*runs[0])) + int(second.result())
     c.room[:] = books[0].room + books[1].room
     c.spare[:] = books[0].spare + books[1].spare
     row = np.where(side == 0, searches[0].best_row, searches[1].best_row)
     start = np.where(side == 0, searches[0].best_start, searches[1].best_start)
-    return _outcome(searches[0].tally + searches[1].tally, row, start, tried)
+    return _outcome(searches[0].tally + searches[1].tally, row, start, tried, searches[0].loss + searches[1].loss)
 
 
 def _alone(t: Tables, c: Calendar, g: Guide, wishes: Wishes, heat: float, tries: int, seed: int) -> Outcome:
     search = new_search(c, 0, seed)
-    tried = int(improve(t, c, g, search, wishes.near, wishes.ideal, wishes.ranked, wishes.peak, wishes.stakes, heat, tries))
-    return _outcome(search.tally, search.best_row, search.best_start, tried)
+    tried = int(
+        improve(t, c, g, search, wishes.near, wishes.ideal, wishes.ranked, wishes.peak, wishes.stakes, heat, tries)
+    )
+    return _outcome(search.tally, search.best_row, search.best_start, tried, search.loss)
 
 
-def _outcome(tally: Ints, row: Ints, start: Ints, tried: int) -> Outcome:
+def _outcome(tally: Ints, row: Ints, start: Ints, tried: int, loss: Floats) -> Outcome:
     return Outcome(
         gained=int(tally[Tally.TOTAL]),
         kept=int(tally[Tally.KEPT]),
@@ -88,6 +94,7 @@ def _outcome(tally: Ints, row: Ints, start: Ints, tried: int) -> Outcome:
         best_start=start,
         rounds=int(tally[Tally.ROUND]),
         tried=tried,
+        loss=loss,
     )
 
 

@@ -83,15 +83,24 @@ def tables(problem: Problem, pruned: Pruned) -> Tables:
     watch_first, watch, times = _watches(problem)
     value, late = (-(-o.value // money), o.late_cost // money) if money > 1 else (o.value, o.late_cost)
     return Tables(
-        o.first,
-        *_block(o.pool, o.devices, o.slots, o.earliest, o.latest, value, o.due, late),
-        *_block(
-            np.where(requests.quota >= 0, requests.quota, len(problem.quotas.ids)),
-            requests.guaranteed,
-            requests.promised,
-            now_row,
-            requests.current_start,
-            np.where(requests.current_option >= 0, requests.move_cost // money, 0),
+        first=o.first,
+        **_block(
+            pool=o.pool,
+            devices=o.devices,
+            length=o.slots,
+            low=o.earliest,
+            high=o.latest,
+            value=value,
+            due=o.due,
+            late=late,
+        ),
+        **_block(
+            quota=np.where(requests.quota >= 0, requests.quota, len(problem.quotas.ids)),
+            sure=requests.guaranteed,
+            promised=requests.promised,
+            now_row=now_row,
+            now_start=requests.current_start,
+            move=np.where(requests.current_option >= 0, requests.move_cost // money, 0),
         ),
         capacity=np.ascontiguousarray(pools.capacity, np.int64),
         committed=np.minimum(pools.committed, pools.capacity).astype(np.int64),
@@ -107,12 +116,12 @@ def tables(problem: Problem, pruned: Pruned) -> Tables:
     )
 
 
-def _block(*columns: NDArray[np.int64] | NDArray[np.bool_]) -> tuple[Ints, ...]:
+def _block(**columns: NDArray[np.int64] | NDArray[np.bool_]) -> dict[str, Ints]:
     """The same columns as views of one block, a row after the other."""
-    block = np.empty((len(columns[0]), len(columns)), np.int64)
-    for k, column in enumerate(columns):
+    block = np.empty((len(next(iter(columns.values()))), len(columns)), np.int64)
+    for k, column in enumerate(columns.values()):
         block[:, k] = column
-    return tuple(block[:, k] for k in range(len(columns)))
+    return {name: block[:, k] for k, name in enumerate(columns)}
 
 
 def _seats(o: Options, pools: int) -> Ints:

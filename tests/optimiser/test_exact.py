@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from broker.optimiser.check import check
+from broker.optimiser.columns import best_columns, guide
 from broker.optimiser.exact import close, survivors
 from broker.optimiser.files import problem_from
-from broker.optimiser.prices import Pricing, best_columns, guide
+from broker.optimiser.prices import Pricing
 from broker.optimiser.prune import prune
 from broker.optimiser.report import Prices
 from broker.optimiser.tables import plan_of, tables

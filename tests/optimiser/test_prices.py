@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from broker.optimiser.columns import best_columns, guide
 from broker.optimiser.files import problem_from
-from broker.optimiser.prices import Pricing, best_columns, guide, ideals, proven
+from broker.optimiser.prices import Pricing, proven
 from broker.optimiser.problem import Problem
 from broker.optimiser.prune import prune
 from broker.optimiser.report import Prices
-from broker.optimiser.state import score
 from broker.optimiser.tables import TooLargeError, tables
 
 Document = dict[str, Any]
@@ -42,23 +42,6 @@ def test_any_prices_bound_every_plan(
         assert pricing.best >= best
     assert pricing.best <= bound
     assert min(part.min(initial=0) for part in (pricing.prices.pools, pricing.prices.quotas)) >= 0
-
-
-def test_the_best_column_is_the_best_of_all(medium: Problem) -> None:
-    t = tables(medium, prune(medium))
-    rng = np.random.default_rng(5)
-    zero = Prices.zero(medium)
-    g = guide(t, Prices(*(90 * rng.random(part.shape) for part in (zero.pools, zero.quotas, zero.reserves))))
-    found, (ideal, at) = best_columns(t, g), ideals(t, g)
-    for request in range(len(t.quota)):
-        worths = [
-            score(t, g, request, row, start)
-            for row in range(t.first[request], t.first[request + 1])
-            for start in range(t.low[row], t.high[row] + 1)
-        ]
-        assert found.worth[request] == pytest.approx(max(worths, default=-np.inf))
-        for row in range(t.first[request], t.first[request + 1]):
-            assert ideal[row] == pytest.approx(score(t, g, request, row, at[row]))
 
 
 def test_the_descent_tightens_the_bound(medium: Problem) -> None:
