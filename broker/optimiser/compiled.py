@@ -6,8 +6,10 @@ from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
 from numba import njit
+from numba.core import types
+from numba.extending import typeof_impl
 
-__all__ = ["compiled", "inlined", "vectorised"]
+__all__ = ["compiled", "inlined", "of_one_type", "vectorised"]
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -38,3 +40,21 @@ def inlined(function: Function) -> Function:
 def vectorised(function: Function) -> Function:
     """Like ``inlined``, where float sums may be taken in any order; for innermost loops."""
     return cast("Function", njit(**UNCOUNTED, forceinline=True, fastmath=set(REORDERED))(function))
+
+
+def of_one_type(*columns: str) -> Callable[[type], type]:
+    """Make values of a named tuple one type to numba: ``columns`` may be views of a block or arrays of their own.
+
+    A view with a single element counts as contiguous, and a market of one request would compile everything anew.
+    """
+
+    def register(kind: type) -> type:
+        @typeof_impl.register(kind)
+        def _(value: Any, c: Any) -> Any:
+            parts = {name: typeof_impl(part, c) for name, part in value._asdict().items()}
+            strided = {name: parts[name].copy(layout="A") for name in columns}
+            return types.BaseTuple.from_types(list((parts | strided).values()), kind)  # type: ignore[no-untyped-call]
+
+        return kind
+
+    return register

@@ -163,19 +163,18 @@ class Descent:
 
     def _construct(self, count: int) -> None:
         """Greedy plans from nothing and from the best plan, in the first ``count`` orders."""
-        t, g = self._t, guide(self._t, self._pricing.prices)
-        found, ideal = best_columns(t, g), ideals(t, g)
+        t, (g, wishes) = self._t, self._wishes()
         best_row, best_start = self.best
         promises = np.where(t.promised == 1, best_row, -1)
-        for n, order in enumerate(orders(t, found.worth, found.row)):
+        for n, order in enumerate(orders(t, wishes.peak, wishes.top)):
             if n >= count:
                 break
-            for row in (promises, best_row):
+            for row in (promises, best_row) if (promises != best_row).any() else (best_row,):
                 if self._stop.spent(self.work) >= 1 and self._total > 0:
                     return
                 calendar, total = settle(t, row, best_start)
                 for k in range(0, len(order), SLICE):
-                    total += int(insert_all(t, calendar, g, ideal, order[k : k + SLICE]))
+                    total += int(insert_all(t, calendar, g, wishes.ideal, order[k : k + SLICE]))
                     self.work += 1 + len(order[k : k + SLICE]) // TRIES_PER_WORK
                     if self._stop.spent(self.work) >= 1:
                         break
@@ -248,13 +247,13 @@ class Descent:
         t, g = self._t, guide(self._t, self._pricing.prices)
         ideal = ideals(t, g)
         rows = ranked(t, ideal)
-        has = np.diff(t.first) > 0
-        peak = np.full(len(has), -np.inf)
-        peak[has] = ideal[rows[t.first[:-1][has]]]
-        worth = np.zeros(len(has))
-        worth[has] = np.maximum(0.0, t.value[t.first[:-1][has]])
+        has = np.flatnonzero(np.diff(t.first))
+        top, peak, worth = np.full(len(t.quota), -1), np.full(len(t.quota), -np.inf), np.zeros(len(t.quota))
+        top[has] = rows[t.first[has]]
+        peak[has] = ideal[top[has]]
+        worth[has] = np.maximum(0.0, t.value[top[has]])
         stakes = np.cumsum(worth**STAKE + 1e-300)
-        return g, Wishes(ideal, rows, peak, stakes, self._near)
+        return g, Wishes(ideal, rows, top, peak, stakes, self._near)
 
     def _reopen(self, calendar: Calendar, g: Guide, wishes: Wishes, rng: np.random.Generator) -> int:
         """Solve one neighbourhood of the present plan by CP-SAT; returns what it gained."""

@@ -46,7 +46,16 @@ def _kept(t: Tables, c: Calendar, s: Search) -> int:
 
 @inlined
 def _round(
-    t: Tables, c: Calendar, g: Guide, s: Search, near: Rivals, ideal: Floats, ranked: Ints, peak: Floats, stakes: Floats, heat: float
+    t: Tables,
+    c: Calendar,
+    g: Guide,
+    s: Search,
+    near: Rivals,
+    ideal: Floats,
+    ranked: Ints,
+    peak: Floats,
+    stakes: Floats,
+    heat: float,
 ) -> int:
     """One ruin, one recreate, one verdict; returns how many insertions it tried."""
     s.tally[Tally.ROUND] += 1

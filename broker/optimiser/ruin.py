@@ -118,13 +118,16 @@ def _placed(t: Tables, c: Calendar, s: Search, stakes: Floats) -> int:
     """A placed request in one of this search's pools, drawn by its stake; -1 when a few draws found none."""
     for _ in range(8):
         request = _staked(s, stakes)
-        if c.row[request] >= 0 and s.mine[t.pool[c.row[request]]] == 1:
+        row = c.row[request]  # read once: a request of the other side may move meanwhile
+        if row >= 0 and s.mine[t.pool[row]] == 1:
             return request
     return -1
 
 
 @inlined
-def _push_in(t: Tables, c: Calendar, g: Guide, s: Search, ideal: Floats, peak: Floats, request: int, not_in: int) -> None:
+def _push_in(
+    t: Tables, c: Calendar, g: Guide, s: Search, ideal: Floats, peak: Floats, request: int, not_in: int
+) -> None:
     """Place a request at one of its better starts outside a pool, evicting what stands there."""
     best, chosen = -np.inf, -1
     first = t.first[request]
@@ -145,9 +148,7 @@ def _push_in(t: Tables, c: Calendar, g: Guide, s: Search, ideal: Floats, peak: F
 
 
 @inlined
-def ruin(
-    t: Tables, c: Calendar, g: Guide, s: Search, ideal: Floats, peak: Floats, stakes: Floats, kind: int
-) -> None:
+def ruin(t: Tables, c: Calendar, g: Guide, s: Search, ideal: Floats, peak: Floats, stakes: Floats, kind: int) -> None:
     """Take out some placements in one of the five ways."""
     request = -1
     if kind == Ruin.FORCE:
@@ -155,7 +156,7 @@ def ruin(
             request = _left_out(t, s, peak)
         if request >= 0:
             _push_in(t, c, g, s, ideal, peak, request, -1)
-    elif kind == Ruin.MOVE or kind == Ruin.AROUND:
+    elif kind in (Ruin.MOVE, Ruin.AROUND):
         request = _placed(t, c, s, stakes)
         if request >= 0:
             row, start = c.row[request], c.start[request]

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from broker.optimiser.compiled import inlined
+from broker.optimiser.compiled import compiled, inlined
 from broker.optimiser.problem import Floats, Ints
 from broker.optimiser.state import Calendar, change
 from broker.optimiser.tables import Tables
@@ -64,7 +64,9 @@ class Search(NamedTuple):
     tally: Ints  # [len(Tally)]
 
 
-def new_search(c: Calendar, total: int, seed: int, pools: Ints | None = None, mine: Ints | None = None, mix: Floats | None = None) -> Search:
+def new_search(
+    c: Calendar, total: int, seed: int, pools: Ints | None = None, mine: Ints | None = None, mix: Floats | None = None
+) -> Search:
     """A search that stands at the plan in ``c``, whose gains sum to ``total``; promises are counted from there.
 
     It changes only ``pools`` (all by default) and places only requests in ``mine`` (all by default).
@@ -121,18 +123,32 @@ class Rivals(NamedTuple):
     """Who could use room, by pool and stretch of the horizon."""
 
     first: Ints  # [pools * BUCKETS + 1] where the requests of each stretch begin
-    request: Ints  # [rows]
+    request: NDArray[np.int32]  # [rows]
 
 
 def rivals(t: Tables) -> Rivals:
     """Every row under the pool and the stretch in which the middle of its window lies."""
+    first = np.zeros(len(t.unit) * BUCKETS + 1, np.int64)
+    request = np.empty(len(t.pool), np.int32)
+    _sort_rivals(t, first, request)
+    return Rivals(first, request)
+
+
+@compiled
+def _sort_rivals(t: Tables, first: Ints, request: NDArray[np.int32]) -> None:
+    """A counting sort: count each stretch, make running sums, fill from the back."""
     slots = t.capacity.shape[1]
-    owner = np.repeat(np.arange(len(t.quota)), np.diff(t.first))
-    middle = np.minimum(slots - 1, (t.low + t.high + t.length) // 2)
-    stretch = t.pool * BUCKETS + middle * BUCKETS // slots
-    order = np.argsort(stretch, kind="stable")
-    count = np.bincount(stretch, minlength=len(t.unit) * BUCKETS)
-    return Rivals(np.concatenate((np.zeros(1, np.int64), np.cumsum(count))), owner[order])
+    for row in range(len(t.pool)):
+        middle = min(slots - 1, (t.low[row] + t.high[row] + t.length[row]) // 2)
+        first[t.pool[row] * BUCKETS + middle * BUCKETS // slots] += 1
+    for k in range(1, len(first)):
+        first[k] += first[k - 1]
+    for owner in range(len(t.quota) - 1, -1, -1):
+        for row in range(t.first[owner + 1] - 1, t.first[owner] - 1, -1):
+            middle = min(slots - 1, (t.low[row] + t.high[row] + t.length[row]) // 2)
+            stretch = t.pool[row] * BUCKETS + middle * BUCKETS // slots
+            first[stretch] -= 1
+            request[first[stretch]] = owner
 
 
 @inlined

@@ -28,6 +28,7 @@ class Wishes:
 
     ideal: Floats  # [rows] reduced values
     ranked: Ints  # [rows] the rows of each request, best first
+    top: Ints  # [requests] the best row of each, or -1
     peak: Floats  # [requests] the best of each; -inf without rows
     stakes: Floats  # [requests] running sums of how often each is drawn for a move
     near: Rivals
@@ -57,7 +58,8 @@ def improve_sides(
         return _alone(t, c, g, wishes, heat, tries, int(rng.integers(2**31)))
     deal = np.zeros(len(pools), np.int64)
     deal[pools[: len(pools) // 2]] = 1
-    side = np.where(c.row >= 0, deal[t.pool[c.row]], rng.integers(0, 2, len(c.row)))
+    side, placed = rng.integers(0, 2, len(c.row)), np.flatnonzero(c.row >= 0)
+    side[placed] = deal[t.pool[c.row[placed]]]
     books = _halves(c, rng)
     searches = [
         new_search(books[n], 0, int(rng.integers(2**31)), np.flatnonzero(deal == n), np.flatnonzero(side == n))

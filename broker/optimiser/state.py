@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from broker.optimiser.compiled import inlined
+from broker.optimiser.compiled import inlined, of_one_type
 from broker.optimiser.problem import Floats, Ints
 from broker.optimiser.tables import Tables
 
@@ -24,6 +24,7 @@ __all__ = [
 ]
 
 
+@of_one_type("row", "start", "seat", "who", "begin", "end")
 class Calendar(NamedTuple):
     """Room left and placements made; changed in place by ``change`` alone."""
 

@@ -17,6 +17,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from broker.optimiser.compiled import of_one_type
 from broker.optimiser.problem import Floats, Ints, Options, Plan, Problem
 
 __all__ = ["PLENTY", "Pruned", "Tables", "TooLargeError", "plan_of", "rows_of", "tables"]
@@ -36,8 +37,13 @@ class Pruned:
 
     options: Options
     origin: Ints  # [rows] row in the options of the whole problem
+    money: int | None = None  # unit of the tables where it is known, and devices are known to be countable
 
 
+@of_one_type(
+    *("pool", "devices", "length", "low", "high", "value", "due", "late"),
+    *("quota", "sure", "promised", "now_row", "now_start", "move"),
+)
 class Tables(NamedTuple):
     """Columns of pools, requests and pruned option rows; money is in units of ``money``.
 
@@ -75,8 +81,9 @@ class Tables(NamedTuple):
 
 def tables(problem: Problem, pruned: Pruned) -> Tables:
     """Flat arrays of a pruned problem; ``TooLargeError`` when 64 bits cannot hold sums of its devices."""
-    _refuse_floods(problem)
-    money = _money_unit(problem)
+    if pruned.money is None:
+        _refuse_floods(problem)
+    money = _money_unit(problem) if pruned.money is None else pruned.money
     o, requests, pools = pruned.options, problem.requests, problem.pools
     now_row = _now_rows(problem, pruned)
     plenty = np.full((1, problem.slots), PLENTY, np.int64)

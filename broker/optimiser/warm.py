@@ -61,7 +61,7 @@ def warm() -> None:
     g = guide(t, prices)
     ideal = ideals(t, g)
     calendar = empty_calendar(t)
-    wishes = Wishes(ideal, ranked(t, ideal), ideal, np.cumsum(np.ones(len(ideal))), rivals(t))
+    wishes = Wishes(ideal, ranked(t, ideal), column, ideal, np.cumsum(np.ones(len(ideal))), rivals(t))
     improve_sides(t, calendar, g, wishes, 1.0, 100, rng)
     survivors(t, g, best_columns(t, g).worth, 1.0)
     reopen(t, calendar, g, ideal, Shape(pools=1, free=6, rivals=3, columns=3), rng)

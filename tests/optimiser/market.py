@@ -42,9 +42,10 @@ class Market:
 
     def _wishes(self) -> Wishes:
         rows, has = ranked(self.t, self.ideal), np.diff(self.t.first) > 0
-        peak = np.full(len(has), -np.inf)
-        peak[has] = self.ideal[rows[self.t.first[:-1][has]]]
-        return Wishes(self.ideal, rows, peak, np.cumsum(np.ones(len(has))), rivals(self.t))
+        top, peak = np.full(len(has), -1), np.full(len(has), -np.inf)
+        top[has] = rows[self.t.first[:-1][has]]
+        peak[has] = self.ideal[top[has]]
+        return Wishes(self.ideal, rows, top, peak, np.cumsum(np.ones(len(has))), rivals(self.t))
 
     def judged(self, row: Ints, start: Ints) -> int:
         """The objective of a valid plan; fails on an invalid one."""
@@ -99,7 +100,7 @@ def assert_exact(problem: Problem, t: Tables, c: Calendar) -> None:
         first, taken = int(t.seats[p]), int(c.taken[p])
         assert 0 <= taken <= t.seats[p + 1] - first
         listed = {(int(c.who[k]), int(c.begin[k]), int(c.end[k])) for k in range(first, first + taken)}
-        here = [r for r in np.flatnonzero(c.row >= 0) if t.pool[c.row[r]] == p]
+        here = [r for r in np.flatnonzero(c.row >= 0).tolist() if t.pool[c.row[r]] == p]
         assert len(here) == taken
         assert listed == {(r, int(c.start[r]), int(c.start[r] + t.length[c.row[r]])) for r in here}
         assert all(c.who[c.seat[r]] == r for r in here)

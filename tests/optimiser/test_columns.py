@@ -40,8 +40,8 @@ def worth(problem: Problem, t: Tables, prices: Prices, request: int, row: int, s
             if problem.requests.guaranteed[request]:
                 price += float(prices.reserves[n, slot]) * ((reserve.lost == p) + reserve.covers.count(p))
         total -= int(t.devices[row]) * price
-    stays = row == t.now_row[request] and start == t.now_start[request]
-    return total + float(t.move[request]) * stays
+    stays = bool(row == t.now_row[request] and start == t.now_start[request])
+    return total + (float(t.move[request]) if stays else 0.0)
 
 
 def all_worths(problem: Problem, t: Tables, prices: Prices) -> list[dict[tuple[int, int], float]]:
@@ -95,9 +95,7 @@ def test_a_present_placement_is_worth_its_move_cost_more() -> None:
     option = {"pool": "a", "devices": 1, "slots": 1, "start": [0, 3], "value": 10, "due": 0, "late_cost": 2}
     for move, start in ((5, 0), (7, 3)):
         request = {"id": "r", "options": [option], "current": {"option": 0, "start": 3}, "move_cost": move}
-        problem = problem_from(
-            {"format": "capacity-plan-problem/1", "slots": 4, "pools": pools, "requests": [request]}
-        )
+        problem = problem_from({"format": "capacity-plan-problem/1", "slots": 4, "pools": pools, "requests": [request]})
         t = tables(problem, prune(problem))
         found = best_columns(t, guide(t, Prices.zero(problem)))
         assert (found.start[0], found.worth[0]) == (start, max(10, 4 + move))

@@ -13,7 +13,9 @@ from broker.optimiser.state import Calendar
 from tests.optimiser.market import Market, market, only
 
 Document = dict[str, Any]
-TAKES_OUT = pytest.mark.parametrize("kind", [Ruin.AROUND, Ruin.WINDOW, Ruin.SCATTER], ids=lambda kind: kind.name.lower())
+TAKES_OUT = pytest.mark.parametrize(
+    "kind", [Ruin.AROUND, Ruin.WINDOW, Ruin.SCATTER], ids=lambda kind: kind.name.lower()
+)
 
 
 def queue(*values: int, promised: int = -1) -> Document:

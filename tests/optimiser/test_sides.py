@@ -124,6 +124,15 @@ def test_one_pool_is_one_side(crowd: Callable[..., Document]) -> None:
     assert done.rounds > 0
 
 
+def test_a_market_without_a_single_column_is_left_as_it_is() -> None:
+    option = {"pool": "a", "devices": 2, "slots": 2, "start": [0, 0], "value": 3}
+    document = {"format": "capacity-plan-problem/1", "slots": 2, "requests": [{"id": "r", "options": [option]}]}
+    world = market(document | {"pools": [{"id": name, "capacity": [[0, 1]]} for name in "ab"]}, steps=1)
+    calendar, _ = world.greedy()
+    done = improved(world, calendar, np.random.default_rng(1), tries=20)
+    assert (done.gained, done.best_gained, done.best_row.tolist()) == (0, 0, [-1])
+
+
 @given(seed=st.integers(0, 10**9), heat=st.sampled_from([0.0, 30.0]))
 @settings(deadline=None, max_examples=50)
 def test_small_markets_of_every_kind(seed: int, heat: float, tiny: Callable[[int], Document]) -> None:

@@ -174,6 +174,15 @@ def test_promises_that_cannot_all_be_kept_are_counted() -> None:
     assert len(check(problem, solved.plan).violations) == 1
 
 
+def test_a_promise_that_fits_nowhere_is_counted() -> None:
+    option = {"pool": "a", "devices": 2, "slots": 2, "start": [0, 0], "value": 3}
+    request = {"id": "r", "options": [option], "current": {"option": 0, "start": 0}, "promised": True}
+    pools = [{"id": name, "capacity": [[0, 1]]} for name in "ab"]
+    document = {"format": "capacity-plan-problem/1", "slots": 2, "pools": pools, "requests": [request]}
+    solved = solve(problem_from(document), stop=WorkLimit(20), seed=1)
+    assert (solved.report.promises_broken, solved.objective, solved.status) == (1, 0, Status.FEASIBLE)
+
+
 def test_an_empty_problem_is_solved() -> None:
     document = {"format": "capacity-plan-problem/1", "slots": 3, "pools": [], "requests": []}
     solved = solve(problem_from(document), stop=WorkLimit(10), seed=1)

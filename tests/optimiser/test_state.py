@@ -104,31 +104,32 @@ def test_at_zero_prices_a_score_is_the_gain_without_overage(crowd: Callable[...,
             assert score(t, g, request, *wish) == gain(t, c, request, *wish)
 
 
-@pytest.mark.parametrize(("taken", "free"), [(2, True), (3, False)])
-def test_room_is_asked_of_pools_quotas_and_reserves(taken: int, free: bool) -> None:
-    """Two requests of ``taken`` and 2 devices under one limit of 4, whichever limit it is."""
+WIDE, NARROW = [[0, 9]], [[0, 4]]
+LIMITED_BY: dict[str, tuple[Document, Document, str]] = {
+    "pool": ({"pools": [NARROW, WIDE]}, {}, "a"),
+    "quota": ({"pools": [WIDE, WIDE], "quotas": [{"id": "q", "limit": NARROW}]}, {"quota": "q"}, "b"),
+    "reserve": (
+        {"pools": [WIDE, NARROW], "reserves": [{"lost": "a", "covers": ["b"]}]},
+        {"guaranteed": True},
+        "a",
+    ),
+}
+
+
+@pytest.mark.parametrize("limit", LIMITED_BY)
+@pytest.mark.parametrize(("devices", "free"), [(2, True), (3, False)])
+def test_room_is_asked_of_pools_quotas_and_reserves(limit: str, devices: int, free: bool) -> None:
+    """One stands in pool a with some devices; another with 2 comes, and 4 is the limit for both."""
+    world, fields, where = LIMITED_BY[limit]
     option = {"slots": 2, "start": [0, 0], "value": 9}
-    wide, narrow = [[0, 9]], [[0, 4]]
-    pool, quota, reserve = (
-        {"pools": [narrow, wide], "ask": {}, "at": "a"},
-        {"pools": [wide, wide], "ask": {"quota": "q"}, "at": "b", "quotas": [{"id": "q", "limit": narrow}]},
-        {"pools": [wide, narrow], "ask": {"guaranteed": True}, "at": "a", "reserves": [{"lost": "a", "covers": ["b"]}]},
-    )
-    for case in (pool, quota, reserve):
-        places = zip((taken, 2), ("a", case["at"]), strict=True)
-        document = {
-            "format": "capacity-plan-problem/1",
-            "slots": 3,
-            "pools": [{"id": name, "capacity": steps} for name, steps in zip("ab", case["pools"], strict=True)],
-            "requests": [
-                {"id": f"r{n}", "options": [option | {"pool": where, "devices": devices}], **case["ask"]}
-                for n, (devices, where) in enumerate(places)
-            ],
-        }
-        problem = problem_from(document | {k: case[k] for k in ("quotas", "reserves") if k in case})
-        t = tables(problem, prune(problem))
-        c = empty_calendar(t)
-        place(t, c, 0, 0, 0)
-        assert fits(t, c, 1, 1, 0) is free
-        lift(t, c, 0)
-        assert fits(t, c, 1, 1, 0)
+    options = (option | {"pool": "a", "devices": devices}, option | {"pool": where, "devices": 2})
+    document = {"format": "capacity-plan-problem/1", "slots": 3} | world
+    document["pools"] = [{"id": name, "capacity": steps} for name, steps in zip("ab", world["pools"], strict=True)]
+    document["requests"] = [{"id": f"r{n}", "options": [one]} | fields for n, one in enumerate(options)]
+    problem = problem_from(document)
+    t = tables(problem, prune(problem))
+    c = empty_calendar(t)
+    place(t, c, 0, 0, 0)
+    assert fits(t, c, 1, 1, 0) is free
+    lift(t, c, 0)
+    assert fits(t, c, 1, 1, 0)
