@@ -10,8 +10,8 @@ import numpy as np
 from broker.optimiser.columns import best_columns, guide, ideals, ranked
 from broker.optimiser.construct import insert_all, orders, settle
 from broker.optimiser.prices import Pricing
-from broker.optimiser.problem import Ints, Plan, Problem
-from broker.optimiser.report import Prices
+from broker.optimiser.problem import Bools, Ints, Plan, Problem
+from broker.optimiser.report import Earlier, Prices
 from broker.optimiser.search import rivals
 from broker.optimiser.sides import Wishes, improve_sides
 from broker.optimiser.state import Calendar, Guide
@@ -33,6 +33,8 @@ STAKE = 0.75  # power of its value by which a request is drawn for a move
 HEAT = 0.1  # first temperature, of what a round that makes the plan poorer costs
 ANNEAL_SHARE = 0.9  # of improvement; the rest is spent without heat
 SLICE = 2_000  # insertions between two looks at the stop rule
+MENDS = 40  # epochs of a re-plan at most
+MEND_TRIES = 200  # insertions on each side for each request that waits, in one of them
 EPOCH = 15_000  # insertions of each side between two deals of the pools
 TRIES_PER_WORK = 250
 
@@ -44,8 +46,15 @@ class Descent:
     """
 
     def __init__(
-        self, problem: Problem, pruned: Pruned, stop: Stop, seed: int, show: Callable[[int, float], None]
+        self,
+        problem: Problem,
+        pruned: Pruned,
+        stop: Stop,
+        seed: int,
+        show: Callable[[int, float], None],
+        earlier: Earlier | None = None,
     ) -> None:
+        self._earlier = earlier
         self.problem, self.pruned = problem, pruned
         self.work = 0
         self.rounds = 0
@@ -57,7 +66,10 @@ class Descent:
         self._total = 0
         self._kept = 0
         self._previous: list[tuple[Ints, Ints]] = []
-        self._pricing = Pricing(self._t, Prices.zero(problem))
+        unit = self._t.money
+        start = Prices.zero(problem) if earlier is None else earlier.prices
+        start = Prices(start.pools / unit, start.quotas / unit, start.reserves / unit)
+        self._pricing = Pricing(self._t, start)
         self._near = rivals(self._t)
         self._exact_bound = math.inf
 
@@ -105,10 +117,12 @@ class Descent:
     def settle(self, hint: Plan | None) -> None:
         """Start from the better of what stands and the hint, as far as each still fits; fill up, and price once."""
         t = self._t
-        for row, start in ((t.now_row, t.now_start), self._hinted(hint)):
+        stood = [self._hinted(hint)] if self._earlier is not None else [(t.now_row, t.now_start), self._hinted(hint)]
+        for row, start in stood:
             calendar, total = settle(t, row, start)
             self._keep(calendar.row, calendar.start, total)
-        self._construct(1)
+        if self._earlier is None:
+            self._construct(1)
         self._step()
 
     def _hinted(self, hint: Plan | None) -> tuple[Ints, Ints]:
@@ -169,7 +183,7 @@ class Descent:
         for n, order in enumerate(orders(t, wishes.peak, wishes.top)):
             if n >= count:
                 break
-            for row in (promises, best_row) if (promises != best_row).any() else (best_row,):
+            for row in (best_row,) if (promises == best_row).all() else (promises, best_row):
                 if self._stop.spent(self.work) >= 1 and self._total > 0:
                     return
                 calendar, total = settle(t, row, best_start)
@@ -241,6 +255,37 @@ class Descent:
                 if self._pricing.best < guided_by - 0.05 * abs(guided_by - self._objective):
                     guided_by = self._pricing.best
                     g, wishes = self._wishes()
+
+    def mend(self) -> None:
+        """Find places for those who are fresh or lost theirs, until all have one or have been tried often enough."""
+        assert self._earlier is not None
+        t = self._t
+        calendar, total = settle(t, *self.best)
+        stood = self._earlier.plan.option >= 0
+        g, wishes = self._wishes()
+        order = np.flatnonzero(self._waiting(calendar, stood))
+        order = order[np.argsort(-wishes.peak[order], kind="stable")]
+        promised = t.promised[order] == 1
+        order = np.concatenate((order[promised], order[~promised]))
+        total += int(insert_all(t, calendar, g, wishes.ideal, order))
+        self._keep(calendar.row, calendar.start, total)
+        rng = np.random.default_rng(self._seed)
+        for _ in range(MENDS):
+            waiting = self._waiting(calendar, stood)
+            if self.finished() or not waiting.any():
+                return
+            tries = min(EPOCH, MEND_TRIES * int(waiting.sum()))
+            done = improve_sides(t, calendar, g, wishes, 0.0, tries, rng, waiting)
+            self.work += 1 + done.tried // TRIES_PER_WORK
+            self.rounds += done.rounds
+            total += done.gained
+            self._keep(calendar.row, calendar.start, total)
+
+    def _waiting(self, calendar: Calendar, stood: Bools) -> Bools:
+        """Who is out and is fresh or had a place in the earlier plan."""
+        assert self._earlier is not None
+        waiting: Bools = (calendar.row < 0) & (self._earlier.fresh | stood)
+        return waiting
 
     def _wishes(self) -> tuple[Guide, Wishes]:
         """The guide of the best prices, and what everybody would like at them."""

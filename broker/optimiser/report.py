@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from broker.optimiser.problem import Floats, Plan, Problem, Status
+from broker.optimiser.problem import Bools, Floats, Plan, Problem, Status
 
-__all__ = ["Prices", "Progress", "Report", "Solved", "gap"]
+__all__ = ["Earlier", "Prices", "Progress", "Report", "Solved", "gap"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +33,24 @@ class Prices:
             np.zeros((len(problem.quotas.ids), shape)),
             np.zeros((len(problem.reserves), shape)),
         )
+
+    def suit(self, problem: Problem) -> bool:
+        """Whether there is a price for each pool, quota and reserve of a problem in each slot, and none is negative."""
+        sizes = (len(problem.pools.ids), len(problem.quotas.ids), len(problem.reserves))
+        parts = (self.pools, self.quotas, self.reserves)
+        return all(
+            part.shape == (size, problem.slots) and bool((part >= 0).all())
+            for part, size in zip(parts, sizes, strict=True)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Earlier:
+    """What a plan for nearly the same problem knew: where to start planning again, and what may be left alone."""
+
+    plan: Plan
+    prices: Prices
+    fresh: Bools  # [requests] new or changed since that plan, or in its way
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,8 +14,8 @@ import numpy as np
 
 from broker.optimiser.columns import second_thread
 from broker.optimiser.improve import improve
-from broker.optimiser.problem import Floats, Ints
-from broker.optimiser.search import Rivals, Tally, new_search
+from broker.optimiser.problem import Bools, Floats, Ints
+from broker.optimiser.search import Rivals, Ruin, Search, Tally, new_search
 from broker.optimiser.state import Calendar, Guide
 from broker.optimiser.tables import Tables
 
@@ -50,19 +50,34 @@ class Outcome:
 
 
 def improve_sides(
-    t: Tables, c: Calendar, g: Guide, wishes: Wishes, heat: float, tries: int, rng: np.random.Generator
+    t: Tables,
+    c: Calendar,
+    g: Guide,
+    wishes: Wishes,
+    heat: float,
+    tries: int,
+    rng: np.random.Generator,
+    waiting: Bools | None = None,
 ) -> Outcome:
-    """Improve the plan in ``c`` for about ``tries`` insertions on each side; one side where there is one pool."""
+    """Improve the plan in ``c`` for about ``tries`` insertions on each side; one side where there is one pool.
+
+    With ``waiting`` it does nothing but push in those requests, and who had to make room for them.
+    """
     pools = rng.permutation(len(t.unit))
+    out = np.ones(len(c.row), np.bool_) if waiting is None else waiting
+    mix = None if waiting is None else np.ones(len(Ruin))
     if len(pools) < 2:
-        return _alone(t, c, g, wishes, heat, tries, int(rng.integers(2**31)))
+        search = new_search(c, 0, int(rng.integers(2**31)), mine=np.flatnonzero(out), mix=mix)
+        return _alone(t, c, g, wishes, search, heat, tries)
     deal = np.zeros(len(pools), np.int64)
     deal[pools[: len(pools) // 2]] = 1
     side, placed = rng.integers(0, 2, len(c.row)), np.flatnonzero(c.row >= 0)
     side[placed] = deal[t.pool[c.row[placed]]]
     books = _halves(c, rng)
     searches = [
-        new_search(books[n], 0, int(rng.integers(2**31)), np.flatnonzero(deal == n), np.flatnonzero(side == n))
+        new_search(
+            books[n], 0, int(rng.integers(2**31)), np.flatnonzero(deal == n), np.flatnonzero((side == n) & out), mix
+        )
         for n in range(2)
     ]
     runs = [
@@ -78,8 +93,7 @@ def improve_sides(
     return _outcome(searches[0].tally + searches[1].tally, row, start, tried, searches[0].loss + searches[1].loss)
 
 
-def _alone(t: Tables, c: Calendar, g: Guide, wishes: Wishes, heat: float, tries: int, seed: int) -> Outcome:
-    search = new_search(c, 0, seed)
+def _alone(t: Tables, c: Calendar, g: Guide, wishes: Wishes, search: Search, heat: float, tries: int) -> Outcome:
     tried = int(
         improve(t, c, g, search, wishes.near, wishes.ideal, wishes.ranked, wishes.peak, wishes.stakes, heat, tries)
     )

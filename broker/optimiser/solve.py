@@ -17,11 +17,11 @@ from broker.optimiser.check import check
 from broker.optimiser.descent import Descent
 from broker.optimiser.problem import Plan, Problem, Status
 from broker.optimiser.prune import prune
-from broker.optimiser.report import Prices, Progress, Report, Solved
+from broker.optimiser.report import Earlier, Prices, Progress, Report, Solved
 from broker.optimiser.stop import Stop
 from broker.optimiser.tables import plan_of
 
-__all__ = ["Prices", "Progress", "Report", "Solved", "solve"]
+__all__ = ["Earlier", "Prices", "Progress", "Report", "Solved", "solve"]
 
 TRAJECTORY_MAX = 500
 
@@ -32,6 +32,7 @@ def solve(
     stop: Stop,
     seed: int,
     hint: Plan | None = None,
+    earlier: Earlier | None = None,
     on_progress: Callable[[Progress], None] | None = None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Solved:
@@ -39,13 +40,17 @@ def solve(
 
     The plan keeps every rule, and is never worse than a valid ``hint``: it is the hint itself unless a strictly better
     one was found. Promised requests all stay placed when their present placements fit together; otherwise as many as
-    were found to fit, and ``report.promises_broken`` counts the rest. The same problem, seed, hint and ``WorkLimit``
-    give the same plan. ``clock`` only dates the progress. Raises ``TooLargeError`` when sums of devices exceed 64
+    were found to fit, and ``report.promises_broken`` counts the rest. With ``earlier`` it plans again: it keeps what
+    stands, finds places for who is fresh or lost his, moves others only for that, and ends when nobody is left to
+    place; without anybody fresh or displaced the plan is the earlier one. The same problem, seed, hint and stop rule
+    in work (``WorkLimit``) give the same plan. ``clock`` only dates the progress. Raises ``TooLargeError`` when sums of devices exceed 64
     bits, ``ValueError`` when the hint is for another number of requests.
     """
     began = clock()
     if hint is not None and hint.option.shape != (len(problem.requests.ids),):
         raise ValueError(f"a hint for {len(hint.option)} requests, the problem has {len(problem.requests.ids)}")
+    if earlier is not None and not earlier.prices.suit(problem):
+        raise ValueError("these prices are for other pools, quotas, reserves or slots")
     seen: list[Progress] = []
 
     def show(objective: int, bound: float) -> None:
@@ -54,9 +59,9 @@ def solve(
         if on_progress is not None:
             on_progress(progress)
 
-    descent = Descent(problem, prune(problem), stop, seed, show)
-    descent.settle(hint)
-    for step in (descent.price, descent.close, descent.improve):
+    descent = Descent(problem, prune(problem), stop, seed, show, earlier)
+    descent.settle(hint if earlier is None else earlier.plan)
+    for step in (descent.price, descent.close, descent.improve) if earlier is None else (descent.mend,):
         if not descent.finished():
             step()
     return _judged(problem, descent, hint, seen, clock() - began)
@@ -68,8 +73,10 @@ def _judged(problem: Problem, descent: Descent, hint: Plan | None, seen: list[Pr
     lenient = replace(problem, requests=replace(problem.requests, promised=np.zeros_like(problem.requests.promised)))
     best: tuple[int, int, Plan] | None = None
     candidates = [*([hint] if hint is not None else []), descent.plan()]
-    candidates += [plan_of(problem, descent.pruned, *kept) for kept in descent.fallbacks()]
-    for plan in (*candidates, Plan.empty(len(problem.requests.ids))):
+    spare = [plan_of(problem, descent.pruned, *kept) for kept in descent.fallbacks()]
+    for n, plan in enumerate((*candidates, *spare, Plan.empty(len(problem.requests.ids)))):
+        if best is not None and n >= len(candidates):
+            break
         verdict = check(lenient, plan)
         kept = int((problem.requests.promised & (plan.option >= 0)).sum())
         if verdict.ok and (best is None or (kept, verdict.objective) > best[:2]):
