@@ -165,7 +165,7 @@ class Descent:
             spent = (self._stop.spent(self.work) - begun) / max(1e-9, allowed - begun)
             if spent >= 1 or self._proven():
                 break
-            sweep.run(max(spent, n / SWEEPS))
+            sweep.run(max(spent, n / SWEEPS), lambda: self._stop.spent(self.work) >= 1)
             self.work += 1 + self._pricing.columns // COLUMNS_PER_WORK
             if n % 10 == 9:
                 self._prove(sweep.prices)

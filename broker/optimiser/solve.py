@@ -43,8 +43,8 @@ def solve(
     were found to fit, and ``report.promises_broken`` counts the rest. With ``earlier`` it plans again: it keeps what
     stands, finds places for who is fresh or lost his, moves others only for that, and ends when nobody is left to
     place; without anybody fresh or displaced the plan is the earlier one. The same problem, seed, hint and stop rule
-    in work (``WorkLimit``) give the same plan. ``clock`` only dates the progress. Raises ``TooLargeError`` when sums of devices exceed 64
-    bits, ``ValueError`` when the hint is for another number of requests.
+    in work (``WorkLimit``) give the same plan. ``clock`` only dates the progress. Raises ``TooLargeError`` when sums of
+    devices exceed 64 bits, ``ValueError`` when hint or prices are for another problem.
     """
     began = clock()
     if hint is not None and hint.option.shape != (len(problem.requests.ids),):

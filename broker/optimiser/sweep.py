@@ -9,6 +9,8 @@ is worth a device-slot, times a step size that falls geometrically from 1 / bloc
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from broker.optimiser.columns import best_of_request, best_start_of_row, guide, second_thread, shared
@@ -46,11 +48,16 @@ class Sweep:
         """A copy of the present prices."""
         return Prices(self._lam.copy(), self._mu.copy(), self._nu.copy())
 
-    def run(self, progress: float) -> None:
-        """One sweep in a fresh random order; ``progress`` from 0 to 1 decides how small its steps are."""
+    def run(self, progress: float, enough: Callable[[], bool] | None = None) -> None:
+        """One sweep in a fresh random order; ``progress`` from 0 to 1 decides how small its steps are.
+
+        ``enough`` is asked before each block; the sweep ends there when it says so.
+        """
         step = self._scale * LAST_STEP ** min(1.0, progress) / BLOCKS
         order = self._rng.permutation(len(self._row))
         for block in np.array_split(order, BLOCKS):
+            if enough is not None and enough():
+                return
             # Neighbours in memory are priced one after the other.
             block.sort()
             self._ask(block)

@@ -1,0 +1,218 @@
+"""What planning costs those who call meanwhile, and how soon a cancelled solve answers.
+
+    python -m bench.beside [--seconds 15] [--rate 200]
+
+Starts a store and a server process, and calls the server at a fixed rate, GetClaim and CreateClaim in turn. A call is
+made when it is due whatever became of those before, and its time counts from then: a server that falls behind is not
+spared the waiting. First nobody else works (no planner runs), then a solver process with the niceness of production
+works on L:1.1:1 all the time. Last, solves of M and L are cancelled at random moments: the time is that until the
+worker's best plan is back in the calling process; a worker that does not answer in time is killed, and its plan lost.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import random
+import socket
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import count
+from pathlib import Path
+from statistics import median, quantiles
+
+import grpc
+from capacitybroker import TIER_STANDARD, Claim, Client, Fleet, Pool, duration
+from capacitybroker.v1.capacity_service_pb2 import CreateClaimRequest, GetClaimRequest
+from capacitybroker.v1.capacity_service_pb2_grpc import CapacityServiceStub
+from capacitybroker.v1.fleet_pb2 import POOL_KIND_INTERNAL, Delivery, Silicon, SiliconSpeed, Tenant, WorkloadClass
+
+from bench.cores import cores
+from bench.generator import Synthetic, synthetic
+from broker.app import open_market, run_server
+from broker.ledger.redis.embedded import EmbeddedStore
+from broker.optimiser.problem import Problem
+from broker.optimiser.worker import SolverProcess
+from broker.processes import Children
+from broker.settings import ServeSettings
+
+READY_SECONDS = 60.0
+WARM_SECONDS = 2.0  # of calls that are not counted
+SOLVING = Synthetic("L", 1.1, 1)
+CANCELLED = (Synthetic("M", 1.1, 1), SOLVING)
+CANCELS = 5
+SOLVE_SECONDS = 10.0  # that a cancelled solve would have had
+TENANT = "tenants/atlas"
+
+
+@dataclass(slots=True)
+class Seconds:
+    """How long the calls of one stretch took."""
+
+    get: list[float] = field(default_factory=list)
+    create: list[float] = field(default_factory=list)
+
+
+@contextmanager
+def broker(directory: Path) -> Iterator[str]:
+    """The address of a server without a planner; the server and its store stop at the end."""
+    with EmbeddedStore.start(directory / "data") as store, _free_port() as port:
+        settings = ServeSettings(listen=f"127.0.0.1:{port}")
+        asyncio.run(open_market(settings, store.url, create=True))
+        children = Children()
+        try:
+            children.start("server", partial(run_server, settings, store.url))
+            children.wait_ready(READY_SECONDS)
+            yield settings.listen
+        finally:
+            children.stop()
+
+
+@contextmanager
+def _free_port() -> Iterator[int]:
+    """A port that nobody else is given; the server shares it."""
+    with socket.socket() as held:
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        held.bind(("127.0.0.1", 0))
+        yield held.getsockname()[1]
+
+
+class Caller:
+    """Calls at a fixed rate over one connection."""
+
+    def __init__(self, address: str, rate: float) -> None:
+        self._address, self._gap = address, 1 / rate
+        self._numbers = count()
+        self._name = ""
+
+    def prepare(self) -> None:
+        """A market, and a claim to ask for."""
+        supply = Pool(
+            id="dc-1", kind=POOL_KIND_INTERNAL, silicon="b200", domain_devices=8, deliveries=[Delivery(devices=65_536)]
+        )
+        speeds = [SiliconSpeed(silicon="b200", speed_percent=100)]
+        fleet = Fleet(
+            silicon=[Silicon(id="b200", family="blackwell")],
+            workload_classes=[WorkloadClass(id="training", speeds=speeds)],
+            pools=[supply],
+            tenants=[Tenant(id="atlas")],
+        )
+        with Client(self._address, tenant="atlas") as client:
+            client.apply_fleet(fleet)
+            self._name = client.create_claim(_claim()).name
+
+    def stretch(self, seconds: float) -> Seconds:
+        """Call for so long; raises grpc.RpcError when a call fails."""
+        seen = Seconds()
+        with grpc.insecure_channel(self._address) as channel:
+            stub = CapacityServiceStub(channel)
+            self._send(stub, WARM_SECONDS, Seconds())
+            self._send(stub, seconds, seen)
+        return seen
+
+    def _send(self, stub: CapacityServiceStub, seconds: float, seen: Seconds) -> None:
+        begun = time.perf_counter()
+        calls = []
+        for turn in range(int(seconds / self._gap)):
+            due = begun + turn * self._gap
+            time.sleep(max(0.0, due - time.perf_counter()))
+            if turn % 2:
+                create = CreateClaimRequest(parent=TENANT, claim=_claim(), request_id=f"beside-{next(self._numbers)}")
+                call, into = stub.CreateClaim.future(create), seen.create
+            else:
+                call, into = stub.GetClaim.future(GetClaimRequest(name=self._name)), seen.get
+            call.add_done_callback(partial(_note, into, due))
+            calls.append(call)
+        for call in calls:
+            call.result()
+
+
+def _note(into: list[float], due: float, _call: object) -> None:
+    into.append(time.perf_counter() - due)
+
+
+def _claim() -> Claim:
+    return Claim(workload_class="training", devices=8, duration=duration(hours=4), tier=TIER_STANDARD)
+
+
+async def beside(problem: Problem, work: Callable[[], Seconds], seconds: float) -> Seconds:
+    """What ``work`` comes to while a solver works; the solve lasts longer than the work."""
+    solver = SolverProcess()
+    under_way = asyncio.Event()
+    try:
+        await solver.start()
+        solving = asyncio.create_task(
+            solver.solve(problem, seconds=10 * seconds + 60, seed=1, on_progress=lambda _: under_way.set())
+        )
+        await under_way.wait()
+        seen = await asyncio.to_thread(work)
+        assert not solving.done()
+        solving.cancel()
+        await asyncio.gather(solving, return_exceptions=True)
+    finally:
+        await solver.close()
+    return seen
+
+
+async def cancels(problem: Problem, rng: random.Random) -> tuple[list[float], int]:
+    """Seconds from asking solves to stop until each was back, and how many workers had to be killed."""
+    solver = SolverProcess()
+    seconds, killed = [], 0
+    try:
+        for _ in range(CANCELS):
+            await solver.start()
+            solving = asyncio.create_task(solver.solve(problem, seconds=SOLVE_SECONDS, seed=1))
+            await asyncio.sleep(rng.uniform(0.05, 0.9) * SOLVE_SECONDS)
+            assert not solving.done()
+            begun = time.perf_counter()
+            solving.cancel()
+            await asyncio.gather(solving, return_exceptions=True)
+            seconds.append(time.perf_counter() - begun)
+            killed += solver.pid is None
+    finally:
+        await solver.close()
+    return seconds, killed
+
+
+def _show(what: str, idle: list[float], busy: list[float]) -> None:
+    worst = [quantiles(seconds, n=100)[98] for seconds in (idle, busy)]
+    middle = [median(seconds) for seconds in (idle, busy)]
+    print(f"{what:12} idle p50 {_millis(middle[0])}, p99 {_millis(worst[0])}", end="; ")
+    print(f"beside p50 {_millis(middle[1])}, p99 {_millis(worst[1])}; p99 ratio {worst[1] / worst[0]:.2f}", flush=True)
+
+
+def _millis(seconds: float) -> str:
+    return f"{1000 * seconds:.1f} ms"
+
+
+def main() -> int:
+    """Print one line for each figure."""
+    ask = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    ask.add_argument("--seconds", type=float, default=15)
+    ask.add_argument("--rate", type=float, default=200)
+    args = ask.parse_args()
+    print(f"{cores()} cores; {args.rate:g} calls/s for {args.seconds:g} s; the solver works on {SOLVING}", flush=True)
+    problem = synthetic(SOLVING)
+    with tempfile.TemporaryDirectory() as directory, broker(Path(directory)) as address:
+        caller = Caller(address, args.rate)
+        caller.prepare()
+        idle = caller.stretch(args.seconds)
+        busy = asyncio.run(beside(problem, partial(caller.stretch, args.seconds), args.seconds))
+    _show("GetClaim", idle.get, busy.get)
+    _show("CreateClaim", idle.create, busy.create)
+    rng = random.Random(1)  # noqa: S311 - moments, not secrets
+    for name in CANCELLED:
+        seconds, killed = asyncio.run(cancels(synthetic(name), rng))
+        told = ", ".join(_millis(one) for one in seconds)
+        print(f"cancel {name}: median {_millis(median(seconds))}, worst {_millis(max(seconds))}", end="")
+        print(f" ({told}); {killed} of {CANCELS} workers killed", flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
