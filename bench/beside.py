@@ -25,6 +25,7 @@ from functools import partial
 from itertools import count
 from pathlib import Path
 from statistics import median, quantiles
+from typing import Any
 
 import grpc
 from capacitybroker import TIER_STANDARD, Claim, Client, Fleet, Pool, duration
@@ -117,19 +118,22 @@ class Caller:
 
     def _send(self, stub: CapacityServiceStub, seconds: float, seen: Seconds) -> None:
         begun = time.perf_counter()
-        calls = []
+        calls: list[grpc.Future[Any]] = []
         for turn in range(int(seconds / self._gap)):
             due = begun + turn * self._gap
             time.sleep(max(0.0, due - time.perf_counter()))
-            if turn % 2:
-                create = CreateClaimRequest(parent=TENANT, claim=_claim(), request_id=f"beside-{next(self._numbers)}")
-                call, into = stub.CreateClaim.future(create), seen.create
-            else:
-                call, into = stub.GetClaim.future(GetClaimRequest(name=self._name)), seen.get
-            call.add_done_callback(partial(_note, into, due))
+            call: grpc.Future[Any] = (
+                self._create(stub) if turn % 2 else stub.GetClaim.future(GetClaimRequest(name=self._name))
+            )
+            call.add_done_callback(partial(_note, seen.create if turn % 2 else seen.get, due))
             calls.append(call)
         for call in calls:
             call.result()
+
+    def _create(self, stub: CapacityServiceStub) -> grpc.Future[Any]:
+        number = next(self._numbers)
+        request = CreateClaimRequest(parent=TENANT, claim=_claim(), request_id=f"beside-{number}")
+        return stub.CreateClaim.future(request)
 
 
 def _note(into: list[float], due: float, _call: object) -> None:

@@ -24,7 +24,6 @@ __all__ = ["Descent"]
 SWEEP_SHARE = 0.15  # of the budget, for the first prices
 SWEEPS = 100
 PRICE_SHARE = 0.16  # of the budget, for all prices before the plan is improved
-REOPEN = False
 REFINE_SHARE = 0.1  # of the work of improvement, while prices have not settled
 CLOSE_SHARE = 0.6  # of the budget, for the exact search of a small problem
 PASSES_MAX = 1_500
@@ -33,8 +32,12 @@ STAKE = 0.75  # power of its value by which a request is drawn for a move
 HEAT = 0.1  # first temperature, of what a round that makes the plan poorer costs
 ANNEAL_SHARE = 0.9  # of improvement; the rest is spent without heat
 SLICE = 2_000  # insertions between two looks at the stop rule
+REPAIRS = 200  # slices spent on broken promises alone, at most
+REPAIR_SHARE = 0.3  # of the budget
+PUSH = (1.0, 0.0, 0.0, 0.0, 0.0)  # of ruins: nothing but pushing in
 MENDS = 40  # epochs of a re-plan at most
 MEND_TRIES = 200  # insertions on each side for each request that waits, in one of them
+LARGE = 5_000_000  # columns from which on an epoch is a third as long, for a cancel to be heard in time
 EPOCH = 15_000  # insertions of each side between two deals of the pools
 TRIES_PER_WORK = 250
 
@@ -121,9 +124,31 @@ class Descent:
         for row, start in stood:
             calendar, total = settle(t, row, start)
             self._keep(calendar.row, calendar.start, total)
+        if self._broken():
+            self._repair()
         if self._earlier is None:
             self._construct(1)
         self._step()
+
+    def _repair(self) -> None:
+        """Search places for promised requests alone, everybody else removed; who fits with them comes back later."""
+        t = self._t
+        promised = t.promised == 1
+        calendar, total = settle(t, np.where(promised, self.best[0], -1), self.best[1])
+        g, wishes = self._wishes()
+        order = np.flatnonzero(promised & (wishes.top >= 0))
+        order = order[np.argsort(-t.devices[wishes.top[order]] * t.length[wishes.top[order]], kind="stable")]
+        total += int(insert_all(t, calendar, g, wishes.ideal, order))
+        self._keep(calendar.row, calendar.start, total)
+        rng = np.random.default_rng(self._seed)
+        for _ in range(REPAIRS):
+            waiting = promised & (calendar.row < 0) & (wishes.top >= 0)
+            if not waiting.any() or self._stop.spent(self.work) >= REPAIR_SHARE:
+                break
+            done = improve_sides(t, calendar, g, wishes, 0.0, SLICE, rng, waiting)
+            self.work += 1 + done.tried // TRIES_PER_WORK
+            total += done.gained
+            self._keep(calendar.row, calendar.start, total)
 
     def _hinted(self, hint: Plan | None) -> tuple[Ints, Ints]:
         plan = hint if hint is not None else Plan.empty(len(self._t.quota))
@@ -236,13 +261,12 @@ class Descent:
         g, wishes = self._wishes()
         guided_by = self._pricing.best
         begun, worked, priced = self._stop.spent(self.work), self.work, 0
+        epoch = EPOCH if self._pricing.columns < LARGE else EPOCH // 3
         heat, rng = self._heat(calendar, g, wishes), np.random.default_rng(self._seed)
         while not self.finished():
             gone = (self._stop.spent(self.work) - begun) / max(1e-9, 1 - begun)
-            if gone >= ANNEAL_SHARE and REOPEN:
-                total += self._reopen(calendar, g, wishes, rng)
             warmth = heat * max(0.0, 1 - gone / ANNEAL_SHARE) ** 2
-            done = improve_sides(t, calendar, g, wishes, warmth, EPOCH, rng)
+            done = improve_sides(t, calendar, g, wishes, warmth, epoch, rng)
             self.work += 1 + done.tried // TRIES_PER_WORK
             self.rounds += done.rounds
             if (kept + done.best_kept, total + done.best_gained) > (self._kept, self._total):
@@ -275,7 +299,7 @@ class Descent:
             if self.finished() or not waiting.any():
                 return
             tries = min(EPOCH, MEND_TRIES * int(waiting.sum()))
-            done = improve_sides(t, calendar, g, wishes, 0.0, tries, rng, waiting)
+            done = improve_sides(t, calendar, g, wishes, 0.0, tries, rng, waiting, PUSH)
             self.work += 1 + done.tried // TRIES_PER_WORK
             self.rounds += done.rounds
             total += done.gained
@@ -299,15 +323,6 @@ class Descent:
         worth[has] = np.maximum(0.0, t.value[top[has]])
         stakes = np.cumsum(worth**STAKE + 1e-300)
         return g, Wishes(ideal, rows, top, peak, stakes, self._near)
-
-    def _reopen(self, calendar: Calendar, g: Guide, wishes: Wishes, rng: np.random.Generator) -> int:
-        """Solve one neighbourhood of the present plan by CP-SAT; returns what it gained."""
-        from broker.optimiser.neighbourhood import Shape, reopen
-
-        shape = Shape()
-        gained = reopen(self._t, calendar, g, wishes.ideal, shape, rng, lambda: self._stop.spent(self.work) >= 1)
-        self.work += int(1500 * shape.deterministic_seconds)
-        return gained
 
     def _heat(self, calendar: Calendar, g: Guide, wishes: Wishes) -> float:
         """The first temperature: a share of what a round that makes the plan poorer costs, middling in its logarithm.

@@ -1,7 +1,7 @@
 """A choice of columns as a CP-SAT model: the exact problem, for as many columns as it can bear.
 
-A column is one start of one option row. Whatever else stands in the calendar is fixed, so the same model serves whole
-tiny problems and small neighbourhoods of large ones.
+A column is one start of one option row. Whatever else stands in the calendar is fixed; whole problems are searched so
+when few columns still matter.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ another one, so that every pair of pools is on one side half of the time.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +16,7 @@ import numpy as np
 from broker.optimiser.columns import second_thread
 from broker.optimiser.improve import improve
 from broker.optimiser.problem import Bools, Floats, Ints
-from broker.optimiser.search import Rivals, Ruin, Search, Tally, new_search
+from broker.optimiser.search import Rivals, Search, Tally, new_search
 from broker.optimiser.state import Calendar, Guide
 from broker.optimiser.tables import Tables
 
@@ -58,16 +59,18 @@ def improve_sides(
     tries: int,
     rng: np.random.Generator,
     waiting: Bools | None = None,
+    mix: Sequence[float] | None = None,
 ) -> Outcome:
     """Improve the plan in ``c`` for about ``tries`` insertions on each side; one side where there is one pool.
 
-    With ``waiting`` it does nothing but push in those requests, and who had to make room for them.
+    With ``waiting`` only those come in from outside, and who had to make room for them. ``mix`` says how often each
+    ruin is tried.
     """
     pools = rng.permutation(len(t.unit))
     out = np.ones(len(c.row), np.bool_) if waiting is None else waiting
-    mix = None if waiting is None else np.ones(len(Ruin))
+    shares = None if mix is None else np.cumsum(mix)
     if len(pools) < 2:
-        search = new_search(c, 0, int(rng.integers(2**31)), mine=np.flatnonzero(out), mix=mix)
+        search = new_search(c, 0, int(rng.integers(2**31)), mine=np.flatnonzero(out), mix=shares)
         return _alone(t, c, g, wishes, search, heat, tries)
     deal = np.zeros(len(pools), np.int64)
     deal[pools[: len(pools) // 2]] = 1
@@ -76,7 +79,7 @@ def improve_sides(
     books = _halves(c, rng)
     searches = [
         new_search(
-            books[n], 0, int(rng.integers(2**31)), np.flatnonzero(deal == n), np.flatnonzero((side == n) & out), mix
+            books[n], 0, int(rng.integers(2**31)), np.flatnonzero(deal == n), np.flatnonzero((side == n) & out), shares
         )
         for n in range(2)
     ]

@@ -6,7 +6,6 @@ import numpy as np
 
 from broker.optimiser.columns import best_columns, guide, ideals, ranked
 from broker.optimiser.exact import survivors
-from broker.optimiser.neighbourhood import Shape, reopen
 from broker.optimiser.problem import Options, Pools, Problem, Quotas, Requests
 from broker.optimiser.prune import prune
 from broker.optimiser.report import Prices
@@ -64,4 +63,3 @@ def warm() -> None:
     wishes = Wishes(ideal, ranked(t, ideal), column, ideal, np.cumsum(np.ones(len(ideal))), rivals(t))
     improve_sides(t, calendar, g, wishes, 1.0, 100, rng)
     survivors(t, g, best_columns(t, g).worth, 1.0)
-    reopen(t, calendar, g, ideal, Shape(pools=1, free=6, rivals=3, columns=3), rng)

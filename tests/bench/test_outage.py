@@ -17,7 +17,7 @@ def market(name: str) -> Problem:
     return synthetic(Synthetic.parse(name))
 
 
-@pytest.mark.parametrize("name", ["XS:1.1:3", "S:1.1:1", "S:1.1:3"])
+@pytest.mark.parametrize("name", ["XS:1.1:3", "S:1.1:1", "S:1.1:3", "S:1.5:1"])
 def test_insured_guaranteed_work_is_served_again_after_the_loss_of_the_busiest_pool(name: str) -> None:
     seen = ordeal(insured(market(name)), LIMITS, seed=1)
     assert seen.violations == ()
