@@ -21,9 +21,9 @@ from broker.optimiser.tables import Pruned, plan_of, rows_of, tables
 
 __all__ = ["Descent"]
 
-SWEEP_SHARE = 0.15  # of the budget, for the first prices
+SWEEP_SHARE = 0.3  # of the budget, for the first prices
 SWEEPS = 100
-PRICE_SHARE = 0.16  # of the budget, for all prices before the plan is improved
+PRICE_SHARE = 0.31  # of the budget, for all prices before the plan is improved
 REFINE_SHARE = 0.1  # of the work of improvement, while prices have not settled
 CLOSE_SHARE = 0.6  # of the budget, for the exact search of a small problem
 PASSES_MAX = 1_500
@@ -37,7 +37,6 @@ REPAIR_SHARE = 0.3  # of the budget
 PUSH = (1.0, 0.0, 0.0, 0.0, 0.0)  # of ruins: nothing but pushing in
 MENDS = 40  # epochs of a re-plan at most
 MEND_TRIES = 200  # insertions on each side for each request that waits, in one of them
-LARGE = 5_000_000  # columns from which on an epoch is a third as long, for a cancel to be heard in time
 EPOCH = 15_000  # insertions of each side between two deals of the pools
 TRIES_PER_WORK = 250
 
@@ -261,12 +260,12 @@ class Descent:
         g, wishes = self._wishes()
         guided_by = self._pricing.best
         begun, worked, priced = self._stop.spent(self.work), self.work, 0
-        epoch = EPOCH if self._pricing.columns < LARGE else EPOCH // 3
+
         heat, rng = self._heat(calendar, g, wishes), np.random.default_rng(self._seed)
         while not self.finished():
             gone = (self._stop.spent(self.work) - begun) / max(1e-9, 1 - begun)
             warmth = heat * max(0.0, 1 - gone / ANNEAL_SHARE) ** 2
-            done = improve_sides(t, calendar, g, wishes, warmth, epoch, rng)
+            done = improve_sides(t, calendar, g, wishes, warmth, EPOCH, rng)
             self.work += 1 + done.tried // TRIES_PER_WORK
             self.rounds += done.rounds
             if (kept + done.best_kept, total + done.best_gained) > (self._kept, self._total):
