@@ -16,7 +16,7 @@ import numpy as np
 
 from bench.sources import absent, add_sources, offered, sources
 from broker.optimiser.check import check
-from broker.optimiser.compiled import compiled
+from broker.optimiser.compiled import allocating
 from broker.optimiser.problem import Bools, Floats, Ints, Plan, Problem
 
 __all__ = ["ORDERS", "Order", "by_density", "by_value", "first_come", "greedy", "tier_first"]
@@ -129,7 +129,7 @@ def _density(problem: Problem) -> Floats:
     return _densest(o.first, o.value, o.devices, o.slots)
 
 
-@compiled
+@allocating
 def _densest(first: Ints, value: Ints, devices: Ints, slots: Ints) -> Floats:
     """Value for each device-slot of the shortest option; 0 without options."""
     density = np.zeros(len(first) - 1)
@@ -143,7 +143,7 @@ def _densest(first: Ints, value: Ints, devices: Ints, slots: Ints) -> Floats:
     return density
 
 
-@compiled
+@allocating
 def _best(first: Ints, value: Ints) -> Ints:
     best = np.zeros(len(first) - 1, np.int64)
     for r in range(len(best)):
@@ -152,7 +152,7 @@ def _best(first: Ints, value: Ints) -> Ints:
     return best
 
 
-@compiled
+@allocating
 def _serve(m: _Market, b: _Books, order: Ints, option: Ints, start: Ints) -> None:
     """Place request after request into the books; ``option`` and ``start`` are the plan."""
     for r in order:
@@ -174,7 +174,7 @@ def _serve(m: _Market, b: _Books, order: Ints, option: Ints, start: Ints) -> Non
                     b.spare[n, t] -= m.times[n, pool] * devices
 
 
-@compiled
+@allocating
 def _earliest_of_best(m: _Market, b: _Books, r: int, row: int) -> tuple[int, float]:
     """The start with room that gains most, and the gain; -1 where there is none that gains anything."""
     length = m.slots[row]
@@ -196,7 +196,7 @@ def _earliest_of_best(m: _Market, b: _Books, r: int, row: int) -> tuple[int, flo
     return best, gain
 
 
-@compiled
+@allocating
 def _count_blocked(m: _Market, b: _Books, r: int, row: int, low: int, end: int) -> None:
     """Running counts of slots without room, and of devices above what is committed."""
     pool, devices, quota = m.pool[row], m.devices[row], m.quota[r]

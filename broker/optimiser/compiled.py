@@ -9,7 +9,7 @@ from numba import njit
 from numba.core import types
 from numba.extending import typeof_impl
 
-__all__ = ["compiled", "inlined", "of_one_type", "vectorised"]
+__all__ = ["allocating", "compiled", "inlined", "of_one_type", "vectorised"]
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -27,6 +27,11 @@ def compiled(function: Function) -> Function:
     neither the package folder nor the home folder can be written.
     """
     return cast("Function", njit(**UNCOUNTED)(function))
+
+
+def allocating(function: Function) -> Function:
+    """Like ``compiled``, but it may allocate, and pays for counting references: not for hot loops."""
+    return cast("Function", njit(cache=True, nogil=True)(function))
 
 
 def inlined(function: Function) -> Function:
