@@ -7,7 +7,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from broker.optimiser.columns import best_columns, guide, ideals, ranked
+from broker.optimiser.assignment import Tally, best_rows, new_assignment, suits
+from broker.optimiser.cells import exchange
+from broker.optimiser.columns import best_columns, guide, ideals, ranked, second_thread
 from broker.optimiser.construct import insert_all, orders, settle
 from broker.optimiser.prices import Pricing
 from broker.optimiser.problem import Bools, Ints, Plan, Problem
@@ -26,6 +28,9 @@ SWEEPS = 100
 PRICE_SHARE = 0.31  # of the budget, for all prices before the plan is improved
 REFINE_SHARE = 0.1  # of the work of improvement, while prices have not settled
 CLOSE_SHARE = 0.6  # of the budget, for the exact search of a small problem
+DEAL_CLOSE_SHARE = 0.25  # the same, of a problem that can be dealt out in cells
+DEAL_NODES = 500_000  # of the trees of cells on each thread, between two looks at the stop rule
+NODES_PER_WORK = 40_000
 PASSES_MAX = 1_500
 COLUMNS_PER_WORK = 50_000  # columns priced in one unit of work
 STAKE = 0.75  # power of its value by which a request is drawn for a move
@@ -74,6 +79,7 @@ class Descent:
         self._pricing = Pricing(self._t, start)
         self._near = rivals(self._t)
         self._exact_bound = math.inf
+        self._deals = suits(self._t)
 
     @property
     def bound(self) -> float:
@@ -177,7 +183,7 @@ class Descent:
         self._construct(1)
         allowed = begun + PRICE_SHARE * (1 - begun)
         while self._pricing.passes < PASSES_MAX and not self._pricing.converged() and not self._proven():
-            if self._stop.spent(self.work) >= allowed:
+            if self._stop.spent(self.work) >= (1 if self._deals else allowed):
                 break
             self._step()
         self._construct(4)
@@ -232,7 +238,7 @@ class Descent:
         if columns is None:
             return
         begun = self._stop.spent(self.work)
-        allowed = begun + CLOSE_SHARE * (1 - begun)
+        allowed = begun + (DEAL_CLOSE_SHARE if self._deals else CLOSE_SHARE) * (1 - begun)
         effort = 1.0
         # Longer and longer, so that a budget in work and one in seconds both end it in time.
         while self._stop.spent(self.work) < allowed and not self._proven():
@@ -251,6 +257,22 @@ class Descent:
         while wish > 0.01 and self._stop.spent(self.work + int(1000 * wish)) > allowed:
             wish /= 2
         return wish
+
+    def deal(self) -> None:
+        """A problem of one slot: deal cells out again on two threads, until the budget is spent."""
+        if not self._deals:
+            return
+        t, g = self._t, guide(self._t, self._pricing.prices)
+        searches = [new_assignment(t, g, self.best[0], self._seed * 2 + n) for n in range(2)]
+        begun, start = self._stop.spent(self.work), np.full(len(t.quota), t.low[0])
+        while not self.finished():
+            gone = (self._stop.spent(self.work) - begun) / max(1e-9, 1 - begun)
+            second = second_thread().submit(exchange, searches[1], DEAL_NODES, gone)
+            done = int(exchange(searches[0], DEAL_NODES, gone)) + int(second.result())
+            self.work += max(1, done // NODES_PER_WORK)
+            for search in searches:
+                self._keep(best_rows(search), start, int(search.tally[Tally.BEST]))
+        self.rounds += sum(int(search.tally[Tally.CELLS]) for search in searches)
 
     def improve(self) -> None:
         """Ruin and recreate, refining prices in between, until the budget is spent or the plan is proven best."""

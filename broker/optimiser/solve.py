@@ -1,7 +1,8 @@
 """The front door: a problem in, the best plan found and a proven bound out.
 
 The steps are those of ``docs/optimiser.md``: prune, settle what is known (hint, present placements), price and
-construct, close what is small exactly, improve until the budget is spent, and let ``check`` judge the result.
+construct, close what is small exactly, deal out what has one slot, improve until the budget is spent, and let
+``check`` judge the result.
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ def solve(
 
     descent = Descent(problem, prune(problem), stop, seed, show, earlier)
     descent.settle(hint if earlier is None else earlier.plan)
-    for step in (descent.price, descent.close, descent.improve) if earlier is None else (descent.mend,):
+    for step in (descent.price, descent.close, descent.deal, descent.improve) if earlier is None else (descent.mend,):
         if not descent.finished():
             step()
     return _judged(problem, descent, hint, seen, clock() - began)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from broker.optimiser.assignment import new_assignment
+from broker.optimiser.cells import exchange
 from broker.optimiser.columns import best_columns, guide, ideals, ranked
 from broker.optimiser.exact import survivors
 from broker.optimiser.problem import Options, Pools, Problem, Quotas, Requests
@@ -62,4 +64,5 @@ def warm() -> None:
     calendar = empty_calendar(t)
     wishes = Wishes(ideal, ranked(t, ideal), column, ideal, np.cumsum(np.ones(len(ideal))), rivals(t))
     improve_sides(t, calendar, g, wishes, 1.0, 100, rng)
+    exchange(new_assignment(t, g, column - 1, 1), 100, 0.0)
     survivors(t, g, best_columns(t, g).worth, 1.0)
