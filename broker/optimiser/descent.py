@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from broker.optimiser.cells import exchange
 from broker.optimiser.columns import best_columns, guide, ideals, ranked, second_thread
 from broker.optimiser.construct import insert_all, orders, settle
 from broker.optimiser.prices import Pricing
-from broker.optimiser.problem import Bools, Ints, Plan, Problem
+from broker.optimiser.problem import Bools, Floats, Ints, Plan, Problem
 from broker.optimiser.report import Earlier, Prices
 from broker.optimiser.search import rivals
 from broker.optimiser.sides import Wishes, improve_sides
@@ -33,8 +33,12 @@ DEAL_NODES = 500_000  # of the trees of cells on each thread, between two looks 
 NODES_PER_WORK = 40_000
 PASSES_MAX = 1_500
 COLUMNS_PER_WORK = 50_000  # columns priced in one unit of work
+ORDER_SHARE = 0.05  # of the budget, for better orders of the greedy plan
+BLURS = (0.05, 0.1, 0.2, 0.4, 0.8)  # of the logarithm of an order's keys
 STAKE = 0.75  # power of its value by which a request is drawn for a move
-HEAT = 0.1  # first temperature, of what a round that makes the plan poorer costs
+HEAT = 0.1  # first temperature, of what a round that makes the plan poorer costs, at so many rounds for each request
+HEAT_ROUNDS = 70.0
+HEAT_POWER = 1 / 3  # by which it rises with the rounds that the budget has for each request
 ANNEAL_SHARE = 0.9  # of improvement; the rest is spent without heat
 SLICE = 2_000  # insertions between two looks at the stop rule
 REPAIRS = 200  # slices spent on broken promises alone, at most
@@ -122,17 +126,13 @@ class Descent:
     def _broken(self) -> bool:
         return self._kept < int(self._t.promised.sum())
 
-    def settle(self, hint: Plan | None) -> None:
-        """Start from the better of what stands and the hint, as far as each still fits; fill up, and price once."""
-        t = self._t
-        stood = [self._hinted(hint)] if self._earlier is not None else [(t.now_row, t.now_start), self._hinted(hint)]
-        for row, start in stood:
-            calendar, total = settle(t, row, start)
+    def settle(self, plans: Sequence[Plan]) -> None:
+        """Start from the best of some plans, as far as each still fits; repair broken promises, and price once."""
+        for plan in plans:
+            calendar, total = settle(self._t, rows_of(self.problem, self.pruned, plan), plan.start)
             self._keep(calendar.row, calendar.start, total)
         if self._broken():
             self._repair()
-        if self._earlier is None:
-            self._construct(1)
         self._step()
 
     def _repair(self) -> None:
@@ -154,10 +154,6 @@ class Descent:
             self.work += 1 + done.tried // TRIES_PER_WORK
             total += done.gained
             self._keep(calendar.row, calendar.start, total)
-
-    def _hinted(self, hint: Plan | None) -> tuple[Ints, Ints]:
-        plan = hint if hint is not None else Plan.empty(len(self._t.quota))
-        return rows_of(self.problem, self.pruned, plan), plan.start
 
     def _keep(self, row: Ints, start: Ints, total: int) -> None:
         kept = self._promises(row)
@@ -223,6 +219,31 @@ class Descent:
                     if self._stop.spent(self.work) >= 1:
                         break
                 self._keep(calendar.row, calendar.start, total)
+
+    def order(self) -> None:
+        """Blur the order of the best greedy plan again and again, two at a time; keep the better ones."""
+        t, (g, wishes) = self._t, self._wishes()
+        begun, rng = self._stop.spent(self.work), np.random.default_rng(self._seed)
+        allowed = begun + ORDER_SHARE * (1 - begun)
+        promised = np.where(t.promised == 1, self.best[0], -1)
+        key = np.where(wishes.top >= 0, wishes.peak, -np.inf)
+        best = -1
+
+        def greedy(key: Floats) -> tuple[Calendar, int]:
+            calendar, total = settle(t, promised, self.best[1])
+            total += int(insert_all(t, calendar, g, wishes.ideal, np.lexsort((-key, -t.promised))))
+            return calendar, total
+
+        while self._stop.spent(self.work) < allowed and not self._proven():
+            blurred = [key * np.exp(rng.choice(BLURS) * rng.standard_normal(len(key))) for _ in range(2)]
+            keys = [np.where(key > 0, other, key) for other in blurred]
+            second = second_thread().submit(greedy, keys[1])
+            found = [greedy(keys[0]), second.result()]
+            self.work += max(1, len(key) // 125)
+            for (calendar, total), tried in zip(found, keys, strict=True):
+                if total > best:
+                    best, key = total, tried
+                    self._keep(calendar.row, calendar.start, total)
 
     def close(self) -> None:
         """Where few columns can still matter, search them exactly."""
@@ -348,10 +369,17 @@ class Descent:
     def _heat(self, calendar: Calendar, g: Guide, wishes: Wishes) -> float:
         """The first temperature: a share of what a round that makes the plan poorer costs, middling in its logarithm.
 
-        Measured on a copy of the plan, without heat, before the search begins.
+        Measured on a copy of the plan, without heat, before the search begins. The more rounds there will be for each
+        request, the hotter they may begin: what a large budget spoils it has the time to mend.
         """
         books = calendar._replace(**{name: part.copy() for name, part in calendar._asdict().items()})
         rng = np.random.default_rng(self._seed)
+        begun = self._stop.spent(self.work)
         tried = improve_sides(self._t, books, g, wishes, 0.0, EPOCH // 4, rng)
         self.work += 1 + tried.tried // TRIES_PER_WORK
-        return HEAT * math.exp(tried.loss[0] / tried.loss[1]) if tried.loss[1] else 1.0
+        if not tried.loss[1]:
+            return 1.0
+        spent = self._stop.spent(self.work)
+        rounds = tried.rounds * (1 - spent) / max(1e-9, spent - begun) / len(self._t.quota)
+        loss = math.exp(tried.loss[0] / tried.loss[1])
+        return float(HEAT * max(1.0, rounds / HEAT_ROUNDS) ** HEAT_POWER * loss)

@@ -11,23 +11,23 @@ import numpy as np
 from broker.optimiser.compiled import compiled, inlined
 from broker.optimiser.problem import Bools, Ints, Options, Problem
 from broker.optimiser.state import Calendar, blocked, empty_calendar
-from broker.optimiser.tables import Pruned, Tables, tables
+from broker.optimiser.tables import Pruned, Tables, tables, uncut
 
 __all__ = ["prune"]
 
 
-def prune(problem: Problem) -> Pruned:
+def prune(problem: Problem, whole: Tables | None = None) -> Pruned:
     """The options that some plan may use, an option of several runs becoming several rows.
 
     A start is legal when, with nothing else placed, the pool has the devices in every slot of the run, and so has the
-    quota, and so has every reserve that a guaranteed request in that pool would count against.
+    quota, and so has every reserve that a guaranteed request in that pool would count against. ``whole`` are the tables
+    of the problem uncut, where they are known.
     """
     o = problem.options
     request = np.repeat(np.arange(len(o.first) - 1), np.diff(o.first))
-    whole = Pruned(o, np.arange(len(o.pool)))
-    t = tables(problem, whole)
-    low = np.where(_worth(problem, request), np.maximum(0, o.earliest), problem.slots)
-    high = np.minimum(o.latest, problem.slots - o.slots)
+    t = tables(problem, uncut(problem)) if whole is None else whole
+    low = np.where(_worth(problem, request), t.low, problem.slots)
+    high = t.high
     market = empty_calendar(t)
     counts = np.zeros(len(o.pool), np.int64)
     nothing = np.zeros((2, 0), np.int64)

@@ -34,40 +34,50 @@ def sort_picks(s: Search, n: int) -> None:
 
 
 @inlined
-def _evictable(t: Tables, c: Calendar, g: Guide, s: Search, row: int, start: int) -> int:
-    """Pick what stands in the way of a placement and is not promised, least worth a device-slot first, give or take."""
-    n, end, first = 0, start + t.length[row], t.seats[t.pool[row]]
-    for seat in range(first, first + c.taken[t.pool[row]]):
-        if c.begin[seat] < end and c.end[seat] > start:
-            request = c.who[seat]
-            if t.promised[request] == 0:
-                old = c.row[request]
-                worth = t.value[old] + 0.5 * score(t, g, request, old, c.begin[seat])
-                s.key[n] = worth / float(t.devices[old] * t.length[old]) * (0.6 + 0.8 * random(s.seed))
-                s.pick[n] = request
-                n += 1
+def _evictable(t: Tables, c: Calendar, g: Guide, s: Search, pool: int, quota: int, begin: int, end: int) -> int:
+    """Pick who stands in a stretch of a pool and is not promised, least worth a device-slot first, give or take.
+
+    With ``quota`` 0 or above it is who holds that quota then, in any pool of this search.
+    """
+    first = t.seats[pool] if quota < 0 else t.holder_first[quota]
+    count = c.taken[pool] if quota < 0 else t.holder_first[quota + 1] - first
+    n = 0
+    for k in range(first, first + count):
+        request = c.who[k] if quota < 0 else t.holder[k]
+        old = c.row[request]  # read once: a request of the other side may move meanwhile
+        if old < 0 or t.promised[request] == 1 or s.mine[t.pool[old]] == 0:
+            continue
+        begun = c.start[request]
+        if begun < end and begun + t.length[old] > begin:
+            worth = t.value[old] + 0.5 * score(t, g, request, old, begun)
+            s.key[n] = worth / float(t.devices[old] * t.length[old]) * (0.6 + 0.8 * random(s.seed))
+            s.pick[n] = request
+            n += 1
     return n
 
 
 @inlined
-def _clear(t: Tables, c: Calendar, g: Guide, s: Search, row: int, start: int) -> None:
-    """Evict from the pool of a row until it has the devices from ``start`` on, or nobody else can go."""
-    p, devices, end = t.pool[row], t.devices[row], start + t.length[row]
+def _clear(
+    t: Tables, c: Calendar, g: Guide, s: Search, pool: int, quota: int, devices: int, begin: int, end: int
+) -> None:
+    """Evict from a pool, or with ``quota`` 0 or above from that quota, until it has the devices or nobody can go."""
     short = 0
-    for slot in range(start, end):
-        short += int(c.free[p, slot] < devices)
+    for slot in range(begin, end):
+        room = c.free[pool, slot] if quota < 0 else c.room[quota, slot]
+        short += int(room < devices)
     if short == 0:
         return
-    n = _evictable(t, c, g, s, row, start)
+    n = _evictable(t, c, g, s, pool, quota, begin, end)
     sort_picks(s, n)
     for k in range(n):
         request = s.pick[k]
         old, began = c.row[request], c.start[request]
         useful = False
-        for slot in range(max(start, began), min(end, began + t.length[old])):
-            if c.free[p, slot] < devices:
+        for slot in range(max(begin, began), min(end, began + t.length[old])):
+            room = c.free[pool, slot] if quota < 0 else c.room[quota, slot]
+            if room < devices:
                 useful = True
-                short -= int(c.free[p, slot] + t.devices[old] >= devices)
+                short -= int(room + t.devices[old] >= devices)
         if useful:
             shift(t, c, s, request, -1, 0)
         if short == 0:
@@ -142,7 +152,10 @@ def _push_in(
         start = t.low[chosen] + below(s.seed, t.high[chosen] - t.low[chosen] + 1)
     else:
         start = best_start_of_row(t, g, request, chosen)
-    _clear(t, c, g, s, chosen, start)
+    devices, end = t.devices[chosen], start + t.length[chosen]
+    if t.quota[request] < len(t.limit) - 1:
+        _clear(t, c, g, s, 0, t.quota[request], devices, start, end)
+    _clear(t, c, g, s, t.pool[chosen], -1, devices, start, end)
     if fits(t, c, request, chosen, start):
         shift(t, c, s, request, chosen, start)
 
@@ -150,19 +163,17 @@ def _push_in(
 @inlined
 def ruin(t: Tables, c: Calendar, g: Guide, s: Search, ideal: Floats, peak: Floats, stakes: Floats, kind: int) -> None:
     """Take out some placements in one of the five ways."""
-    request = -1
+    request, not_in = -1, -1
     if kind == Ruin.FORCE:
         if s.out_count[0] > 0:
             request = _left_out(t, s, peak)
-        if request >= 0:
-            _push_in(t, c, g, s, ideal, peak, request, -1)
     elif kind in (Ruin.MOVE, Ruin.AROUND):
-        request = _placed(t, c, s, stakes)
-        if request >= 0:
-            row, start = c.row[request], c.start[request]
-            shift(t, c, s, request, -1, 0)
+        moved = _placed(t, c, s, stakes)
+        if moved >= 0:
+            row, start = c.row[moved], c.start[moved]
+            shift(t, c, s, moved, -1, 0)
             if kind == Ruin.MOVE:
-                _push_in(t, c, g, s, ideal, peak, request, t.pool[row] if random(s.seed) < 0.7 else -1)
+                request, not_in = moved, t.pool[row] if random(s.seed) < 0.7 else -1
             else:
                 wide = int(t.length[row] * random(s.seed))
                 _thin(t, c, s, t.pool[row], start - wide, start + t.length[row] + wide, AROUND * random(s.seed))
@@ -170,6 +181,8 @@ def ruin(t: Tables, c: Calendar, g: Guide, s: Search, ideal: Floats, peak: Float
         _window(t, c, s, WINDOW)
     else:
         _thin(t, c, s, s.pools[below(s.seed, len(s.pools))], 0, t.capacity.shape[1], SCATTER)
+    if request >= 0:
+        _push_in(t, c, g, s, ideal, peak, request, not_in)
 
 
 @inlined

@@ -120,9 +120,12 @@ def _outcome(tally: Ints, row: Ints, start: Ints, tried: int, loss: Floats) -> O
 def _halves(c: Calendar, rng: np.random.Generator) -> tuple[Calendar, Calendar]:
     """The same books twice, but for the room that pools share: that is split at random, row by row.
 
+    A third of the rows goes to one side whole: a large gang may need all the room that its quota has left.
+
     Each search writes to its own pools and requests only, so they may write to the same arrays.
     """
-    first = [(rng.random((len(part), 1)) * part).astype(np.int64) for part in (c.room, c.spare)]
-    rest = [part - share for part, share in zip((c.room, c.spare), first, strict=True)]
+    parts = (c.room, c.spare)
+    first = [(np.clip(1.5 * rng.random((len(part), 1)) - 0.25, 0, 1) * part).astype(np.int64) for part in parts]
+    rest = [part - share for part, share in zip(parts, first, strict=True)]
     one, two = (c._replace(room=room, spare=spare) for room, spare in (first, rest))
     return one, two

@@ -1,8 +1,8 @@
 """The front door: a problem in, the best plan found and a proven bound out.
 
-The steps are those of ``docs/optimiser.md``: prune, settle what is known (hint, present placements), price and
-construct, close what is small exactly, deal out what has one slot, improve until the budget is spent, and let
-``check`` judge the result.
+The steps are those of ``docs/optimiser.md``: a first plan, prune, settle what is known, price and construct, better
+the order of construction, close what is small exactly, deal out what has one slot, improve until the budget is spent,
+and let ``check`` judge the result.
 """
 
 from __future__ import annotations
@@ -16,11 +16,12 @@ import numpy as np
 
 from broker.optimiser.check import check
 from broker.optimiser.descent import Descent
+from broker.optimiser.opening import opening
 from broker.optimiser.problem import Plan, Problem, Status
 from broker.optimiser.prune import prune
 from broker.optimiser.report import Earlier, Prices, Progress, Report, Solved
 from broker.optimiser.stop import Stop
-from broker.optimiser.tables import plan_of
+from broker.optimiser.tables import plan_of, tables, uncut
 
 __all__ = ["Earlier", "Prices", "Progress", "Report", "Solved", "solve"]
 
@@ -60,9 +61,16 @@ def solve(
         if on_progress is not None:
             on_progress(progress)
 
-    descent = Descent(problem, prune(problem), stop, seed, show, earlier)
-    descent.settle(hint if earlier is None else earlier.plan)
-    for step in (descent.price, descent.close, descent.deal, descent.improve) if earlier is None else (descent.mend,):
+    whole = tables(problem, uncut(problem))
+    stood = [earlier.plan] if earlier is not None else [] if hint is None else [hint]
+    if earlier is None:
+        first, total = opening(problem, whole, lambda: stop.spent(0) >= 1)
+        show((total - int(whole.move.sum())) * whole.money, math.inf)
+        stood = [first, *stood]
+    descent = Descent(problem, prune(problem, whole), stop, seed, show, earlier)
+    descent.settle(stood)
+    anew = (descent.price, descent.order, descent.close, descent.deal, descent.improve)
+    for step in anew if earlier is None else (descent.mend,):
         if not descent.finished():
             step()
     return _judged(problem, descent, hint, seen, clock() - began)

@@ -11,7 +11,7 @@ the problem's own money.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from broker.optimiser.compiled import of_one_type
 from broker.optimiser.problem import Floats, Ints, Options, Plan, Problem
 
-__all__ = ["PLENTY", "Pruned", "Tables", "TooLargeError", "plan_of", "rows_of", "tables"]
+__all__ = ["PLENTY", "Pruned", "Tables", "TooLargeError", "plan_of", "rows_of", "tables", "uncut"]
 
 PLENTY = np.int64(2**60)  # room where there is no limit
 LARGEST_SUM = 2.0**60  # of money, in the unit of the tables
@@ -71,6 +71,8 @@ class Tables(NamedTuple):
     unit: Ints  # [pools]
     over: Ints  # [pools]
     limit: Ints  # [quotas + 1, slots]
+    holder_first: Ints  # [quotas + 2] where the requests of each quota begin
+    holder: Ints  # [requests] in the order of their quotas
     cover: Ints  # [reserves, slots] capacity of the covering pools; plenty outside the reserve's slots
     watch_first: Ints  # [pools + 1] row where the reserves that watch each pool begin
     watch: Ints  # [watches] row in cover
@@ -89,6 +91,8 @@ def tables(problem: Problem, pruned: Pruned) -> Tables:
     plenty = np.full((1, problem.slots), PLENTY, np.int64)
     watch_first, watch, times = _watches(problem)
     value, late = (-(-o.value // money), o.late_cost // money) if money > 1 else (o.value, o.late_cost)
+    quota = np.where(requests.quota >= 0, requests.quota, len(problem.quotas.ids))
+    holders = np.bincount(quota, minlength=len(problem.quotas.ids) + 1)
     return Tables(
         first=o.first,
         **_block(
@@ -102,7 +106,7 @@ def tables(problem: Problem, pruned: Pruned) -> Tables:
             late=late,
         ),
         **_block(
-            quota=np.where(requests.quota >= 0, requests.quota, len(problem.quotas.ids)),
+            quota=quota,
             sure=requests.guaranteed,
             promised=requests.promised,
             now_row=now_row,
@@ -114,6 +118,8 @@ def tables(problem: Problem, pruned: Pruned) -> Tables:
         unit=pools.unit_cost // money,
         over=pools.overage_cost // money,
         limit=np.concatenate((problem.quotas.limit, plenty)),
+        holder_first=np.append(0, np.cumsum(holders)),
+        holder=np.argsort(quota, kind="stable"),
         cover=_cover(problem),
         watch_first=watch_first,
         watch=watch,
@@ -121,6 +127,13 @@ def tables(problem: Problem, pruned: Pruned) -> Tables:
         seats=_seats(o, len(pools.ids)),
         money=money,
     )
+
+
+def uncut(problem: Problem) -> Pruned:
+    """Every option as one row, with the starts that lie within the horizon; there may be none."""
+    o = problem.options
+    low, high = np.maximum(0, o.earliest), np.minimum(o.latest, problem.slots - o.slots)
+    return Pruned(replace(o, earliest=low, latest=high), np.arange(len(o.pool)))
 
 
 def _block(**columns: NDArray[np.int64] | NDArray[np.bool_]) -> dict[str, Ints]:
