@@ -1,8 +1,8 @@
 """Two searches at once, each on its own half of the pools.
 
 What stands in a pool touches another pool only through quotas and reserves. So the pools are dealt into two halves, the
-room that quotas and reserves have left is split between them, each half is improved by its own thread, and what is left
-of the room is put together again: whatever both did fits, and the outcome does not depend on timing. Every deal is
+room that each quota and reserve has left is given to one of them, each half is improved by its own thread, and what is
+left of the room is put together again: whatever both did fits, and the outcome does not depend on timing. Every deal is
 another one, so that every pair of pools is on one side half of the time.
 """
 
@@ -118,14 +118,14 @@ def _outcome(tally: Ints, row: Ints, start: Ints, tried: int, loss: Floats) -> O
 
 
 def _halves(c: Calendar, rng: np.random.Generator) -> tuple[Calendar, Calendar]:
-    """The same books twice, but for the room that pools share: that is split at random, row by row.
+    """The same books twice, but for the room that pools share: each row of it goes to one side.
 
-    A third of the rows goes to one side whole: a large gang may need all the room that its quota has left.
+    Split in the middle, a large gang would find too little of its quota on either side.
 
     Each search writes to its own pools and requests only, so they may write to the same arrays.
     """
     parts = (c.room, c.spare)
-    first = [(np.clip(1.5 * rng.random((len(part), 1)) - 0.25, 0, 1) * part).astype(np.int64) for part in parts]
+    first = [rng.integers(0, 2, (len(part), 1)) * part for part in parts]
     rest = [part - share for part, share in zip(parts, first, strict=True)]
     one, two = (c._replace(room=room, spare=spare) for room, spare in (first, rest))
     return one, two

@@ -21,7 +21,7 @@ from broker.optimiser.problem import Plan, Problem, Status
 from broker.optimiser.prune import prune
 from broker.optimiser.report import Earlier, Prices, Progress, Report, Solved
 from broker.optimiser.stop import Stop
-from broker.optimiser.tables import plan_of, tables, uncut
+from broker.optimiser.tables import Pruned, plan_of, tables, uncut
 
 __all__ = ["Earlier", "Prices", "Progress", "Report", "Solved", "solve"]
 
@@ -61,19 +61,23 @@ def solve(
         if on_progress is not None:
             on_progress(progress)
 
-    whole = tables(problem, uncut(problem))
     stood = [earlier.plan] if earlier is not None else [] if hint is None else [hint]
-    if earlier is None:
-        first, total = opening(problem, whole, lambda: stop.spent(0) >= 1)
-        show((total - int(whole.move.sum())) * whole.money, math.inf)
-        stood = [first, *stood]
-    descent = Descent(problem, prune(problem, whole), stop, seed, show, earlier)
-    descent.settle(stood)
+    pruned, first = _opened(problem, stop, show) if earlier is None else (prune(problem), None)
+    descent = Descent(problem, pruned, stop, seed, show, earlier)
+    descent.settle(stood if first is None else [first, *stood])
     anew = (descent.price, descent.order, descent.close, descent.deal, descent.improve)
     for step in anew if earlier is None else (descent.mend,):
         if not descent.finished():
             step()
     return _judged(problem, descent, hint, seen, clock() - began)
+
+
+def _opened(problem: Problem, stop: Stop, show: Callable[[int, float], None]) -> tuple[Pruned, Plan]:
+    """The problem pruned, and a first plan; what both needed of memory is free again."""
+    whole = tables(problem, uncut(problem))
+    first, total = opening(problem, whole, lambda: stop.spent(0) >= 1)
+    show((total - int(whole.move.sum())) * whole.money, math.inf)
+    return prune(problem, whole), first
 
 
 def _judged(problem: Problem, descent: Descent, hint: Plan | None, seen: list[Progress], seconds: float) -> Solved:
