@@ -7,6 +7,7 @@ market of 20,000 requests.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import NamedTuple
@@ -21,6 +22,7 @@ from broker.optimiser.tables import Tables
 
 __all__ = [
     "Columns",
+    "Interrupted",
     "best_columns",
     "best_of_request",
     "best_start_of_row",
@@ -32,6 +34,11 @@ __all__ = [
 ]
 
 COLUMNS_SHARED_MIN = 400_000  # from which on two threads price the columns
+COLUMNS_AT_ONCE = 4_000_000  # between two questions whether it is enough
+
+
+class Interrupted(Exception):
+    """Pricing ended early because it was told to; what it found so far is worth nothing."""
 
 
 class Columns(NamedTuple):
@@ -152,26 +159,35 @@ def _best_columns(t: Tables, g: Guide, worth: Floats, chosen: Ints, starts: Ints
         starts[request] = best_start_of_row(t, g, request, row) if row >= 0 else 0
 
 
-def best_columns(t: Tables, g: Guide) -> Columns:
+def best_columns(t: Tables, g: Guide, enough: Callable[[], bool] | None = None) -> Columns:
     """Price every column of every request, exactly.
 
     Large problems are priced by two threads, which changes nothing but the time: each request is priced by itself.
+    ``enough`` is asked every few milliseconds of those; ``Interrupted`` is raised when it says so.
     """
     size = len(t.quota)
     found = Columns(np.empty(size), np.empty(size, np.int64), np.empty(size, np.int64))
     if not shared(t):
         _best_columns(t, g, *found, 0, size)
         return found
-    middle = _middle(t)
-    rest = second_thread().submit(_best_columns, t, g, *found, middle, size)
-    _best_columns(t, g, *found, 0, middle)
-    rest.result()
+    parts = 2 * (1 + _columns(t) // COLUMNS_AT_ONCE)
+    ends = [0, *np.searchsorted(t.first, np.arange(1, parts) * len(t.pool) // parts), size]
+    for k in range(0, parts, 2):
+        if enough is not None and enough():
+            raise Interrupted
+        rest = second_thread().submit(_best_columns, t, g, *found, ends[k + 1], ends[k + 2])
+        _best_columns(t, g, *found, ends[k], ends[k + 1])
+        rest.result()
     return found
+
+
+def _columns(t: Tables) -> int:
+    return int((t.high - t.low + 1).sum())
 
 
 def shared(t: Tables) -> bool:
     """Whether the columns are so many that a second thread saves more than it costs."""
-    return int((t.high - t.low + 1).sum()) >= COLUMNS_SHARED_MIN
+    return _columns(t) >= COLUMNS_SHARED_MIN
 
 
 @cache

@@ -9,7 +9,7 @@ import numpy as np
 
 from broker.optimiser.assignment import Tally, best_rows, new_assignment, suits
 from broker.optimiser.cells import exchange
-from broker.optimiser.columns import best_columns, guide, ideals, ranked, second_thread
+from broker.optimiser.columns import Interrupted, best_columns, guide, ideals, ranked, second_thread
 from broker.optimiser.construct import insert_all, orders, settle
 from broker.optimiser.prices import Pricing
 from broker.optimiser.problem import Bools, Floats, Ints, Plan, Problem
@@ -23,9 +23,9 @@ from broker.optimiser.tables import Pruned, plan_of, rows_of, tables
 
 __all__ = ["Descent"]
 
-SWEEP_SHARE = 0.3  # of the budget, for the first prices
+SWEEP_SHARE = 0.23  # of the budget, for the first prices
 SWEEPS = 100
-PRICE_SHARE = 0.31  # of the budget, for all prices before the plan is improved
+PRICE_SHARE = 0.24  # of the budget, for all prices before the plan is improved
 REFINE_SHARE = 0.1  # of the work of improvement, while prices have not settled
 CLOSE_SHARE = 0.6  # of the budget, for the exact search of a small problem
 DEAL_CLOSE_SHARE = 0.25  # the same, of a problem that can be dealt out in cells
@@ -167,7 +167,12 @@ class Descent:
 
     def _step(self) -> None:
         before = self._pricing.best
-        self._pricing.step(self._objective)
+        # The first step is never cut short: without it nothing is proven.
+        enough = None if before == math.inf else lambda: self._stop.spent(self.work) >= 1
+        try:
+            self._pricing.step(self._objective, enough)
+        except Interrupted:
+            return
         self.work += 1 + self._pricing.columns // COLUMNS_PER_WORK
         if self._pricing.best < before * (1 - 1e-4) or before == math.inf:
             self._tell()

@@ -13,6 +13,8 @@ and steps towards an adaptive level (Goffin and Kiwiel 1999, following Polyak 19
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from broker.optimiser.columns import Columns, best_columns, guide
@@ -111,11 +113,14 @@ class Pricing:
         self._point, self._direction, self._hope = point, np.zeros(0), np.inf
         self._low, self._idle = np.inf, 0
 
-    def step(self, floor: int) -> float:
-        """One step from the present point; ``floor`` is the objective of some plan. Returns the bound at the point."""
+    def step(self, floor: int, enough: Callable[[], bool] | None = None) -> float:
+        """One step from the present point; ``floor`` is the objective of some plan. Returns the bound at the point.
+
+        Raises ``Interrupted``, and nothing has changed, when ``enough`` says so meanwhile.
+        """
         t = self._t
         g = guide(t, self._point)
-        found = best_columns(t, g)
+        found = best_columns(t, g, enough)
         bound = proven(t, self._point, found.worth)
         self.passes += 1
         if bound < self.best:

@@ -11,6 +11,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import chain
 
 import numpy as np
 
@@ -86,8 +87,8 @@ def _judged(problem: Problem, descent: Descent, hint: Plan | None, seen: list[Pr
     lenient = replace(problem, requests=replace(problem.requests, promised=np.zeros_like(problem.requests.promised)))
     best: tuple[int, int, Plan] | None = None
     candidates = [*([hint] if hint is not None else []), descent.plan()]
-    spare = [plan_of(problem, descent.pruned, *kept) for kept in descent.fallbacks()]
-    for n, plan in enumerate((*candidates, *spare, Plan.empty(len(problem.requests.ids)))):
+    spare = (plan_of(problem, descent.pruned, *kept) for kept in descent.fallbacks())
+    for n, plan in enumerate(chain(candidates, spare, (Plan.empty(len(problem.requests.ids)),))):
         if best is not None and n >= len(candidates):
             break
         verdict = check(lenient, plan)

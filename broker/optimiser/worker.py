@@ -28,7 +28,7 @@ __all__ = ["Order", "Quit", "SolverLost", "SolverProcess", "Work", "plan_order"]
 
 START_SECONDS_MAX = 300.0  # the first start on a machine compiles the hot loops
 CANCEL_SECONDS_MAX = 1.0
-NICENESS = 10  # solving takes what answering calls leaves
+NICENESS = 19
 UNBOUNDED_SECONDS_MAX = 3600.0
 
 
@@ -227,7 +227,7 @@ def _serve(pipe: Connection, work: Work, parent: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     _die_with(parent)
-    os.nice(NICENESS)
+    _step_back()
     orders: list[Order] = []
     wake = threading.Condition()
     quitting: set[int] = set()
@@ -268,6 +268,13 @@ def _obey(pipe: Connection, work: Work, order: Order, quitting: set[int]) -> Non
     except Exception as error:  # noqa: BLE001 - whatever went wrong, the parent must hear of it
         content = f"{type(error).__name__}: {error}"
     pipe.send(_Answer(order.number, content))
+
+
+def _step_back() -> None:
+    """Solving takes what answering calls leaves: whoever wakes up goes first, at once."""
+    os.nice(NICENESS)
+    with contextlib.suppress(OSError, AttributeError):
+        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))  # Linux
 
 
 def _die_with(parent: int) -> None:

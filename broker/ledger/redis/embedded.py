@@ -165,7 +165,9 @@ def _spawn(binary: Path, directory: Path, lock: int) -> tuple[subprocess.Popen[b
             stdout=log,
             stderr=log,
             cwd=directory,
-            start_new_session=True,  # Ctrl-C is for whoever started it: the store goes last
+            # Ctrl-C is for whoever started it: the store goes last. Not a session of its own: Linux gives each session
+            # an equal share of the cores, so what the solver leaves to others of its session would not reach the store.
+            process_group=0,
         )
     return process, socket_path
 
