@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 from collections.abc import Iterator
@@ -174,6 +175,12 @@ async def test_a_full_store_refuses_changes_and_still_reads(own_store: EmbeddedS
     assert (await ledger.submit(claim("atlas/run-2"), key=key("r2"), at=0)).claim.revision == 2
     await ledger.close()
     await client.aclose()
+
+
+def test_the_store_shares_the_session_but_not_the_terminal(own_store: EmbeddedStore) -> None:
+    """The solver steps back for its own session only; Ctrl-C reaches the process group in the foreground."""
+    assert os.getsid(own_store.pid) == os.getsid(0)
+    assert os.getpgid(own_store.pid) == own_store.pid != os.getpgid(0)
 
 
 async def test_a_store_that_hangs_is_given_up_in_time(own_store: EmbeddedStore, market: str) -> None:

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from broker.optimiser.columns import best_columns, guide
+from broker.optimiser import columns
+from broker.optimiser.columns import Interrupted, best_columns, guide
 from broker.optimiser.files import problem_from
 from broker.optimiser.prices import Pricing, proven
 from broker.optimiser.problem import Problem
@@ -74,3 +75,17 @@ def test_devices_beyond_64_bits_are_refused(crowd: Callable[..., Document]) -> N
     problem = problem_from(document)
     with pytest.raises(TooLargeError):
         prune(problem)
+
+
+def test_a_step_cut_short_changes_nothing(medium: Problem, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(columns, "COLUMNS_SHARED_MIN", 1)
+    monkeypatch.setattr(columns, "COLUMNS_AT_ONCE", 50)
+    t = tables(medium, prune(medium))
+    cut, whole = Pricing(t, Prices.zero(medium)), Pricing(t, Prices.zero(medium))
+    for k in range(6):
+        answers = iter([False] * k + [True] * 100)
+        with pytest.raises(Interrupted):
+            cut.step(0, lambda answers=answers: next(answers))  # type: ignore[misc]
+        assert cut.passes == k
+        assert cut.step(0, lambda: False) == whole.step(0)
+    assert cut.best == whole.best

@@ -131,3 +131,26 @@ def test_force_evicts_only_as_much_as_it_needs() -> None:
     assert (calendar.row[:10] >= 0).sum() == 6
     world.improve(calendar, search, 0.0, 600)
     assert (calendar.row[:10] >= 0).tolist() == [False] * 4 + [True] * 6
+
+
+def test_a_large_gang_takes_over_the_quota_of_small_ones() -> None:
+    """Small ones hold all of a quota in one pool; a richer gang of the same quota wants the other, which is free."""
+    option = {"slots": 2, "start": [0, 0]}
+    small = [
+        {"id": f"s{n}", "quota": "q", "options": [option | {"pool": "a", "devices": 1, "value": 10}]} for n in range(4)
+    ]
+    rich = {"id": "rich", "quota": "q", "options": [option | {"pool": "b", "devices": 3, "value": 500}]}
+    document: Document = {
+        "format": "capacity-plan-problem/1",
+        "slots": 2,
+        "pools": [{"id": name, "capacity": [[0, 4]]} for name in "ab"],
+        "quotas": [{"id": "q", "limit": [[0, 4]]}],
+        "requests": [*small, rich],
+    }
+    world = market(document, steps=1)
+    calendar, total = settle(world.t, np.append(np.arange(4), -1), np.zeros(5, np.int64))
+    search = new_search(calendar, total, seed=1, mix=only(Ruin.FORCE))
+    world.improve(calendar, search, 0.0, 600)
+    assert calendar.row[4] == 4
+    assert (calendar.row[:4] >= 0).sum() == 1
+    assert world.judged(calendar.row, calendar.start) == 510

@@ -148,3 +148,21 @@ def test_small_markets_of_every_kind(seed: int, heat: float, tiny: Callable[[int
             assert all("promised" in line for line in verdict.violations)
             assert verdict.objective == total + gained - t.move.sum()
         total += done.gained
+
+
+def test_a_gang_gets_all_that_its_quota_has_left() -> None:
+    """Dealt in two, the quota would never hold the gang on either side."""
+    option = {"slots": 2, "start": [0, 0], "devices": 4}
+    document = {
+        "format": "capacity-plan-problem/1",
+        "slots": 2,
+        "pools": [{"id": name, "capacity": [[0, 4]]} for name in "ab"],
+        "quotas": [{"id": "q", "limit": [[0, 4]]}],
+        "requests": [{"id": "gang", "quota": "q", "options": [option | {"pool": "b", "value": 500}]}],
+    }
+    world = market(document, steps=1)
+    calendar, rng = settle(world.t, np.array([-1]), np.zeros(1, np.int64))[0], np.random.default_rng(1)
+    for _ in range(40):
+        improved(world, calendar, rng, 0.0, 20)
+        assert_exact(world.problem, world.t, calendar)
+    assert calendar.row.tolist() == [0]

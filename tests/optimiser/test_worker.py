@@ -134,6 +134,15 @@ async def test_the_terminal_does_not_stop_it(solver: SolverProcess, medium: Prob
     assert (await solver.solve(medium, seconds=20, seed=0)).objective == pid
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has a policy for those who may wait")
+async def test_whoever_else_wants_a_core_goes_first(solver: SolverProcess) -> None:
+    await solver.start()
+    assert solver.pid is not None
+    assert os.sched_getscheduler(solver.pid) == os.SCHED_IDLE
+    # In the session of its owner: Linux weighs processes against one another within a session only.
+    assert os.getsid(solver.pid) == os.getsid(0)
+
+
 async def test_closing_leaves_no_process(medium: Problem) -> None:
     solver = SolverProcess(scripted)
     await solver.start()
