@@ -4,7 +4,7 @@
 
 Starts a store and a server process, and calls the server at a fixed rate, GetClaim and CreateClaim in turn. A call is
 made when it is due whatever became of those before, and its time counts from then: a server that falls behind is not
-spared the waiting. First nobody else works (no planner runs), then a solver process with the niceness of production
+spared the waiting. First nobody else works (no planner runs), then a solver process that steps back as in production
 works on L:1.1:1 all the time. Last, solves of M and L are cancelled at random moments: the time is that until the
 worker's best plan is back in the calling process; a worker that does not answer in time is killed, and its plan lost.
 """

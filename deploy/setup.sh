@@ -18,7 +18,7 @@ if ! "$python" -c 'import ensurepip' 2>/dev/null; then
         exit 1
     fi
 fi
-[ -t 2 ] && echo "Setting up $venv (about two minutes, once) …" >&2
+[ -t 2 ] && echo "Setting up $venv (about three minutes, once) …" >&2
 "$python" -m venv "$venv"
 "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --require-hashes -r constraints.txt
 "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation \

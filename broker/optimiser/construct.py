@@ -19,18 +19,18 @@ __all__ = ["best_start", "insert", "insert_all", "orders", "settle"]
 
 
 @inlined
-def best_start(t: Tables, c: Calendar, g: Guide, request: int, row: int, low: int, high: int) -> tuple[float, int]:
-    """The start of a row between two, with room and the highest reduced value: ``(-inf, -1)`` when none has room.
+def best_start(t: Tables, c: Calendar, g: Guide, request: int, row: int) -> tuple[float, int]:
+    """The start of a row with room and the highest reduced value: ``(-inf, -1)`` when none has room.
 
     A run is looked at from its last slot backwards: a slot without room rules out every start up to it, so that a
     crowded window costs a look or two for each length of the run (Boyer and Moore 1977 on text).
     """
     best, at = -np.inf, -1
-    length, devices = t.length[row], float(t.devices[row])
+    length, high, devices = t.length[row], t.high[row], float(t.devices[row])
     value, due, late = float(t.value[row]), t.due[row], float(t.late[row])
     plane, p, q = t.sure[request], t.pool[row], t.quota[request]
     now = t.now_start[request] if row == t.now_row[request] else -1
-    start = clear = low
+    start = clear = t.low[row]
     while start <= high:
         end = start + length
         slot = end - 1
@@ -61,7 +61,7 @@ def insert(t: Tables, c: Calendar, g: Guide, ideal: Floats, request: int, banned
     best, best_row, best_at = -np.inf, -1, -1
     for row in range(t.first[request], t.first[request + 1]):
         if ideal[row] > best and row != banned:
-            worth, start = best_start(t, c, g, request, row, t.low[row], t.high[row])
+            worth, start = best_start(t, c, g, request, row)
             if worth > best:
                 best, best_row, best_at = worth, row, start
     if best_row < 0 or (t.promised[request] == 0 and gain(t, c, request, best_row, best_at) <= 0):

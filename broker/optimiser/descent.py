@@ -23,9 +23,11 @@ from broker.optimiser.tables import Pruned, plan_of, rows_of, tables
 
 __all__ = ["Descent"]
 
-SWEEP_SHARE = 0.23  # of the budget, for the first prices
 SWEEPS = 100
-PRICE_SHARE = 0.24  # of the budget, for all prices before the plan is improved
+SWEEP_SHARE = 0.95  # of what prices have of the budget, for the first ones
+PRICE_SHARE = 0.2  # of the budget, for all prices before the plan is improved
+PRICE_SHARE_RISE = 0.055  # for each power of ten by which the columns exceed PRICE_COLUMNS: a pass takes so much longer
+PRICE_COLUMNS = 2e6
 REFINE_SHARE = 0.1  # of the work of improvement, while prices have not settled
 CLOSE_SHARE = 0.6  # of the budget, for the exact search of a small problem
 DEAL_CLOSE_SHARE = 0.25  # the same, of a problem that can be dealt out in cells
@@ -38,7 +40,7 @@ BLURS = (0.05, 0.1, 0.2, 0.4, 0.8)  # of the logarithm of an order's keys
 STAKE = 0.75  # power of its value by which a request is drawn for a move
 HEAT = 0.1  # first temperature, of what a round that makes the plan poorer costs, at so many rounds for each request
 HEAT_ROUNDS = 70.0
-HEAT_POWER = 1 / 3  # by which it rises with the rounds that the budget has for each request
+HEAT_POWER = 0.2  # by which it rises with the rounds that the budget has for each request
 ANNEAL_SHARE = 0.9  # of improvement; the rest is spent without heat
 SLICE = 2_000  # insertions between two looks at the stop rule
 REPAIRS = 200  # slices spent on broken promises alone, at most
@@ -180,9 +182,11 @@ class Descent:
     def price(self) -> None:
         """Sweep for prices, then improve them until they settle or have had their share; plans on the way."""
         begun = self._stop.spent(self.work)
-        self._sweep(begun, begun + SWEEP_SHARE * (1 - begun))
+        rise = math.log10(max(1.0, self._pricing.columns / PRICE_COLUMNS))
+        share = (PRICE_SHARE + PRICE_SHARE_RISE * rise) * (1 - begun)
+        allowed = begun + share
+        self._sweep(begun, begun + SWEEP_SHARE * share)
         self._construct(1)
-        allowed = begun + PRICE_SHARE * (1 - begun)
         while self._pricing.passes < PASSES_MAX and not self._pricing.converged() and not self._proven():
             if self._stop.spent(self.work) >= (1 if self._deals else allowed):
                 break

@@ -80,12 +80,9 @@ def _put(t: Tables, c: Calendar, g: Guide, s: Search, ideal: Floats, ranked: Int
         p = t.pool[row]
         if s.mine[p] == 0:
             continue
-        low, high = t.low[row], t.high[row]
-        if newcomer:
-            low, high = max(low, s.low[p] - t.length[row] + 1), min(high, s.high[p] - 1)
-            if low > high or s.low[p] >= s.high[p]:
-                continue
-        worth, start = best_start(t, c, g, request, row, low, high)
+        if newcomer and (t.low[row] >= s.high[p] or t.high[row] + t.length[row] <= s.low[p] or s.low[p] >= s.high[p]):
+            continue
+        worth, start = best_start(t, c, g, request, row)
         if worth > best:
             best, best_row, best_at = worth, row, start
     if best_row >= 0 and (t.promised[request] == 1 or gain(t, c, request, best_row, best_at) > 0):

@@ -34,25 +34,38 @@ def sort_picks(s: Search, n: int) -> None:
 
 
 @inlined
-def _evictable(t: Tables, c: Calendar, g: Guide, s: Search, pool: int, quota: int, begin: int, end: int) -> int:
-    """Pick who stands in a stretch of a pool and is not promised, least worth a device-slot first, give or take.
+def _pick(t: Tables, g: Guide, s: Search, request: int, row: int, start: int, n: int) -> None:
+    """Make somebody the ``n``-th to go, by what a device-slot of theirs is worth, give or take."""
+    worth = t.value[row] + 0.5 * score(t, g, request, row, start)
+    s.key[n] = worth / float(t.devices[row] * t.length[row]) * (0.6 + 0.8 * random(s.seed))
+    s.pick[n] = request
 
-    With ``quota`` 0 or above it is who holds that quota then, in any pool of this search.
-    """
-    first = t.seats[pool] if quota < 0 else t.holder_first[quota]
-    count = c.taken[pool] if quota < 0 else t.holder_first[quota + 1] - first
+
+@inlined
+def _in_pool(t: Tables, c: Calendar, g: Guide, s: Search, pool: int, begin: int, end: int) -> int:
+    """Pick who stands in a stretch of a pool and is not promised."""
+    n, first = 0, t.seats[pool]
+    for seat in range(first, first + c.taken[pool]):
+        if c.begin[seat] < end and c.end[seat] > begin:
+            request = c.who[seat]
+            if t.promised[request] == 0:
+                _pick(t, g, s, request, c.row[request], c.begin[seat], n)
+                n += 1
+    return n
+
+
+@inlined
+def _holding(t: Tables, c: Calendar, g: Guide, s: Search, quota: int, begin: int, end: int) -> int:
+    """Pick who holds a quota in a stretch, in any pool of this search, and is not promised."""
     n = 0
-    for k in range(first, first + count):
-        request = c.who[k] if quota < 0 else t.holder[k]
-        old = c.row[request]  # read once: a request of the other side may move meanwhile
-        if old < 0 or t.promised[request] == 1 or s.mine[t.pool[old]] == 0:
-            continue
-        begun = c.start[request]
-        if begun < end and begun + t.length[old] > begin:
-            worth = t.value[old] + 0.5 * score(t, g, request, old, begun)
-            s.key[n] = worth / float(t.devices[old] * t.length[old]) * (0.6 + 0.8 * random(s.seed))
-            s.pick[n] = request
-            n += 1
+    for k in range(t.holder_first[quota], t.holder_first[quota + 1]):
+        request = t.holder[k]
+        row = c.row[request]  # read once: a request of the other side may move meanwhile
+        if row >= 0 and t.promised[request] == 0 and s.mine[t.pool[row]] == 1:
+            start = c.start[request]
+            if start < end and start + t.length[row] > begin:
+                _pick(t, g, s, request, row, start, n)
+                n += 1
     return n
 
 
@@ -67,7 +80,7 @@ def _clear(
         short += int(room < devices)
     if short == 0:
         return
-    n = _evictable(t, c, g, s, pool, quota, begin, end)
+    n = _in_pool(t, c, g, s, pool, begin, end) if quota < 0 else _holding(t, c, g, s, quota, begin, end)
     sort_picks(s, n)
     for k in range(n):
         request = s.pick[k]
