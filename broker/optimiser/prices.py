@@ -25,6 +25,7 @@ from broker.optimiser.tables import PLENTY, Tables
 
 # Measured on traces and synthetic markets: less memory stalls at the kink of zero prices, more overshoots for long.
 FIRST_HOPE = 0.2  # of the distance between the first bound and the first plan
+NEAR_HOPE = 0.02  # the same, from prices that are nearly settled
 PATIENCE = 20  # steps without progress before hope shrinks
 SHRINK = 0.7
 ASTRAY = 3.0  # hopes above the best bound at which the descent goes back to the best prices
@@ -109,7 +110,8 @@ class Pricing:
         return self._hope <= 1e-6 * max(1.0, abs(self.best))
 
     def move_to(self, point: Prices) -> None:
-        """Go on from other prices, with a fresh hope."""
+        """Go on from other prices, nearly settled ones, with a fresh and modest hope."""
+        self._first_hope = NEAR_HOPE
         self._point, self._direction, self._hope = point, np.zeros(0), np.inf
         self._low, self._idle = np.inf, 0
 
