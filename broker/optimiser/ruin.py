@@ -1,7 +1,8 @@
 """What a round takes out of the plan.
 
-*Force* clears room for a request that is left out, at one of its better starts, by evicting what is worth least there;
-*window* empties a stretch of one pool or of several; *scatter* takes out a random few.
+*Force* clears room for a request that is left out, in its quota and at one of its better starts, by evicting what is
+worth least there; *move* does the same for one that stands, elsewhere; *around* thins what stands about one that is
+taken out; *window* empties a stretch of one pool or of several; *scatter* takes out a random few.
 """
 
 from __future__ import annotations
