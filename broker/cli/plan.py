@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from threading import Event
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -30,12 +33,15 @@ def plan(
     seed: Annotated[int, typer.Option(help="Of everything random.")] = 1,
     hint: Annotated[Path | None, typer.Option(help="A plan of this problem to start from.")] = None,
 ) -> None:
-    """Solve a problem from a file: the best plan in the time, and a bound that no plan can beat."""
+    """Solve a problem from a file: the best plan in the time, and a bound that no plan can beat.
+
+    Ctrl-C ends it early, with the best plan so far.
+    """
     if seconds is not None and work_limit is not None:
         usage("give --seconds or --work-limit, not both")
     from broker.optimiser.files import PlanFileError, ProblemFileError, read_plan, read_problem, write_plan
     from broker.optimiser.solve import solve
-    from broker.optimiser.stop import SecondsLimit, Stop, WorkLimit
+    from broker.optimiser.stop import AnyOf, Cancelled, SecondsLimit, Stop, WorkLimit
     from broker.optimiser.warm import warm
 
     file = problem
@@ -52,7 +58,9 @@ def plan(
     warm()  # compiled once on a machine; that is not part of anybody's time limit
     stop: Stop
     stop = WorkLimit(work_limit) if work_limit is not None else SecondsLimit(seconds or DEFAULT_SECONDS, time.monotonic)
-    solved = solve(read, stop=stop, seed=seed, hint=start, on_progress=_progress())
+    with _interruptible() as asked:
+        stop = AnyOf(stop, Cancelled(asked.is_set))
+        solved = solve(read, stop=stop, seed=seed, hint=start, on_progress=_progress())
     try:
         write_plan(read, solved, out)
     except OSError as error:
@@ -60,6 +68,22 @@ def plan(
     if sys.stderr.isatty():
         typer.echo("", err=True)
     typer.echo(_summary(solved, out))
+
+
+@contextmanager
+def _interruptible() -> Iterator[Event]:
+    """The first Ctrl-C sets the event; a second one is the usual end."""
+    asked, usual = Event(), signal.getsignal(signal.SIGINT)
+
+    def ask(*_: object) -> None:
+        asked.set()
+        signal.signal(signal.SIGINT, usual)
+
+    signal.signal(signal.SIGINT, ask)
+    try:
+        yield asked
+    finally:
+        signal.signal(signal.SIGINT, usual)
 
 
 def _progress() -> Callable[[Progress], None] | None:

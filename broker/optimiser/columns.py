@@ -167,18 +167,24 @@ def best_columns(t: Tables, g: Guide, enough: Callable[[], bool] | None = None) 
     """
     size = len(t.quota)
     found = Columns(np.empty(size), np.empty(size, np.int64), np.empty(size, np.int64))
+    _in_parts(t, lambda begin, end: _best_columns(t, g, *found, begin, end), enough)
+    return found
+
+
+def _in_parts(t: Tables, price: Callable[[int, int], None], enough: Callable[[], bool] | None) -> None:
+    """``price`` for all requests, from one to another; a large problem in parts, on two threads."""
+    size = len(t.quota)
     if not shared(t):
-        _best_columns(t, g, *found, 0, size)
-        return found
+        price(0, size)
+        return
     parts = 2 * (1 + _columns(t) // COLUMNS_AT_ONCE)
-    ends = [0, *np.searchsorted(t.first, np.arange(1, parts) * len(t.pool) // parts), size]
+    ends = [0, *np.searchsorted(t.first, np.arange(1, parts) * len(t.pool) // parts).tolist(), size]
     for k in range(0, parts, 2):
         if enough is not None and enough():
             raise Interrupted
-        rest = second_thread().submit(_best_columns, t, g, *found, ends[k + 1], ends[k + 2])
-        _best_columns(t, g, *found, ends[k], ends[k + 1])
+        rest = second_thread().submit(price, ends[k + 1], ends[k + 2])
+        price(ends[k], ends[k + 1])
         rest.result()
-    return found
 
 
 def _columns(t: Tables) -> int:
@@ -196,11 +202,6 @@ def second_thread() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(1, thread_name_prefix="optimiser")
 
 
-def _middle(t: Tables) -> int:
-    """The request that halves the rows."""
-    return int(np.searchsorted(t.first, len(t.pool) // 2))
-
-
 @compiled
 def _ideals(t: Tables, g: Guide, best: Floats, begin: int, end: int) -> None:
     for request in range(begin, end):
@@ -211,16 +212,10 @@ def _ideals(t: Tables, g: Guide, best: Floats, begin: int, end: int) -> None:
             best[now] = max(best[now], score(t, g, request, now, t.now_start[request]))
 
 
-def ideals(t: Tables, g: Guide) -> Floats:
-    """The best reduced value of each row, without regard to room."""
+def ideals(t: Tables, g: Guide, enough: Callable[[], bool] | None = None) -> Floats:
+    """The best reduced value of each row, without regard to room; ``enough`` as in ``best_columns``."""
     best = np.empty(len(t.pool))
-    if not shared(t):
-        _ideals(t, g, best, 0, len(t.quota))
-        return best
-    middle = _middle(t)
-    rest = second_thread().submit(_ideals, t, g, best, middle, len(t.quota))
-    _ideals(t, g, best, 0, middle)
-    rest.result()
+    _in_parts(t, lambda begin, end: _ideals(t, g, best, begin, end), enough)
     return best
 
 

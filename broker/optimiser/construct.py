@@ -6,7 +6,7 @@ Several orders are tried and the best plan is kept: none of them wins everywhere
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -15,7 +15,9 @@ from broker.optimiser.problem import Floats, Ints
 from broker.optimiser.state import Calendar, Guide, blocked, change, empty_calendar, fits, gain
 from broker.optimiser.tables import Tables
 
-__all__ = ["best_start", "insert", "insert_all", "orders", "settle"]
+__all__ = ["SLICE", "best_start", "insert", "insert_all", "insert_until", "orders", "settle"]
+
+SLICE = 2_000  # insertions between two questions whether it is enough
 
 
 @inlined
@@ -76,6 +78,16 @@ def insert_all(t: Tables, c: Calendar, g: Guide, ideal: Floats, order: Ints) -> 
     for request in order:
         if c.row[request] < 0:
             total += insert(t, c, g, ideal, request, -1)
+    return total
+
+
+def insert_until(t: Tables, c: Calendar, g: Guide, ideal: Floats, order: Ints, enough: Callable[[], bool]) -> int:
+    """``insert_all``, but that ``enough`` is asked now and then, and may end it there."""
+    total = 0
+    for done in range(0, len(order), SLICE):
+        total += int(insert_all(t, c, g, ideal, order[done : done + SLICE]))
+        if enough():
+            break
     return total
 
 

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from itertools import islice
 
 import numpy as np
 
 from broker.optimiser.assignment import Tally, best_rows, new_assignment, suits
 from broker.optimiser.cells import exchange
 from broker.optimiser.columns import Interrupted, best_columns, guide, ideals, ranked, second_thread
-from broker.optimiser.construct import insert_all, orders, settle
+from broker.optimiser.construct import insert_all, insert_until, orders, settle
+from broker.optimiser.ordering import blurred
 from broker.optimiser.prices import Pricing
-from broker.optimiser.problem import Bools, Floats, Ints, Plan, Problem
+from broker.optimiser.problem import Bools, Ints, Plan, Problem
 from broker.optimiser.report import Earlier, Prices
 from broker.optimiser.search import rivals
 from broker.optimiser.sides import Wishes, improve_sides
@@ -36,14 +39,14 @@ NODES_PER_WORK = 40_000
 PASSES_MAX = 1_500
 COLUMNS_PER_WORK = 50_000  # columns priced in one unit of work
 ORDER_SHARE = 0.05  # of the budget, for better orders of the greedy plan
-BLURS = (0.05, 0.1, 0.2, 0.4, 0.8)  # of the logarithm of an order's keys
+ORDER_PATIENCE = 300  # pairs of orders without a better plan, after which no more are tried
 STAKE = 0.75  # power of its value by which a request is drawn for a move
 HEAT = 0.1  # first temperature, of what a round that makes the plan poorer costs, at so many rounds for each request
 HEAT_ROUNDS = 70.0
 HEAT_POWER = 0.2  # by which it rises with the rounds that the budget has for each request
 ANNEAL_SHARE = 0.9  # of improvement; the rest is spent without heat
-SLICE = 2_000  # insertions between two looks at the stop rule
-REPAIRS = 200  # slices spent on broken promises alone, at most
+REPAIRS = 200  # stretches of search for broken promises alone, at most
+REPAIR_TRIES = 2_000  # insertions of each side in one of them
 REPAIR_SHARE = 0.3  # of the budget
 PUSH = (1.0, 0.0, 0.0, 0.0, 0.0)  # of ruins: nothing but pushing in
 MENDS = 40  # epochs of a re-plan at most
@@ -66,6 +69,7 @@ class Descent:
         seed: int,
         show: Callable[[int, float], None],
         earlier: Earlier | None = None,
+        known: float = math.inf,  # a bound, in the money of the problem
     ) -> None:
         self._earlier = earlier
         self.problem, self.pruned = problem, pruned
@@ -84,7 +88,7 @@ class Descent:
         start = Prices(start.pools / unit, start.quotas / unit, start.reserves / unit)
         self._pricing = Pricing(self._t, start)
         self._near = rivals(self._t)
-        self._exact_bound = math.inf
+        self._other_bound = known / unit
         self._deals = suits(self._t)
 
     @property
@@ -100,7 +104,7 @@ class Descent:
 
     @property
     def _bound(self) -> float:
-        return min(self._pricing.best, self._exact_bound)
+        return min(self._pricing.best, self._other_bound)
 
     @property
     def _objective(self) -> int:
@@ -122,6 +126,10 @@ class Descent:
         """Whether the budget is spent or the plan is proven best."""
         return self._stop.spent(self.work) >= 1 or self._proven()
 
+    def _enough(self) -> bool:
+        """Whether the budget is spent; asked inside a step, so that even a long one ends soon after."""
+        return self._stop.spent(self.work) >= 1
+
     def _proven(self) -> bool:
         return not self._broken() and self._bound < math.inf and self._objective >= math.floor(self._bound)
 
@@ -134,7 +142,8 @@ class Descent:
             calendar, total = settle(self._t, rows_of(self.problem, self.pruned, plan), plan.start)
             self._keep(calendar.row, calendar.start, total)
         if self._broken():
-            self._repair()
+            with suppress(Interrupted):
+                self._repair()
         self._step()
 
     def _repair(self) -> None:
@@ -152,7 +161,7 @@ class Descent:
             waiting = promised & (calendar.row < 0) & (wishes.top >= 0)
             if not waiting.any() or self._stop.spent(self.work) >= REPAIR_SHARE:
                 break
-            done = improve_sides(t, calendar, g, wishes, 0.0, SLICE, rng, waiting)
+            done = improve_sides(t, calendar, g, wishes, 0.0, REPAIR_TRIES, rng, waiting, enough=self._enough)
             self.work += 1 + done.tried // TRIES_PER_WORK
             total += done.gained
             self._keep(calendar.row, calendar.start, total)
@@ -170,7 +179,7 @@ class Descent:
     def _step(self) -> None:
         before = self._pricing.best
         # The first step is never cut short: without it nothing is proven.
-        enough = None if before == math.inf else lambda: self._stop.spent(self.work) >= 1
+        enough = None if self._bound == math.inf else self._enough
         try:
             self._pricing.step(self._objective, enough)
         except Interrupted:
@@ -200,7 +209,7 @@ class Descent:
             spent = (self._stop.spent(self.work) - begun) / max(1e-9, allowed - begun)
             if spent >= 1 or self._proven():
                 break
-            sweep.run(max(spent, n / SWEEPS), lambda: self._stop.spent(self.work) >= 1)
+            sweep.run(max(spent, n / SWEEPS), self._enough)
             self.work += 1 + self._pricing.columns // COLUMNS_PER_WORK
             if n % 10 == 9:
                 self._prove(sweep.prices)
@@ -222,11 +231,8 @@ class Descent:
                 if self._stop.spent(self.work) >= 1 and self._total > 0:
                     return
                 calendar, total = settle(t, row, best_start)
-                for k in range(0, len(order), SLICE):
-                    total += int(insert_all(t, calendar, g, wishes.ideal, order[k : k + SLICE]))
-                    self.work += 1 + len(order[k : k + SLICE]) // TRIES_PER_WORK
-                    if self._stop.spent(self.work) >= 1:
-                        break
+                total += insert_until(t, calendar, g, wishes.ideal, order, self._enough)
+                self.work += 1 + len(order) // TRIES_PER_WORK
                 self._keep(calendar.row, calendar.start, total)
 
     def order(self) -> None:
@@ -235,24 +241,15 @@ class Descent:
         begun, rng = self._stop.spent(self.work), np.random.default_rng(self._seed)
         allowed = begun + ORDER_SHARE * (1 - begun)
         promised = np.where(t.promised == 1, self.best[0], -1)
-        key = np.where(wishes.top >= 0, wishes.peak, -np.inf)
-        best = -1
-
-        def greedy(key: Floats) -> tuple[Calendar, int]:
-            calendar, total = settle(t, promised, self.best[1])
-            total += int(insert_all(t, calendar, g, wishes.ideal, np.lexsort((-key, -t.promised))))
-            return calendar, total
-
-        while self._stop.spent(self.work) < allowed and not self._proven():
-            blurred = [key * np.exp(rng.choice(BLURS) * rng.standard_normal(len(key))) for _ in range(2)]
-            keys = [np.where(key > 0, other, key) for other in blurred]
-            second = second_thread().submit(greedy, keys[1])
-            found = [greedy(keys[0]), second.result()]
-            self.work += max(1, len(key) // 125)
-            for (calendar, total), tried in zip(found, keys, strict=True):
-                if total > best:
-                    best, key = total, tried
-                    self._keep(calendar.row, calendar.start, total)
+        plans = blurred(t, g, wishes, promised, self.best[1], rng, self._enough)
+        idle = 0
+        while self._stop.spent(self.work) < allowed and idle < ORDER_PATIENCE and not self._proven():
+            before, idle = self._total, idle + 1
+            for calendar, total in islice(plans, 2):
+                self._keep(calendar.row, calendar.start, total)
+            if self._total > before:
+                idle = 0
+            self.work += max(1, 2 * len(promised) // TRIES_PER_WORK)
 
     def close(self) -> None:
         """Where few columns can still matter, search them exactly."""
@@ -279,7 +276,7 @@ class Descent:
             if closed is not None:
                 calendar, total = settle(t, closed.row, closed.start)
                 self._keep(calendar.row, calendar.start, total)
-                self._exact_bound = min(self._exact_bound, max(closed.bound - self._lost, float(self._objective)))
+                self._other_bound = min(self._other_bound, max(closed.bound - self._lost, float(self._objective)))
                 self._tell()
 
     def _deterministic_seconds(self, allowed: float, wish: float) -> float:
@@ -317,7 +314,7 @@ class Descent:
         while not self.finished():
             gone = (self._stop.spent(self.work) - begun) / max(1e-9, 1 - begun)
             warmth = heat * max(0.0, 1 - gone / ANNEAL_SHARE) ** 2
-            done = improve_sides(t, calendar, g, wishes, warmth, EPOCH, rng)
+            done = improve_sides(t, calendar, g, wishes, warmth, EPOCH, rng, enough=self._enough)
             self.work += 1 + done.tried // TRIES_PER_WORK
             self.rounds += done.rounds
             if (kept + done.best_kept, total + done.best_gained) > (self._kept, self._total):
@@ -350,7 +347,7 @@ class Descent:
             if self.finished() or not waiting.any():
                 return
             tries = min(EPOCH, MEND_TRIES * int(waiting.sum()))
-            done = improve_sides(t, calendar, g, wishes, 0.0, tries, rng, waiting, PUSH)
+            done = improve_sides(t, calendar, g, wishes, 0.0, tries, rng, waiting, PUSH, self._enough)
             self.work += 1 + done.tried // TRIES_PER_WORK
             self.rounds += done.rounds
             total += done.gained
@@ -363,9 +360,9 @@ class Descent:
         return waiting
 
     def _wishes(self) -> tuple[Guide, Wishes]:
-        """The guide of the best prices, and what everybody would like at them."""
+        """The guide of the best prices, and what everybody would like at them; ``Interrupted`` when time is up."""
         t, g = self._t, guide(self._t, self._pricing.prices)
-        ideal = ideals(t, g)
+        ideal = ideals(t, g, self._enough)
         rows = ranked(t, ideal)
         has = np.flatnonzero(np.diff(t.first))
         top, peak, worth = np.full(len(t.quota), -1), np.full(len(t.quota), -np.inf), np.zeros(len(t.quota))
@@ -384,7 +381,7 @@ class Descent:
         books = calendar._replace(**{name: part.copy() for name, part in calendar._asdict().items()})
         rng = np.random.default_rng(self._seed)
         begun = self._stop.spent(self.work)
-        tried = improve_sides(self._t, books, g, wishes, 0.0, EPOCH // 4, rng)
+        tried = improve_sides(self._t, books, g, wishes, 0.0, EPOCH // 4, rng, enough=self._enough)
         self.work += 1 + tried.tried // TRIES_PER_WORK
         if not tried.loss[1]:
             return 1.0

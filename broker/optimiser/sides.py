@@ -8,7 +8,7 @@ another one, so that every pair of pools is on one side half of the time.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +21,8 @@ from broker.optimiser.state import Calendar, Guide
 from broker.optimiser.tables import Tables
 
 __all__ = ["Outcome", "Wishes", "improve_sides"]
+
+SLICE = 2_000  # insertions between two questions whether it is enough
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,18 +62,20 @@ def improve_sides(
     rng: np.random.Generator,
     waiting: Bools | None = None,
     mix: Sequence[float] | None = None,
+    enough: Callable[[], bool] = lambda: False,
 ) -> Outcome:
     """Improve the plan in ``c`` for about ``tries`` insertions on each side; one side where there is one pool.
 
     With ``waiting`` only those come in from outside, and who had to make room for them. ``mix`` says how often each
-    ruin is tried.
+    ruin is tried. ``enough`` is asked every few milliseconds, on both threads, and ends it early.
     """
     pools = rng.permutation(len(t.unit))
     out = np.ones(len(c.row), np.bool_) if waiting is None else waiting
     shares = None if mix is None else np.cumsum(mix)
     if len(pools) < 2:
         search = new_search(c, 0, int(rng.integers(2**31)), mine=np.flatnonzero(out), mix=shares)
-        return _alone(t, c, g, wishes, search, heat, tries)
+        tried = _search(t, c, g, wishes, search, heat, tries, enough)
+        return _outcome(search.tally, search.best_row, search.best_start, tried, search.loss)
     deal = np.zeros(len(pools), np.int64)
     deal[pools[: len(pools) // 2]] = 1
     side, placed = rng.integers(0, 2, len(c.row)), np.flatnonzero(c.row >= 0)
@@ -83,12 +87,9 @@ def improve_sides(
         )
         for n in range(2)
     ]
-    runs = [
-        (t, books[n], g, searches[n], wishes.near, wishes.ideal, wishes.ranked, wishes.peak, wishes.stakes, heat, tries)
-        for n in range(2)
-    ]
-    second = second_thread().submit(improve, *runs[1])
-    tried = int(improve(*runs[0])) + int(second.result())
+    runs = [(t, books[n], g, wishes, searches[n], heat, tries, enough) for n in range(2)]
+    second = second_thread().submit(_search, *runs[1])
+    tried = _search(*runs[0]) + second.result()
     c.room[:] = books[0].room + books[1].room
     c.spare[:] = books[0].spare + books[1].spare
     row = np.where(side == 0, searches[0].best_row, searches[1].best_row)
@@ -96,11 +97,22 @@ def improve_sides(
     return _outcome(searches[0].tally + searches[1].tally, row, start, tried, searches[0].loss + searches[1].loss)
 
 
-def _alone(t: Tables, c: Calendar, g: Guide, wishes: Wishes, search: Search, heat: float, tries: int) -> Outcome:
-    tried = int(
-        improve(t, c, g, search, wishes.near, wishes.ideal, wishes.ranked, wishes.peak, wishes.stakes, heat, tries)
-    )
-    return _outcome(search.tally, search.best_row, search.best_start, tried, search.loss)
+def _search(
+    t: Tables,
+    c: Calendar,
+    g: Guide,
+    wishes: Wishes,
+    search: Search,
+    heat: float,
+    tries: int,
+    enough: Callable[[], bool],
+) -> int:
+    """One side, slice by slice; returns how many insertions it tried."""
+    w, done = wishes, 0
+    while done < tries and not enough():
+        now = min(SLICE, tries - done)
+        done += int(improve(t, c, g, search, w.near, w.ideal, w.ranked, w.peak, w.stakes, heat, now))
+    return done
 
 
 def _outcome(tally: Ints, row: Ints, start: Ints, tried: int, loss: Floats) -> Outcome:

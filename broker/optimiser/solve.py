@@ -10,12 +10,14 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from itertools import chain
 
 import numpy as np
 
 from broker.optimiser.check import check
+from broker.optimiser.columns import Interrupted
 from broker.optimiser.descent import Descent
 from broker.optimiser.opening import opening
 from broker.optimiser.problem import Plan, Problem, Status
@@ -63,22 +65,29 @@ def solve(
             on_progress(progress)
 
     stood = [earlier.plan] if earlier is not None else [] if hint is None else [hint]
-    pruned, first = _opened(problem, stop, show) if earlier is None else (prune(problem), None)
-    descent = Descent(problem, pruned, stop, seed, show, earlier)
-    descent.settle(stood if first is None else [first, *stood])
+    known = math.inf
+    if earlier is None:
+        pruned, first, known = _opened(problem, stop, show)
+        stood.insert(0, first)
+    else:
+        pruned = prune(problem)
+    descent = Descent(problem, pruned, stop, seed, show, earlier, known)
+    descent.settle(stood)
     anew = (descent.price, descent.order, descent.close, descent.deal, descent.improve)
     for step in anew if earlier is None else (descent.mend,):
         if not descent.finished():
-            step()
+            with suppress(Interrupted):
+                step()
     return _judged(problem, descent, hint, seen, clock() - began)
 
 
-def _opened(problem: Problem, stop: Stop, show: Callable[[int, float], None]) -> tuple[Pruned, Plan]:
-    """The problem pruned, and a first plan; what both needed of memory is free again."""
+def _opened(problem: Problem, stop: Stop, show: Callable[[int, float], None]) -> tuple[Pruned, Plan, float]:
+    """The problem pruned, a first plan and bound; what they needed of memory is free again."""
     whole = tables(problem, uncut(problem))
-    first, total = opening(problem, whole, lambda: stop.spent(0) >= 1)
-    show((total - int(whole.move.sum())) * whole.money, math.inf)
-    return prune(problem, whole), first
+    first = opening(problem, whole, lambda: stop.spent(0) >= 1)
+    bound = first.bound * whole.money
+    show((first.gains - int(whole.move.sum())) * whole.money, bound)
+    return prune(problem, whole), first.plan, bound
 
 
 def _judged(problem: Problem, descent: Descent, hint: Plan | None, seen: list[Progress], seconds: float) -> Solved:

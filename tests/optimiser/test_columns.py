@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from broker.optimiser import columns
-from broker.optimiser.columns import best_columns, guide, ideals, ranked, second_thread, shared
+from broker.optimiser.columns import Interrupted, best_columns, guide, ideals, ranked, second_thread, shared
 from broker.optimiser.files import problem_from
 from broker.optimiser.problem import Problem
 from broker.optimiser.prune import prune
@@ -99,6 +100,18 @@ def test_a_present_placement_is_worth_its_move_cost_more() -> None:
         t = tables(problem, prune(problem))
         found = best_columns(t, guide(t, Prices.zero(problem)))
         assert (found.start[0], found.worth[0]) == (start, max(10, 4 + move))
+
+
+@pytest.mark.parametrize("price", [best_columns, ideals])
+def test_pricing_in_parts_can_be_ended(
+    price: Callable[..., object], medium: Problem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(columns, "COLUMNS_SHARED_MIN", 1)
+    monkeypatch.setattr(columns, "COLUMNS_AT_ONCE", 200)
+    t, asked = tables(medium, prune(medium)), count(1)
+    with pytest.raises(Interrupted):
+        price(t, guide(t, Prices.zero(medium)), lambda: next(asked) == 3)
+    assert next(asked) == 4
 
 
 def test_two_threads_find_what_one_finds(medium: Problem, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import count
 from typing import Any
 
 import numpy as np
 import pytest
 
+from broker.optimiser import construct
 from broker.optimiser.columns import best_columns
-from broker.optimiser.construct import insert_all, orders, settle
+from broker.optimiser.construct import insert_all, insert_until, orders, settle
 from broker.optimiser.state import empty_calendar
 from tests.optimiser.market import Market, assert_exact, market
 
@@ -29,6 +31,18 @@ def test_every_order_gives_a_valid_plan_worth_its_gains(priced: Market) -> None:
         total = insert_all(priced.t, calendar, priced.g, priced.ideal, order)
         assert priced.judged(calendar.row, calendar.start) == total > 0
         assert_exact(priced.problem, priced.t, calendar)
+
+
+@pytest.mark.parametrize("questions", [1, 3, 10**6])
+def test_inserting_can_be_ended_early(questions: int, priced: Market, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(construct, "SLICE", 5)
+    order = next(iter(orders(priced.t, priced.wishes.peak, priced.wishes.top)))
+    calendar, asked = empty_calendar(priced.t), count(1)
+    total = insert_until(priced.t, calendar, priced.g, priced.ideal, order, lambda: next(asked) >= questions)
+    assert priced.judged(calendar.row, calendar.start) == total
+    whole = empty_calendar(priced.t)
+    insert_all(priced.t, whole, priced.g, priced.ideal, order[: 5 * questions])
+    assert np.array_equal(calendar.row, whole.row)
 
 
 def test_settling_keeps_a_plan_that_fits(priced: Market) -> None:

@@ -20,7 +20,7 @@ from broker.optimiser.tables import Tables, tables, uncut
 Document = dict[str, Any]
 
 
-def opened(problem: Problem, questions: int = 10**9) -> tuple[Tables, Plan, int]:
+def opened(problem: Problem, questions: int = 10**9) -> tuple[Tables, Plan, int, float]:
     """The plan when the answer to so many questions is that it is not enough yet."""
     whole, asked = tables(problem, uncut(problem)), count()
     return whole, *opening(problem, whole, lambda: next(asked) >= questions)
@@ -30,14 +30,15 @@ def opened(problem: Problem, questions: int = 10**9) -> tuple[Tables, Plan, int]
 @settings(deadline=None, max_examples=80)
 def test_it_is_valid_and_worth_what_it_says(seed: int, questions: int, tiny: Callable[[int], Document]) -> None:
     problem = problem_from(tiny(seed))
-    whole, plan, total = opened(problem, questions)
+    whole, plan, total, bound = opened(problem, questions)
     verdict = check(problem, plan)
     assert all("promised" in line for line in verdict.violations)
     assert verdict.objective == total - whole.move.sum()
+    assert verdict.objective <= bound
 
 
 def test_a_crowd_is_served_in_part_at_once(medium: Problem) -> None:
-    _, plan, total = opened(medium)
+    _, plan, total, _ = opened(medium)
     assert check(medium, plan).ok
     assert total > 0
     assert 0 < (plan.option >= 0).sum() < len(medium.requests.ids)
@@ -63,7 +64,7 @@ def test_options_that_no_plan_could_use_are_left_alone(never: Document) -> None:
         ],
     }
     problem = problem_from(document)
-    _, plan, total = opened(problem)
+    _, plan, total, _ = opened(problem)
     assert check(problem, plan).ok
     assert np.flatnonzero(plan.option >= 0).tolist() == [1]
     assert total == 9
@@ -81,7 +82,7 @@ def test_what_stands_stays() -> None:
             {"id": "richer", "options": [option | {"value": 10}]},
         ],
     }
-    _, plan, total = opened(problem_from(document))
+    _, plan, total, _ = opened(problem_from(document))
     assert plan.option.tolist() == [0, -1, 0]
     assert plan.start[[0, 2]].tolist() == [1, 0]
     assert total == 11

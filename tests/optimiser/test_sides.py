@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import Future
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -46,6 +47,27 @@ def test_what_both_did_fits_and_is_worth_what_they_say(priced: Market) -> None:
         assert done.tried >= 2 * 600
         rounds += done.rounds
     assert rounds > 0
+
+
+def test_a_stretch_can_be_ended_early(priced: Market, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sides, "SLICE", 100)
+    calendar, total = priced.greedy()
+    rng, asked = np.random.default_rng(2), count(1)
+    done = improve_sides(priced.t, calendar, priced.g, priced.wishes, 100.0, 10**9, rng, enough=lambda: next(asked) > 6)
+    assert 0 < done.tried < 6 * 300
+    assert_exact(priced.problem, priced.t, calendar)
+    assert priced.judged(calendar.row, calendar.start) == total + done.gained
+
+
+@pytest.mark.parametrize("size", [1, 7, 100, 10**6])
+def test_nobody_can_tell_how_a_stretch_was_cut(size: int, priced: Market, monkeypatch: pytest.MonkeyPatch) -> None:
+    plans = []
+    for cut in (size, 600):
+        monkeypatch.setattr(sides, "SLICE", cut)
+        calendar, _ = priced.greedy()
+        improved(priced, calendar, np.random.default_rng(2))
+        plans.append((calendar.row.tolist(), calendar.start.tolist()))
+    assert plans[0] == plans[1]
 
 
 def test_both_sides_move_and_together_they_gain(priced: Market) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable
-from itertools import pairwise
+from itertools import count, pairwise
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from broker.optimiser import columns, construct, sides
 from broker.optimiser.check import check
 from broker.optimiser.files import problem_from
 from broker.optimiser.problem import Plan, Problem, Status
@@ -74,6 +75,22 @@ def test_a_spent_budget_still_gives_a_valid_plan(stop: Stop, medium: Problem) ->
     solved = solve(medium, stop=stop, seed=1)
     assert check(medium, solved.plan).ok
     assert solved.bound >= solved.objective
+
+
+@given(questions=st.integers(1, 4_000))
+@settings(deadline=None, max_examples=40)
+def test_a_solve_may_be_cancelled_at_any_question(questions: int, crowd: Callable[..., Document]) -> None:
+    problem, asked = problem_from(crowd(3, requests=80)), count()
+    stop = AnyOf(WorkLimit(4_000), Cancelled(lambda: next(asked) >= questions))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(columns, "COLUMNS_SHARED_MIN", 1)  # as large problems are priced: in parts
+        patch.setattr(columns, "COLUMNS_AT_ONCE", 500)
+        patch.setattr(sides, "SLICE", 50)
+        patch.setattr(construct, "SLICE", 10)
+        solved = solve(problem, stop=stop, seed=1)
+    assert next(asked) < questions + 50
+    assert check(problem, solved.plan).ok
+    assert solved.objective <= solved.bound < math.inf
 
 
 def test_the_same_seed_and_work_give_the_same_plan(medium: Problem) -> None:
