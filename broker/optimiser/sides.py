@@ -18,7 +18,7 @@ from broker.optimiser.improve import improve
 from broker.optimiser.problem import Bools, Floats, Ints
 from broker.optimiser.search import Rivals, Search, Tally, new_search
 from broker.optimiser.state import Calendar, Guide
-from broker.optimiser.tables import Tables
+from broker.optimiser.tables import PLENTY, Tables
 
 __all__ = ["Outcome", "Wishes", "improve_sides"]
 
@@ -80,7 +80,7 @@ def improve_sides(
     deal[pools[: len(pools) // 2]] = 1
     side, placed = rng.integers(0, 2, len(c.row)), np.flatnonzero(c.row >= 0)
     side[placed] = deal[t.pool[c.row[placed]]]
-    books = _halves(c, rng)
+    books = _halves(t, c, rng)
     searches = [
         new_search(
             books[n], 0, int(rng.integers(2**31)), np.flatnonzero(deal == n), np.flatnonzero((side == n) & out), shares
@@ -129,15 +129,14 @@ def _outcome(tally: Ints, row: Ints, start: Ints, tried: int, loss: Floats) -> O
     )
 
 
-def _halves(c: Calendar, rng: np.random.Generator) -> tuple[Calendar, Calendar]:
-    """The same books twice, but for the room that pools share: each row of it goes to one side.
+def _halves(t: Tables, c: Calendar, rng: np.random.Generator) -> tuple[Calendar, Calendar]:
+    """The same books twice, but for the room that pools share, which goes to one side whole.
 
-    Split in the middle, a large gang would find too little of its quota on either side.
+    Split in the middle, a large gang would find too little of its quota on either side. The reserves go together, as a
+    guaranteed placement needs room in all of them. What nobody limits is plenty on both sides.
 
     Each search writes to its own pools and requests only, so they may write to the same arrays.
     """
-    parts = (c.room, c.spare)
-    first = [rng.integers(0, 2, (len(part), 1)) * part for part in parts]
-    rest = [part - share for part, share in zip(parts, first, strict=True)]
-    one, two = (c._replace(room=room, spare=spare) for room, spare in (first, rest))
-    return one, two
+    room = np.where(t.limit < PLENTY, rng.integers(0, 2, (len(c.room), 1)) * c.room, c.room // 2)
+    spare = np.where(t.cover < PLENTY, rng.integers(0, 2) * c.spare, c.spare // 2)
+    return c._replace(room=room, spare=spare), c._replace(room=c.room - room, spare=c.spare - spare)

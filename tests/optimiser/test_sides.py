@@ -18,7 +18,7 @@ from broker.optimiser.construct import settle
 from broker.optimiser.problem import Ints
 from broker.optimiser.sides import Outcome, improve_sides
 from broker.optimiser.state import Calendar
-from broker.optimiser.tables import plan_of
+from broker.optimiser.tables import PLENTY, plan_of
 from tests.optimiser.market import Market, assert_exact, crowded_with_promises, market
 
 Document = dict[str, Any]
@@ -188,3 +188,18 @@ def test_a_gang_gets_all_that_its_quota_has_left() -> None:
         improved(world, calendar, rng, 0.0, 20)
         assert_exact(world.problem, world.t, calendar)
     assert calendar.row.tolist() == [0]
+
+
+def test_what_nobody_limits_is_plenty_on_both_sides(crowd: Callable[..., Document]) -> None:
+    world = market(crowd(11))
+    calendar, _ = world.greedy()
+    rng = np.random.default_rng(3)
+    for _ in range(8):
+        halves = sides._halves(world.t, calendar, rng)
+        for half in halves:
+            assert (half.room[-1] > PLENTY // 4).all()
+            assert (half.spare[world.t.cover >= PLENTY] > PLENTY // 4).all()
+            given = [bool(row.any()) for row in np.where(world.t.cover < PLENTY, half.spare, 0) if row.size]
+            assert len(set(given)) <= 1
+        assert np.array_equal(halves[0].room + halves[1].room, calendar.room)
+        assert np.array_equal(halves[0].spare + halves[1].spare, calendar.spare)
