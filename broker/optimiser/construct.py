@@ -55,14 +55,14 @@ def best_start(t: Tables, c: Calendar, g: Guide, request: int, row: int) -> tupl
 
 
 @inlined
-def insert(t: Tables, c: Calendar, g: Guide, ideal: Floats, request: int, banned: int) -> int:
+def insert(t: Tables, c: Calendar, g: Guide, ideal: Floats, request: int) -> int:
     """Place a request where its reduced value is highest, if that gains or is promised; returns the gain.
 
-    ``ideal`` are the reduced values of rows in an empty market; ``banned`` is a row to leave aside, or -1.
+    ``ideal`` are the reduced values of rows in an empty market.
     """
     best, best_row, best_at = -np.inf, -1, -1
     for row in range(t.first[request], t.first[request + 1]):
-        if ideal[row] > best and row != banned:
+        if ideal[row] > best:
             worth, start = best_start(t, c, g, request, row)
             if worth > best:
                 best, best_row, best_at = worth, row, start
@@ -77,7 +77,7 @@ def insert_all(t: Tables, c: Calendar, g: Guide, ideal: Floats, order: Ints) -> 
     total = 0
     for request in order:
         if c.row[request] < 0:
-            total += insert(t, c, g, ideal, request, -1)
+            total += insert(t, c, g, ideal, request)
     return total
 
 

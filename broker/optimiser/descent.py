@@ -12,7 +12,7 @@ import numpy as np
 from broker.optimiser.assignment import Tally, best_rows, new_assignment, suits
 from broker.optimiser.cells import exchange
 from broker.optimiser.columns import Interrupted, best_columns, guide, ideals, ranked, second_thread
-from broker.optimiser.construct import insert_all, insert_until, orders, settle
+from broker.optimiser.construct import insert_until, orders, settle
 from broker.optimiser.ordering import blurred
 from broker.optimiser.prices import Pricing
 from broker.optimiser.problem import Bools, Ints, Plan, Problem
@@ -29,6 +29,7 @@ __all__ = ["Descent"]
 SWEEPS = 100
 SWEEP_SHARE = 0.95  # of what prices have of the budget, for the first ones
 PRICE_SHARE = 0.2  # of the budget, for all prices before the plan is improved
+DEAL_PRICE_SHARE = 0.5  # the same, of a problem that can be dealt out in cells: its search lives on settled prices
 PRICE_SHARE_RISE = 0.055  # for each power of ten by which the columns exceed PRICE_COLUMNS: a pass takes so much longer
 PRICE_COLUMNS = 2e6
 REFINE_SHARE = 0.1  # of the work of improvement, while prices have not settled
@@ -147,14 +148,14 @@ class Descent:
         self._step()
 
     def _repair(self) -> None:
-        """Search places for promised requests alone, everybody else removed; who fits with them comes back later."""
+        """Search places for promised requests alone, everybody else removed; who still fits with them comes back."""
         t = self._t
-        promised = t.promised == 1
+        promised, (row, start) = t.promised == 1, self.best
         calendar, total = settle(t, np.where(promised, self.best[0], -1), self.best[1])
         g, wishes = self._wishes()
         order = np.flatnonzero(promised & (wishes.top >= 0))
         order = order[np.argsort(-t.devices[wishes.top[order]] * t.length[wishes.top[order]], kind="stable")]
-        total += int(insert_all(t, calendar, g, wishes.ideal, order))
+        total += insert_until(t, calendar, g, wishes.ideal, order, self._enough)
         self._keep(calendar.row, calendar.start, total)
         rng = np.random.default_rng(self._seed)
         for _ in range(REPAIRS):
@@ -165,6 +166,8 @@ class Descent:
             self.work += 1 + done.tried // TRIES_PER_WORK
             total += done.gained
             self._keep(calendar.row, calendar.start, total)
+        calendar, total = settle(t, np.where(promised, self.best[0], row), np.where(promised, self.best[1], start))
+        self._keep(calendar.row, calendar.start, total)
 
     def _keep(self, row: Ints, start: Ints, total: int) -> None:
         kept = self._promises(row)
@@ -197,7 +200,7 @@ class Descent:
         self._sweep(begun, begun + SWEEP_SHARE * share)
         self._construct(1)
         while self._pricing.passes < PASSES_MAX and not self._pricing.converged() and not self._proven():
-            if self._stop.spent(self.work) >= (1 if self._deals else allowed):
+            if self._stop.spent(self.work) >= (max(allowed, DEAL_PRICE_SHARE) if self._deals else allowed):
                 break
             self._step()
         self._construct(4)
@@ -242,38 +245,40 @@ class Descent:
         allowed = begun + ORDER_SHARE * (1 - begun)
         promised = np.where(t.promised == 1, self.best[0], -1)
         plans = blurred(t, g, wishes, promised, self.best[1], rng, self._enough)
-        idle = 0
+        best, idle = -1, 0
         while self._stop.spent(self.work) < allowed and idle < ORDER_PATIENCE and not self._proven():
-            before, idle = self._total, idle + 1
+            idle += 1
             for calendar, total in islice(plans, 2):
                 self._keep(calendar.row, calendar.start, total)
-            if self._total > before:
-                idle = 0
+                if total > best:
+                    best, idle = total, 0
             self.work += max(1, 2 * len(promised) // TRIES_PER_WORK)
 
     def close(self) -> None:
         """Where few columns can still matter, search them exactly."""
-        from broker.optimiser.exact import close, survivors
+        from broker.optimiser.exact import Exact, survivors
+        from broker.optimiser.model import Effort
 
         t = self._t
         if self._broken():
             return
         g = guide(t, self._pricing.prices)
-        found = best_columns(t, g)
+        found = best_columns(t, g, self._enough)
         short = self._pricing.best - self._objective
         columns = survivors(t, g, found.worth, short * (1 + 1e-9) + 1e-6)
         if columns is None:
             return
         begun = self._stop.spent(self.work)
         allowed = begun + (DEAL_CLOSE_SHARE if self._deals else CLOSE_SHARE) * (1 - begun)
-        effort = 1.0
+        exact, wish, is_optimal = Exact(t, columns, self.best), 1.0, False
         # Longer and longer, so that a budget in work and one in seconds both end it in time.
-        while self._stop.spent(self.work) < allowed and not self._proven():
-            limit = self._deterministic_seconds(allowed, effort)
-            closed = close(t, columns, self.best, limit, self._seed, lambda: self._stop.spent(self.work) >= allowed)
+        while self._stop.spent(self.work) < allowed and not is_optimal and not self._proven():
+            limit = self._deterministic_seconds(allowed, wish)
+            closed = exact.search(Effort(limit, self._seed, lambda: self._stop.spent(self.work) >= allowed))
             self.work += max(1, int(1000 * limit))
-            effort *= 3
+            wish *= 3
             if closed is not None:
+                is_optimal = closed.is_optimal
                 calendar, total = settle(t, closed.row, closed.start)
                 self._keep(calendar.row, calendar.start, total)
                 self._other_bound = min(self._other_bound, max(closed.bound - self._lost, float(self._objective)))
@@ -339,7 +344,7 @@ class Descent:
         order = order[np.argsort(-wishes.peak[order], kind="stable")]
         promised = t.promised[order] == 1
         order = np.concatenate((order[promised], order[~promised]))
-        total += int(insert_all(t, calendar, g, wishes.ideal, order))
+        total += insert_until(t, calendar, g, wishes.ideal, order, self._enough)
         self._keep(calendar.row, calendar.start, total)
         rng = np.random.default_rng(self._seed)
         for _ in range(MENDS):

@@ -7,29 +7,29 @@ what is left is often small enough for CP-SAT, with that plan as hint.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 
 from broker.optimiser.compiled import compiled
-from broker.optimiser.model import Effort, choose
+from broker.optimiser.model import Effort, Programme
 from broker.optimiser.problem import Floats, Ints
-from broker.optimiser.state import Guide, empty_calendar, score
+from broker.optimiser.state import Guide, score
 from broker.optimiser.tables import Tables
 
-__all__ = ["COLUMNS_MAX", "TERMS_MAX", "Closed", "close", "survivors"]
+__all__ = ["COLUMNS_MAX", "TERMS_MAX", "Closed", "Exact", "survivors"]
 
 COLUMNS_MAX = 12_000
 TERMS_MAX = 300_000
 
 
 class Closed(NamedTuple):
-    """The best plan that the exact search found, as rows, and its bound in the money of the tables."""
+    """The best plan that the exact search found, as rows; its bound in the money of the tables; whether that is all."""
 
     row: Ints
     start: Ints
     bound: float
+    is_optimal: bool
 
 
 @compiled
@@ -57,32 +57,30 @@ def survivors(t: Tables, g: Guide, worth: Floats, short: float) -> tuple[Ints, I
     return row[:n].copy(), start[:n].copy()
 
 
-def close(
-    t: Tables,
-    columns: tuple[Ints, Ints],
-    best: tuple[Ints, Ints],
-    effort_seconds: float,
-    seed: int,
-    enough: Callable[[], bool],
-) -> Closed | None:
-    """Search the columns exactly from the plan ``best``; None when nothing was proven or found in time.
+class Exact:
+    """A search of columns, and of those of a plan in hand, that can be taken up again with more effort."""
 
-    The bound holds for plans that keep every promise and use these columns only; any other such plan is no better than
-    ``best``. Promises are kept, so ``None`` may mean that they cannot be kept together.
-    """
-    row, start = columns
-    owner = np.repeat(np.arange(len(t.quota)), np.diff(t.first))
-    placed = np.flatnonzero(best[0] >= 0)
-    row = np.concatenate((row, best[0][placed]))
-    start = np.concatenate((start, best[1][placed]))
-    pairs, where = np.unique(np.stack((row, start)), axis=1, return_inverse=True)
-    row, start = pairs[0], pairs[1]
-    hint = where.ravel()[len(where.ravel()) - len(placed) :]
-    effort = Effort(effort_seconds, seed, enough)
-    found = choose(t, empty_calendar(t), owner[row], row, start, hint, t.promised == 1, effort)
-    if found is None:
-        return None
-    chosen_row, chosen_start = np.full(len(t.quota), -1, np.int64), np.zeros(len(t.quota), np.int64)
-    used = owner[row[found.chosen]]
-    chosen_row[used], chosen_start[used] = row[found.chosen], start[found.chosen]
-    return Closed(chosen_row, chosen_start, found.bound)
+    def __init__(self, t: Tables, columns: tuple[Ints, Ints], best: tuple[Ints, Ints]) -> None:
+        self._owner = np.repeat(np.arange(len(t.quota)), np.diff(t.first))
+        placed = np.flatnonzero(best[0] >= 0)
+        pairs = np.concatenate((np.stack(columns), np.stack((best[0][placed], best[1][placed]))), axis=1)
+        self._columns, where = np.unique(pairs, axis=1, return_inverse=True)
+        self._hint = where.ravel()[len(columns[0]) :]
+        row, start = self._columns
+        self._programme = Programme(t, self._owner[row], row, start, t.promised == 1)
+        self._size = len(t.quota)
+
+    def search(self, effort: Effort) -> Closed | None:
+        """Search from the best plan known; None when nothing was proven or found in time.
+
+        The bound holds for plans that keep every promise and use these columns only; any other such plan is no better
+        than the plan in hand. Promises are kept, so ``None`` may mean that they cannot be kept together.
+        """
+        found = self._programme.search(self._hint, effort)
+        if found is None:
+            return None
+        self._hint = found.chosen
+        row, start = np.full(self._size, -1, np.int64), np.zeros(self._size, np.int64)
+        used = self._owner[self._columns[0][found.chosen]]
+        row[used], start[used] = self._columns[:, found.chosen]
+        return Closed(row, start, found.bound, found.is_optimal)

@@ -64,7 +64,7 @@ def read_problem(path: str | Path) -> Problem:
 
 
 def write_problem(problem: Problem, path: str | Path) -> None:
-    """Write a problem so that reading it gives the same columns."""
+    """Write a problem so that reading it gives the same columns; options without a legal start are not written."""
     _dump(problem_document(problem), path)
 
 

@@ -1,7 +1,6 @@
 """A choice of columns as a CP-SAT model: the exact problem, for as many columns as it can bear.
 
-A column is one start of one option row. Whatever else stands in the calendar is fixed; whole problems are searched so
-when few columns still matter.
+A column is one start of one option row. Whole problems are searched so when few columns still matter.
 """
 
 from __future__ import annotations
@@ -15,10 +14,9 @@ import numpy as np
 from ortools.sat.python import cp_model
 
 from broker.optimiser.problem import Bools, Ints
-from broker.optimiser.state import Calendar
-from broker.optimiser.tables import PLENTY, Tables
+from broker.optimiser.tables import Tables
 
-__all__ = ["Choice", "Effort", "choose"]
+__all__ = ["Choice", "Effort", "Programme"]
 
 LARGEST_SUM = 2.0**60  # of money in one model
 WHOLE_FLOATS = 2.0**53  # floats hold every integer below
@@ -27,10 +25,11 @@ ROUNDING = 2.0**-51
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """The chosen columns, and an upper bound on the worth of any choice, in the money of the tables."""
+    """The chosen columns, an upper bound on the worth of any choice in the money of the tables, and if that is all."""
 
     chosen: Ints  # rows of the column arrays
     bound: float
+    is_optimal: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,51 +52,58 @@ class _Limit:
     cost: int
 
 
-def choose(
-    t: Tables, c: Calendar, request: Ints, row: Ints, start: Ints, hint: Ints, must: Bools, effort: Effort
-) -> Choice | None:
-    """The best choice of at most one column for each request, in the room that ``c`` has left.
+class Programme:
+    """The choice of at most one column for each request, of one column where ``must`` says so; built once."""
 
-    ``hint`` are columns that fit together; requests marked in ``must`` get one column. None when they cannot, or when
-    CP-SAT found nothing in time: its bound counts only with status OPTIMAL or FEASIBLE.
-    """
-    if len(np.setdiff1d(np.flatnonzero(must), request)):
-        return None
-    model = cp_model.CpModel()
-    take = [model.new_bool_var("") for _ in range(len(row))]
-    worth = _worth(t, request, row, start)
-    order = np.argsort(request, kind="stable")
-    for group in np.split(order, np.flatnonzero(np.diff(request[order])) + 1):
-        if must[request[group]].any():
-            model.add_exactly_one([take[k] for k in group])
-        elif len(group) > 1:
-            model.add_at_most_one([take[k] for k in group])
-    above: list[cp_model.IntVar] = []
-    costs: list[int] = []
-    dearest = float(np.abs(worth).astype(np.float64).sum())
-    for limit in _limits(t, c, request, row, start):
-        load = cp_model.LinearExpr.weighted_sum([take[k] for k in limit.columns], limit.devices.tolist())
-        model.add(load <= limit.room)
-        if limit.cost > 0:
-            most = max(0, limit.room - limit.paid)
-            over = model.new_int_var(0, most, "")
-            dearest += float(limit.cost) * most
-            model.add(load - over <= limit.paid)
-            above.append(over)
-            costs.append(limit.cost)
-    # In a larger unit where CP-SAT's sums would overflow: worth rounded up and costs down, so the bound stays one.
-    unit = max(1, math.ceil(dearest / LARGEST_SUM))
-    money = (-(-worth // unit)).tolist() + [-(cost // unit) for cost in costs]
-    model.maximize(cp_model.LinearExpr.weighted_sum(take + above, money))
-    hinted = np.zeros(len(row), np.bool_)
-    hinted[hint] = True
-    for k, mark in enumerate(hinted.tolist()):
-        model.add_hint(take[k], mark)
-    return _run(model, take, unit, effort)
+    def __init__(self, t: Tables, request: Ints, row: Ints, start: Ints, must: Bools) -> None:
+        self._model = model = cp_model.CpModel()
+        self._take = take = [model.new_bool_var("") for _ in range(len(row))]
+        self._is_possible = not len(np.setdiff1d(np.flatnonzero(must), request))
+        worth = _worth(t, request, row, start)
+        order = np.argsort(request, kind="stable")
+        for group in np.split(order, np.flatnonzero(np.diff(request[order])) + 1):
+            if must[request[group]].any():
+                model.add_exactly_one([take[k] for k in group])
+            elif len(group) > 1:
+                model.add_at_most_one([take[k] for k in group])
+        above: list[cp_model.IntVar] = []
+        costs: list[int] = []
+        dearest = float(np.abs(worth).astype(np.float64).sum())
+        for limit in _limits(t, request, row, start):
+            load = cp_model.LinearExpr.weighted_sum([take[k] for k in limit.columns], limit.devices.tolist())
+            model.add(load <= limit.room)
+            if limit.cost > 0:
+                most = max(0, limit.room - limit.paid)
+                over = model.new_int_var(0, most, "")
+                dearest += float(limit.cost) * most
+                model.add(load - over <= limit.paid)
+                above.append(over)
+                costs.append(limit.cost)
+        # In a larger unit where CP-SAT's sums would overflow: worth rounded up and costs down, so the bound stays one.
+        self._unit = max(1, math.ceil(dearest / LARGEST_SUM))
+        money = (-(-worth // self._unit)).tolist() + [-(cost // self._unit) for cost in costs]
+        model.maximize(cp_model.LinearExpr.weighted_sum(take + above, money))
+
+    def search(self, hint: Ints, effort: Effort) -> Choice | None:
+        """The best choice found, from the columns ``hint``, which fit together.
+
+        None when no choice is possible, or when CP-SAT found nothing in time: its bound counts only with status
+        OPTIMAL or FEASIBLE.
+        """
+        if not self._is_possible:
+            return None
+        self._model.clear_hints()  # type: ignore[no-untyped-call]
+        hinted = np.zeros(len(self._take), np.bool_)
+        hinted[hint] = True
+        for k, mark in enumerate(hinted.tolist()):
+            self._model.add_hint(self._take[k], mark)
+        return _run(self._model, self._take, self._unit, effort)
 
 
 def _run(model: cp_model.CpModel, take: list[cp_model.IntVar], unit: int, effort: Effort) -> Choice | None:
     solver = cp_model.CpSolver()
+    # Its own handler would take Ctrl-C away from the process, and leave it deadly afterwards.
+    solver.parameters.catch_sigint_signal = False
     solver.parameters.num_workers = 1
     solver.parameters.random_seed = effort.seed % 2**31
     solver.parameters.max_deterministic_time = effort.deterministic_seconds
@@ -121,7 +127,8 @@ def _run(model: cp_model.CpModel, take: list[cp_model.IntVar], unit: int, effort
         return None
     chosen = np.array([k for k, variable in enumerate(take) if solver.boolean_value(variable)], np.int64)
     bound = float(solver.best_objective_bound)
-    return Choice(chosen, unit * (bound + ROUNDING * abs(bound) if abs(bound) >= WHOLE_FLOATS else bound))
+    bound = unit * (bound + ROUNDING * abs(bound) if abs(bound) >= WHOLE_FLOATS else bound)
+    return Choice(chosen, bound, status == cp_model.OPTIMAL)
 
 
 def _worth(t: Tables, request: Ints, row: Ints, start: Ints) -> Ints:
@@ -131,33 +138,31 @@ def _worth(t: Tables, request: Ints, row: Ints, start: Ints) -> Ints:
     return worth + np.where((row == t.now_row[request]) & (start == t.now_start[request]), t.move[request], 0)
 
 
-def _limits(t: Tables, c: Calendar, request: Ints, row: Ints, start: Ints) -> Iterator[_Limit]:
+def _limits(t: Tables, request: Ints, row: Ints, start: Ints) -> Iterator[_Limit]:
     """Every limit that the columns together could break, or that costs money above a level."""
     slots = t.capacity.shape[1]
     everyone = np.arange(len(row))
     devices = t.devices[row]
     for p in range(len(t.unit)):
         mine = everyone[t.pool[row] == p]
-        paid = np.maximum(0, t.committed[p] - (t.capacity[p] - c.free[p]))
-        yield from _by_slot(mine, devices, start, t.length[row], c.free[p], paid, int(t.over[p]))
+        yield from _by_slot(mine, devices, start, t.length[row], t.capacity[p], t.committed[p], int(t.over[p]))
     nothing = np.zeros(slots, np.int64)
     for q in range(len(t.limit) - 1):
         mine = everyone[t.quota[request] == q]
-        yield from _by_slot(mine, devices, start, t.length[row], c.room[q], nothing, 0)
+        yield from _by_slot(mine, devices, start, t.length[row], t.limit[q], nothing, 0)
     for n in range(len(t.cover)):
         times = np.zeros(len(t.unit), np.int64)
         for p in range(len(t.unit)):
             watched = slice(t.watch_first[p], t.watch_first[p + 1])
             times[p] = t.times[watched][t.watch[watched] == n].sum()
         often = times[t.pool[row]] * t.sure[request]
-        room = np.where(t.cover[n] < PLENTY, c.spare[n], PLENTY)
-        yield from _by_slot(everyone[often > 0], devices * often, start, t.length[row], room, nothing, 0)
+        yield from _by_slot(everyone[often > 0], devices * often, start, t.length[row], t.cover[n], nothing, 0)
 
 
 def _by_slot(
     mine: Ints, devices: Ints, start: Ints, length: Ints, room: Ints, paid: Ints, cost: int
 ) -> Iterator[_Limit]:
-    """One limit for each slot that matters; a slot whose columns all run in a neighbour that is no wider is implied."""
+    """One limit for each slot that the columns could fill, or in which they could cost something."""
     if not len(mine):
         return
     first, last = start[mine], start[mine] + length[mine]

@@ -78,7 +78,7 @@ def _put(t: Tables, c: Calendar, g: Guide, s: Search, ideal: Floats, ranked: Int
         if row == banned:
             continue
         p = t.pool[row]
-        if s.mine[p] == 0:
+        if s.in_pools[p] == 0:
             continue
         if newcomer and (t.low[row] >= s.high[p] or t.high[row] + t.length[row] <= s.low[p] or s.low[p] >= s.high[p]):
             continue

@@ -73,6 +73,7 @@ class Report:
     moved: int  # requests with a present placement that the plan does not keep exactly
     promises_broken: int  # promised requests that the plan leaves out
     rounds: int  # improvement rounds
+    refused: int  # plans and bounds of the search that the judge did not believe: anything but 0 is a bug
     trajectory: tuple[Progress, ...]  # each improvement of the objective or the bound, thinned
 
 

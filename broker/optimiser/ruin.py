@@ -2,7 +2,7 @@
 
 *Force* clears room for a request that is left out, in its quota and at one of its better starts, by evicting what is
 worth least there; *move* does the same for one that stands, elsewhere; *around* thins what stands about one that is
-taken out; *window* empties a stretch of one pool or of several; *scatter* takes out a random few.
+taken out; *window* thins a stretch of one pool or of several; *scatter* takes out a random few.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def _holding(t: Tables, c: Calendar, g: Guide, s: Search, quota: int, begin: int
     for k in range(t.holder_first[quota], t.holder_first[quota + 1]):
         request = t.holder[k]
         row = c.row[request]  # read once: a request of the other side may move meanwhile
-        if row >= 0 and t.promised[request] == 0 and s.mine[t.pool[row]] == 1:
+        if row >= 0 and t.promised[request] == 0 and s.in_pools[t.pool[row]] == 1:
             start = c.start[request]
             if start < end and start + t.length[row] > begin:
                 _pick(t, g, s, request, row, start, n)
@@ -143,7 +143,7 @@ def _placed(t: Tables, c: Calendar, s: Search, stakes: Floats) -> int:
     for _ in range(8):
         request = _staked(s, stakes)
         row = c.row[request]  # read once: a request of the other side may move meanwhile
-        if row >= 0 and s.mine[t.pool[row]] == 1:
+        if row >= 0 and s.in_pools[t.pool[row]] == 1:
             return request
     return -1
 
@@ -158,7 +158,7 @@ def _push_in(
     spread = 0.3 * abs(peak[request]) + 0.1 * float(t.value[first])
     for row in range(first, t.first[request + 1]):
         worth = ideal[row] + spread * random(s.seed)
-        if worth > best and s.mine[t.pool[row]] == 1 and t.pool[row] != not_in:
+        if worth > best and s.in_pools[t.pool[row]] == 1 and t.pool[row] != not_in:
             best, chosen = worth, row
     if chosen < 0:
         return

@@ -32,7 +32,7 @@ class Tally(IntEnum):
     TOUCHED = 3  # requests touched in this round
     KEPT = 4  # promises kept, less those kept at the start of the search
     BEST_KEPT = 5
-    BROKEN = 6  # promised requests left out
+    BROKEN = 6  # promised requests left out when the search last began
     STALE = 7  # requests in `stale`
 
 
@@ -41,7 +41,7 @@ class Search(NamedTuple):
 
     seed: Seeds  # [1]
     pools: Ints  # pools that this search may change
-    mine: Ints  # [pools] 1 for these, else 0
+    in_pools: Ints  # [pools] 1 for these, else 0
     out: Ints  # [requests] requests left out, in no order; the first out_count[0] count
     out_count: Ints  # [1]
     out_at: Ints  # [requests] where a request is in `out`, or -1
@@ -65,17 +65,18 @@ class Search(NamedTuple):
 
 
 def new_search(
-    c: Calendar, total: int, seed: int, pools: Ints | None = None, mine: Ints | None = None, mix: Floats | None = None
+    c: Calendar, total: int, seed: int, pools: Ints | None = None, able: Ints | None = None, mix: Floats | None = None
 ) -> Search:
     """A search that stands at the plan in ``c``, whose gains sum to ``total``; promises are counted from there.
 
-    It changes only ``pools`` (all by default) and places only requests in ``mine`` (all by default).
+    It changes only ``pools`` (all by default). Who is left out comes in only if among the requests ``able`` (all by
+    default); who stands in its pools may move, go and come back.
     """
     size = len(c.row)
     pools = np.arange(len(c.taken)) if pools is None else pools
     in_pools = np.zeros(len(c.taken), np.int64)
     in_pools[pools] = 1
-    out = np.flatnonzero(c.row < 0) if mine is None else mine[c.row[mine] < 0]
+    out = np.flatnonzero(c.row < 0) if able is None else able[c.row[able] < 0]
     out_at = np.full(size, -1, np.int64)
     out_at[out] = np.arange(len(out))
     ints = [np.zeros(size, np.int64) for _ in range(7)]
@@ -85,7 +86,7 @@ def new_search(
     return Search(
         seed=np.array([(seed * 0x9E3779B97F4A7C15 + 0x1234567) % 2**64 | 1], np.uint64),
         pools=pools,
-        mine=in_pools,
+        in_pools=in_pools,
         out=np.concatenate((out, np.zeros(size - len(out), np.int64))),
         out_count=np.array([len(out)], np.int64),
         out_at=out_at,

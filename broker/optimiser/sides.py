@@ -73,7 +73,7 @@ def improve_sides(
     out = np.ones(len(c.row), np.bool_) if waiting is None else waiting
     shares = None if mix is None else np.cumsum(mix)
     if len(pools) < 2:
-        search = new_search(c, 0, int(rng.integers(2**31)), mine=np.flatnonzero(out), mix=shares)
+        search = new_search(c, 0, int(rng.integers(2**31)), able=np.flatnonzero(out), mix=shares)
         tried = _search(t, c, g, wishes, search, heat, tries, enough)
         return _outcome(search.tally, search.best_row, search.best_start, tried, search.loss)
     deal = np.zeros(len(pools), np.int64)

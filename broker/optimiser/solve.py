@@ -29,6 +29,7 @@ from broker.optimiser.tables import Pruned, plan_of, tables, uncut
 __all__ = ["Earlier", "Prices", "Progress", "Report", "Solved", "solve"]
 
 TRAJECTORY_MAX = 500
+ROUNDING = 1e-9  # of a bound
 
 
 def solve(
@@ -95,18 +96,23 @@ def _judged(problem: Problem, descent: Descent, hint: Plan | None, seen: list[Pr
     # A promise that cannot be kept is reported; it does not make the rest of the plan worthless.
     lenient = replace(problem, requests=replace(problem.requests, promised=np.zeros_like(problem.requests.promised)))
     best: tuple[int, int, Plan] | None = None
+    refused = 0
     candidates = [*([hint] if hint is not None else []), descent.plan()]
     spare = (plan_of(problem, descent.pruned, *kept) for kept in descent.fallbacks())
     for n, plan in enumerate(chain(candidates, spare, (Plan.empty(len(problem.requests.ids)),))):
         if best is not None and n >= len(candidates):
             break
         verdict = check(lenient, plan)
+        refused += not verdict.ok and plan is not hint
         kept = int((problem.requests.promised & (plan.option >= 0)).sum())
         if verdict.ok and (best is None or (kept, verdict.objective) > best[:2]):
             best = (kept, verdict.objective, plan)
     assert best is not None  # the empty plan breaks no rule
     kept, objective, plan = best
+    promised = int(problem.requests.promised.sum())
+    all_kept = kept == promised
     bound = max(descent.bound, _at_least(objective))
+    refused += all_kept and bound > descent.bound + abs(bound) * ROUNDING
     requests = problem.requests
     now = requests.current_option >= 0
     same = (plan.option == requests.current_option) & (plan.start == requests.current_start)
@@ -116,11 +122,12 @@ def _judged(problem: Problem, descent: Descent, hint: Plan | None, seen: list[Pr
         requests=len(requests.ids),
         placed=int((plan.option >= 0).sum()),
         moved=int((now & ~same).sum()),
-        promises_broken=int(requests.promised.sum()) - kept,
+        promises_broken=promised - kept,
         rounds=descent.rounds,
-        trajectory=tuple(seen[:: max(1, math.ceil(len(seen) / TRAJECTORY_MAX))]),
+        refused=int(refused),
+        trajectory=tuple(seen[:: -max(1, math.ceil(len(seen) / TRAJECTORY_MAX))][::-1]),
     )
-    proven = objective >= math.floor(bound) and report.promises_broken == 0
+    proven = objective >= math.floor(bound) and all_kept
     status = Status.OPTIMAL if proven else Status.FEASIBLE
     return Solved(plan, objective, bound, descent.prices, status, report)
 

@@ -26,7 +26,7 @@ __all__ = [
 
 @of_one_type("row", "start", "seat", "who", "begin", "end")
 class Calendar(NamedTuple):
-    """Room left and placements made; changed in place by ``change`` alone."""
+    """Room left and placements made; changed in place, placements by ``place``, ``lift`` and ``change`` alone."""
 
     free: Ints  # [pools, slots] devices
     room: Ints  # [quotas + 1, slots] devices

@@ -13,7 +13,7 @@ __all__ = ["AnyOf", "Cancelled", "SecondsLimit", "Stop", "WorkLimit"]
 
 
 class Stop(Protocol):
-    """A stopping rule; it must not fall from one call to the next."""
+    """A stopping rule; it must not fall from one call to the next, and is asked from two threads."""
 
     def spent(self, work: int) -> float:
         """Share of the budget used after ``work`` work units; 1 or more means stop now."""
@@ -46,7 +46,10 @@ class SecondsLimit:
 
 
 class Cancelled:
-    """Stops as soon as ``asked`` says so, for instance ``threading.Event().is_set``."""
+    """Stops as soon as ``asked`` says so, for instance ``threading.Event().is_set``.
+
+    It paces nothing: beside a limit, in ``AnyOf``, the solver knows how much time each step may take.
+    """
 
     def __init__(self, asked: Callable[[], bool]) -> None:
         self._asked = asked

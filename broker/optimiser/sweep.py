@@ -78,7 +78,7 @@ def _worth_of_demand(t: Tables) -> float:
     """What a device-slot that is asked for is worth, on average: the scale of prices."""
     rows = t.first[:-1][np.diff(t.first) > 0]
     size = float((t.devices[rows] * t.length[rows]).sum(dtype=np.float64))
-    return float(t.value[rows].sum(dtype=np.float64)) / size if size else 0.0
+    return float(np.maximum(0, t.value[rows]).sum(dtype=np.float64)) / size if size else 0.0
 
 
 @compiled

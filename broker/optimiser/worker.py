@@ -36,6 +36,10 @@ class SolverLost(RuntimeError):
     """The worker died, hung or failed; the next call starts a new one."""
 
 
+class _PipeLost(Exception):
+    """Nobody is at the other end."""
+
+
 @dataclass(frozen=True, slots=True)
 class Order:
     """One problem to solve."""
@@ -88,6 +92,7 @@ class SolverProcess:
         self._process: BaseProcess | None = None
         self._pipe: Connection | None = None
         self._receiving: asyncio.Future[object] | None = None
+        self._sending: asyncio.Future[None] | None = None
         self._number = 0
 
     @property
@@ -112,8 +117,8 @@ class SolverProcess:
     ) -> Solved:
         """``solve`` in the worker, within ``seconds`` or ``work_limit`` units or both.
 
-        A worker that has not answered by 1.5 times ``seconds`` and a grace is killed, and ``SolverLost`` raised. A
-        cancelled call stops the worker, which is killed unless it answers at once.
+        A worker that has not answered by 1.5 times ``seconds`` and a grace is killed, and ``SolverLost`` raised. A call
+        that is cancelled, or whose ``on_progress`` raises, stops the worker, which is killed unless it answers at once.
         """
         if seconds is None and work_limit is None:
             raise ValueError("a solve needs a limit: seconds, work_limit or both")
@@ -124,12 +129,14 @@ class SolverProcess:
             limit = self._grace + 1.5 * (seconds if seconds is not None else UNBOUNDED_SECONDS_MAX)
             try:
                 async with asyncio.timeout(limit):
-                    await asyncio.to_thread(_send, pipe, order)
+                    await self._send(pipe, order)
                     return await self._answer(pipe, order.number, on_progress)
-            except (TimeoutError, EOFError, OSError) as error:
+            except (TimeoutError, SolverLost, _PipeLost) as error:
+                if isinstance(error, SolverLost):
+                    raise
                 await self._kill()
                 raise SolverLost(f"the solver did not answer within {limit:.1f} s or died: {error!r}") from error
-            except asyncio.CancelledError:
+            except BaseException:
                 await asyncio.shield(asyncio.ensure_future(self._quit(pipe, order.number)))
                 raise
 
@@ -153,10 +160,20 @@ class SolverProcess:
                 await self._receive(ours)
         except BaseException as error:
             await asyncio.shield(asyncio.ensure_future(self._kill()))
-            if isinstance(error, (TimeoutError, EOFError, OSError)):
+            if isinstance(error, (TimeoutError, _PipeLost)):
                 raise SolverLost(f"the solver did not start: {error!r}") from error
             raise
         return ours
+
+    async def _send(self, pipe: Connection, message: Order | Quit) -> None:
+        """Send a message whole, even if the wait for it is cancelled; the next one waits until it is through."""
+        if self._sending is not None:
+            await asyncio.wait([self._sending])
+        self._sending = asyncio.ensure_future(asyncio.to_thread(pipe.send, message))
+        try:
+            await asyncio.shield(self._sending)
+        except OSError as error:
+            raise _PipeLost(repr(error)) from error
 
     async def _receive(self, pipe: Connection) -> object:
         """The next message; one that a cancelled wait had begun to read is not lost."""
@@ -166,6 +183,8 @@ class SolverProcess:
         receiving = self._receiving
         try:
             return await asyncio.shield(receiving)
+        except (EOFError, OSError) as error:
+            raise _PipeLost(repr(error)) from error
         finally:
             if receiving.done():
                 self._receiving = None
@@ -186,9 +205,9 @@ class SolverProcess:
         """Stop an order; a worker that does not answer at once is killed."""
         try:
             async with asyncio.timeout(CANCEL_SECONDS_MAX):
-                await asyncio.to_thread(_send, pipe, Quit(number))
+                await self._send(pipe, Quit(number))
                 await self._answer(pipe, number, None)
-        except (TimeoutError, EOFError, OSError, SolverLost):
+        except (TimeoutError, _PipeLost, SolverLost):
             await self._kill()
 
     async def _kill(self) -> None:
@@ -202,12 +221,12 @@ class SolverProcess:
             await asyncio.wait([self._receiving])
             self._receiving.exception()
             self._receiving = None
+        if self._sending is not None:
+            await asyncio.wait([self._sending])
+            self._sending.exception()
+            self._sending = None
         if pipe is not None:
             pipe.close()
-
-
-def _send(pipe: Connection, message: Order | Quit) -> None:
-    pipe.send(message)
 
 
 async def _readable(pipe: Connection) -> None:

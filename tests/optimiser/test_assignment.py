@@ -16,6 +16,8 @@ from broker.optimiser.files import problem_from
 from broker.optimiser.problem import Ints, Problem
 from broker.optimiser.prune import prune
 from broker.optimiser.report import Prices
+from broker.optimiser.solve import solve
+from broker.optimiser.stop import WorkLimit
 from broker.optimiser.tables import Pruned, Tables, plan_of, tables
 
 PLAIN: dict[str, Any] = {"format": "capacity-plan-problem/1", "slots": 1}
@@ -134,3 +136,12 @@ def test_other_rules_do_not_suit(change: dict[str, Any]) -> None:
     for fields, expected in ((plain, True), ({**plain, **change}, False)):
         problem = problem_from(fields)
         assert suits(tables(problem, prune(problem))) is expected
+
+
+def test_a_solve_deals_cells_and_does_so_the_same_way_twice() -> None:
+    problem = random_problem(7, 90, 9, 0.75)
+    first, second = (solve(problem, stop=WorkLimit(3_000), seed=3) for _ in range(2))
+    assert first.report.rounds > 0
+    assert first.report.refused == 0
+    assert np.array_equal(first.plan.option, second.plan.option)
+    assert (first.objective, first.bound) == (second.objective, second.bound)

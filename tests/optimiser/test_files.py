@@ -146,7 +146,7 @@ def test_faults_name_the_field(
 def test_plan_round_trip(tmp_path: Path, medium: Problem) -> None:
     size = len(medium.requests.ids)
     plan = Plan(np.where(np.arange(size) % 3 == 0, 0, -1), np.where(np.arange(size) % 3 == 0, np.arange(size), 0))
-    report = Report(1, 0.5, size, 20, 0, 0, 1, ())
+    report = Report(1, 0.5, size, 20, 0, 0, 1, 0, ())
     solved = Solved(plan, 7, 9.5, Prices.zero(medium), Status.FEASIBLE, report)
     write_plan(medium, solved, tmp_path / "plan.json")
     assert same(read_plan(tmp_path / "plan.json", medium), plan)

@@ -39,7 +39,9 @@ def standing(problem: Problem, plan: Plan, cost: int) -> Problem:
 
 
 def again(problem: Problem, plan: Plan, prices: Prices, fresh: np.ndarray[Any, Any]) -> Solved:
-    return solve(standing(problem, plan, 5), stop=WorkLimit(600), seed=2, earlier=Earlier(plan, prices, fresh))
+    solved = solve(standing(problem, plan, 5), stop=WorkLimit(600), seed=2, earlier=Earlier(plan, prices, fresh))
+    assert solved.report.refused == 0
+    return solved
 
 
 def test_planning_the_same_again_changes_nothing(market: Problem, first: Solved) -> None:
@@ -78,6 +80,32 @@ def test_who_loses_his_place_is_placed_again_where_there_is_room(market: Problem
     second = again(smaller, plan, first.prices, nobody)
     assert check(standing(smaller, plan, 5), second.plan).ok
     assert second.objective > 0
+
+
+def test_a_promise_that_lost_its_place_moves_nobody_where_there_is_room() -> None:
+    """The displaced one fits elsewhere; whoever stands stays, though he would rather stand somewhere else."""
+    option = {"devices": 2, "slots": 4, "start": [0, 4], "value": 50}
+    document = {
+        "format": "capacity-plan-problem/1",
+        "slots": 8,
+        "pools": [{"id": "lost", "capacity": [[0, 0]]}, {"id": "left", "capacity": [[0, 4]]}],
+        "requests": [
+            {
+                "id": f"r{n}",
+                "options": [option | {"pool": "lost", "value": 90}, option | {"pool": "left"}],
+                "current": {"option": int(n > 0), "start": 4 if n else 0},
+                "promised": True,
+            }
+            for n in range(2)
+        ]
+        + [{"id": "spot", "options": [option | {"pool": "left"}], "current": {"option": 0, "start": 4}}],
+    }
+    problem = problem_from(document)
+    plan = Plan(problem.requests.current_option, problem.requests.current_start)
+    earlier = Earlier(plan, Prices.zero(problem), np.zeros(3, np.bool_))
+    second = solve(problem, stop=WorkLimit(200), seed=1, earlier=earlier)
+    assert second.plan.option.tolist() == [1, 1, 0]
+    assert second.plan.start.tolist() == [0, 4, 4]
 
 
 def test_prices_of_another_market_are_refused(market: Problem, first: Solved) -> None:

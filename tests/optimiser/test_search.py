@@ -28,7 +28,7 @@ def test_it_begins_at_the_plan_it_is_given(priced: Market) -> None:
     assert np.array_equal(np.flatnonzero(search.out_at >= 0), out)
     assert np.array_equal(search.best_row, calendar.row)
     assert search.tally[Tally.TOTAL] == search.tally[Tally.BEST] == total
-    assert search.mine.all()
+    assert search.in_pools.all()
     assert len(search.mix) == len(Ruin)
     assert search.mix[-1] == pytest.approx(1.0)
     assert np.all(np.diff(search.mix) >= 0)
@@ -37,8 +37,8 @@ def test_it_begins_at_the_plan_it_is_given(priced: Market) -> None:
 def test_it_is_told_its_pools_and_its_requests(priced: Market) -> None:
     calendar, total = priced.greedy()
     mine = np.flatnonzero(np.arange(len(calendar.row)) % 2 == 0)
-    search = new_search(calendar, total, seed=1, pools=np.array([2]), mine=mine)
-    assert search.mine.tolist() == [0, 0, 1]
+    search = new_search(calendar, total, seed=1, pools=np.array([2]), able=mine)
+    assert search.in_pools.tolist() == [0, 0, 1]
     assert set(search.out[: search.out_count[0]]) == {r for r in mine if calendar.row[r] < 0}
 
 

@@ -47,6 +47,7 @@ def test_tiny_problems_are_solved_to_the_optimum(
     solved = solve(problem, stop=WorkLimit(4_000), seed=seed)
     verdict = check(problem, solved.plan)
     assert solved.objective == verdict.objective <= solved.bound
+    assert solved.report.refused == 0
     if best is None:
         assert solved.report.promises_broken > 0
         assert all("promised" in line for line in verdict.violations)
@@ -67,6 +68,7 @@ def test_valid_and_bounded_whenever_it_is_stopped(seed: int, work: int, crowd: C
     assert solved.objective == verdict.objective
     assert math.isfinite(solved.bound)
     assert solved.bound >= solved.objective
+    assert solved.report.refused == 0
     assert all(a.objective <= b.objective and a.bound >= b.bound for a, b in pairwise(seen))
 
 
@@ -90,6 +92,7 @@ def test_a_solve_may_be_cancelled_at_any_question(questions: int, crowd: Callabl
         solved = solve(problem, stop=stop, seed=1)
     assert next(asked) < questions + 50
     assert check(problem, solved.plan).ok
+    assert solved.report.refused == 0
     assert solved.objective <= solved.bound < math.inf
 
 

@@ -31,7 +31,7 @@ def answer(order: Order) -> Solved:
     from broker.optimiser.problem import Plan
 
     plan = order.hint if order.hint is not None else Plan.empty(len(order.problem.requests.ids))
-    report = Report(0, 0.0, len(plan.option), 0, 0, 0, 0, ())
+    report = Report(0, 0.0, len(plan.option), 0, 0, 0, 0, 0, ())
     return Solved(plan, os.getpid(), 1e18, Prices.zero(order.problem), Status.FEASIBLE, report)
 
 
@@ -110,6 +110,33 @@ async def test_cancelling_stops_the_order_and_keeps_the_worker(solver: SolverPro
     with pytest.raises(asyncio.CancelledError):
         await task
     assert (await solver.solve(medium, seconds=20, seed=0)).objective == pid
+
+
+@pytest.mark.parametrize("fault", [ValueError, OSError, TimeoutError])
+async def test_a_listener_that_fails_stops_its_order_only(
+    fault: type[Exception], solver: SolverProcess, medium: Problem
+) -> None:
+    def listen(_: Progress) -> None:
+        raise fault("of the listener")
+
+    await solver.start()
+    pid = solver.pid
+    with pytest.raises(fault if fault is not TimeoutError else SolverLost):
+        await solver.solve(medium, seconds=600, seed=4, on_progress=listen)
+    if fault is not TimeoutError:
+        assert (await solver.solve(medium, seconds=20, seed=0)).objective == pid
+
+
+async def test_cancelling_while_the_order_is_sent(solver: SolverProcess, medium: Problem) -> None:
+    await solver.start()
+    for steps in range(6):
+        task = asyncio.create_task(solver.solve(medium, seconds=600, seed=4))
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    assert (await solver.solve(medium, seconds=20, seed=0)).objective == solver.pid
 
 
 async def test_cancelling_a_hanging_order_kills_the_worker(solver: SolverProcess, medium: Problem) -> None:
