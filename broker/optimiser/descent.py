@@ -28,9 +28,9 @@ __all__ = ["Descent"]
 
 SWEEPS = 100
 SWEEP_SHARE = 0.95  # of what prices have of the budget, for the first ones
-PRICE_SHARE = 0.2  # of the budget, for all prices before the plan is improved
+PRICE_SHARE = 0.13  # of the budget, for all prices before the plan is improved
 DEAL_PRICE_SHARE = 0.5  # the same, of a problem that can be dealt out in cells: its search lives on settled prices
-PRICE_SHARE_RISE = 0.055  # for each power of ten by which the columns exceed PRICE_COLUMNS: a pass takes so much longer
+PRICE_SHARE_RISE = 0.09  # for each power of ten by which the columns exceed PRICE_COLUMNS: a pass takes so much longer
 PRICE_COLUMNS = 2e6
 REFINE_SHARE = 0.1  # of the work of improvement, while prices have not settled
 CLOSE_SHARE = 0.6  # of the budget, for the exact search of a small problem

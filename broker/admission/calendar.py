@@ -1,0 +1,107 @@
+"""Free devices of every pool and quota, slot by slot, kept in step with the ledger one claim at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from broker.domain.bid_prices import BidPrices
+from broker.domain.claim import Hold
+from broker.domain.fleet import Fleet
+from broker.domain.slots import Steps, Window
+
+__all__ = ["Calendar"]
+
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
+
+
+class Calendar:
+    """The room that is left in ``window``, and what using it costs.
+
+    ``free`` is [pools, slots], negative where supply was lost under what is held; ``room`` is [quotas, slots];
+    ``lent`` is what claims hold of each pool. ``price`` and ``quota_price`` are running sums of money for each
+    device-slot, one entry longer than the window: running costs and bid prices of pools, bid prices of quotas.
+    """
+
+    def __init__(self, fleet: Fleet, holds: Iterable[Hold], window: Window, prices: BidPrices | None = None) -> None:
+        self.fleet, self.window = fleet, window
+        self.pools = {pool.id: row for row, pool in enumerate(fleet.pools)}
+        limited = [tenant for tenant in fleet.tenants if tenant.quota_devices is not None]
+        self.quotas = {tenant.id: row for row, tenant in enumerate(limited)}
+        self._rows = {pool.account: (0, row) for row, pool in enumerate(fleet.pools)}
+        self._rows |= {tenant.account: (1, row) for row, tenant in enumerate(limited)}
+        self.supply = self._levels(pool.supply() for pool in fleet.pools)
+        self.room = self._levels(Steps.level(tenant.quota_devices or 0) for tenant in limited)
+        self.paid = self._levels(self._paid(pool.id) for pool in fleet.pools)
+        contracts = [fleet.contract_of(pool.id) for pool in fleet.pools]
+        self.overage: Ints = np.array([c.overage_price_microusd if c else 0 for c in contracts], np.int64)
+        self.unit: Ints = np.array([pool.unit_cost_microusd for pool in fleet.pools], np.int64)
+        self.free, self.lent = self.supply.copy(), np.zeros_like(self.supply)
+        for hold in holds:
+            self.take(hold)
+        self.set_prices(prices)
+
+    @property
+    def priced(self) -> bool:
+        """Whether a plan has said what capacity is worth."""
+        return self.prices is not None
+
+    def set_prices(self, prices: BidPrices | None) -> None:
+        """Let these prices rule; None: capacity is worth what it costs to run."""
+        self.prices = prices
+        self.price = self._sums([self._priced(prices, "pools", pool) for pool in self.pools], self.unit)
+        self.quota_price = self._sums(
+            [self._priced(prices, "tenants", tenant) for tenant in self.quotas], np.zeros(len(self.quotas), np.int64)
+        )
+
+    def take(self, hold: Hold) -> None:
+        """Count a hold as used."""
+        self._count(hold, 1)
+
+    def give_back(self, hold: Hold) -> None:
+        """Count a hold as free again."""
+        self._count(hold, -1)
+
+    def span(self, window: Window) -> slice:
+        """The columns of ``window``, as far as it lies in this calendar's."""
+        first = max(0, window.first - self.window.first)
+        return slice(first, max(first, min(self.window.slots, window.end - self.window.first)))
+
+    def _count(self, hold: Hold, sign: int) -> None:
+        where = self._rows.get(hold.account)
+        if where is None:
+            return
+        kind, row = where
+        span = self.span(hold.window)
+        if kind == 0:
+            self.free[row, span] -= sign * hold.devices
+            self.lent[row, span] += sign * hold.devices
+        else:
+            self.room[row, span] -= sign * hold.devices
+
+    def _paid(self, pool: str) -> Steps:
+        contract = self.fleet.contract_of(pool)
+        return contract.paid() if contract is not None else Steps()
+
+    def _levels(self, steps: Iterable[Steps]) -> Ints:
+        rows = [step.over(self.window) for step in steps]
+        return np.array(rows, np.int64).reshape(len(rows), self.window.slots)
+
+    def _priced(self, prices: BidPrices | None, kind: str, name: str) -> Ints:
+        """One price for each slot of the window."""
+        out = np.zeros(self.window.slots, np.int64)
+        known = getattr(prices, kind).get(name, ()) if prices is not None else ()
+        if prices is not None and len(known):
+            late = prices.first - self.window.first
+            part = np.asarray(known[max(0, -late) :], np.int64)[: max(0, self.window.slots - max(0, late))]
+            out[max(0, late) : max(0, late) + len(part)] = part
+        return out
+
+    def _sums(self, rows: list[Ints], unit: Ints) -> Floats:
+        sums = np.zeros((len(rows), self.window.slots + 1))
+        if rows:
+            np.cumsum(np.stack(rows) + unit[:, None], axis=1, out=sums[:, 1:])
+        return sums

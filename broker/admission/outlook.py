@@ -1,0 +1,74 @@
+"""The market as of the newest event: who holds what until when, and the calendar of what is free."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from broker.admission.calendar import Calendar
+from broker.domain.bid_prices import BidPrices
+from broker.domain.claim import Claim, ClaimName, Hold
+from broker.domain.fleet import Fleet
+from broker.domain.slots import Window
+from broker.domain.snapshot import Event, Snapshot
+
+__all__ = ["AHEAD_SLOTS", "Outlook"]
+
+AHEAD_SLOTS = 26 * 168
+SPARE_SLOTS = 168  # a calendar is made anew once it has fallen that far behind the clock
+
+
+class Outlook:
+    """Live claims, fleet, prices and calendar, one event after the other."""
+
+    def __init__(self, snapshot: Snapshot, prices: BidPrices | None = None, *, ahead_slots: int = AHEAD_SLOTS) -> None:
+        self.revision = snapshot.revision
+        self.fleet: Fleet = snapshot.fleet
+        self._claims: dict[ClaimName, Claim] = {claim.name: claim for claim in snapshot.claims}
+        self._prices, self._ahead = prices, ahead_slots
+        self._calendar: Calendar | None = None
+
+    @property
+    def claims(self) -> Mapping[ClaimName, Claim]:
+        """Every live claim."""
+        return MappingProxyType(self._claims)
+
+    @property
+    def prices(self) -> BidPrices | None:
+        """The bid prices in force, as far as known here."""
+        return self._prices
+
+    def set_prices(self, prices: BidPrices | None) -> None:
+        """Let these bid prices rule."""
+        self._prices = prices
+        if self._calendar is not None:
+            self._calendar.set_prices(prices)
+
+    def apply(self, event: Event) -> None:
+        """Take the next event in."""
+        self.revision = event.revision
+        if event.fleet is not None:
+            self.fleet, self._calendar = event.fleet, None
+        for claim in event.claims:
+            before = self._claims.get(claim.name)
+            self._rebook(before.holds() if before is not None else (), claim.holds() if claim.live else ())
+            if claim.live:
+                self._claims[claim.name] = claim
+            else:
+                self._claims.pop(claim.name, None)
+
+    def calendar(self, first: int) -> Calendar:
+        """What is free from slot ``first`` on; the same object as before unless the fleet or the clock moved on."""
+        known = self._calendar
+        if known is None or not known.window.first <= first < known.window.first + SPARE_SLOTS:
+            window = Window(first, first + self._ahead + SPARE_SLOTS)
+            holds = (hold for claim in self._claims.values() for hold in claim.holds())
+            self._calendar = known = Calendar(self.fleet, holds, window, self._prices)
+        return known
+
+    def _rebook(self, before: tuple[Hold, ...], after: tuple[Hold, ...]) -> None:
+        if self._calendar is not None and before != after:
+            for hold in before:
+                self._calendar.give_back(hold)
+            for hold in after:
+                self._calendar.take(hold)
