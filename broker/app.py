@@ -74,12 +74,15 @@ async def _serve(settings: ServeSettings, store_url: str, ready: Ready) -> None:
     stopping = _on_terminate()
     ledger = await _open(settings, store_url)
     async with Feed(ledger) as feed:
-        server = Server(Desk(ledger, feed, clock(settings.clock_file), new_id), feed)
+        desk = Desk(ledger, feed, clock(settings.clock_file), new_id, settings.desk)
+        server = Server(desk, feed)
         await server.start(settings.listen)
         ready()
         healthy = True
         while not stopping.is_set():
             feed.assert_following()
+            if feed.down is None:
+                await desk.lapse()
             if healthy != (feed.down is None):
                 healthy = feed.down is None
                 log.warning("%s", "serving again" if healthy else f"not serving: {feed.down}")

@@ -3,40 +3,72 @@
 from __future__ import annotations
 
 import asyncio
-import difflib
-from collections.abc import Awaitable, Callable, Collection
-from dataclasses import dataclass, replace
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from broker.domain.claim import Ask, Cancelled, Claim, ClaimName, Committed, Planned, Waiting
+from broker.admission.changes import changed
+from broker.admission.explain import Explanation, explain
+from broker.admission.outlook import Outlook
+from broker.admission.policy import Policy
+from broker.admission.quote import Offer, counter_offers, offers
+from broker.admission.ranking import Candidate
+from broker.admission.vetting import dated, too_large, unknown
+from broker.domain.claim import Ask, Cancelled, Claim, ClaimName, Committed, Expired, Held, Placement, Planned, Waiting
 from broker.domain.faults import Fault, FaultReason
 from broker.domain.fleet import Fleet, FleetChange, changes
-from broker.domain.options import option_of, options
+from broker.domain.options import option_of
 from broker.domain.plan import PlanRecord
+from broker.domain.promise import promised
 from broker.domain.reason import Because, Reason
 from broker.domain.slots import Window, slot_at_or_after, slot_of
 from broker.ledger.port import Applied, Balance, Ledger, Page, Receipt, RequestKey
+from broker.ledger.refusals import offer_gone
 
-__all__ = ["Clock", "Desk", "Market", "NewId"]
+__all__ = ["Clock", "Desk", "DeskTerms", "Market", "NewId", "Quote"]
 
 Clock = Callable[[], int]  # Unix seconds
 NewId = Callable[[], str]  # unguessable, [a-z0-9-], at most 63 characters
 
 AMEND_ATTEMPTS = 8
-KNOWN_NAMED_MAX = 20  # names that a refusal lists
+QUOTE_LAPSED = Because(Reason.QUOTE_LAPSED, "The quote was not redeemed in time.")
 
 
 class Market(Protocol):
     """What the desk knows without asking the ledger; the feed keeps it warm."""
 
     @property
-    def fleet(self) -> Fleet:
-        """The fleet as of the newest event seen."""
+    def outlook(self) -> Outlook:
+        """The market as of the newest event seen."""
         ...
 
     async def plan_on(self, revision: int) -> PlanRecord:
         """The first plan that looked at ``revision`` or later; waits for it."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class DeskTerms:
+    """On what terms the desk answers."""
+
+    policy: Policy = field(default_factory=Policy)
+    freeze_slots: int = 1  # a grant is firm once it starts within this many slots
+    holds_max: int = 16  # quotes that one tenant may have capacity held for at once
+    plan_seconds_max: float = 60.0  # how long RunPlan waits, beyond the time limit that it names
+
+
+@dataclass(frozen=True, slots=True)
+class Quote:
+    """What could be had as asked, what instead where that is nothing, and the revision that both are true for."""
+
+    offers: tuple[Offer, ...]
+    counter_offers: tuple[Offer, ...]
+    revision: int
+
+
+class _Lapsed(Exception):
+    """The time to redeem is over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,19 +79,143 @@ class Desk:
     market: Market
     now: Clock
     new_id: NewId
-    plan_seconds_max: float = 60.0  # how long RunPlan waits, beyond the time limit that it names
+    terms: DeskTerms = field(default_factory=DeskTerms)
 
-    async def submit(self, tenant: str, claim_id: str, ask: Ask, key: RequestKey) -> Receipt:
-        """Store a claim, under ``claim_id`` or (empty) a new id; the planner places it from then on."""
+    async def submit(
+        self, tenant: str, claim_id: str, ask: Ask, key: RequestKey, *, places: Sequence[Placement] = ()
+    ) -> Receipt:
+        """Store a claim, under ``claim_id`` or (empty) a new id.
+
+        It is granted at once if the policy allows and the ledger still has the room; else the next plan decides. With
+        ``places``, those of an offer, it is granted there or refused: OFFER_GONE.
+        """
 
         async def decide() -> Receipt:
-            at = self.now()
-            await self._vet(tenant, ask)
-            waiting = Waiting((Because(Reason.AWAITING_PLAN, "No plan has looked at the claim yet."),))
-            claim = Claim(ClaimName(tenant, claim_id or self.new_id()), self._dated(ask, at), waiting, at, at)
-            return await self.ledger.submit(claim, key=key, at=at)
+            claim = await self._asked(tenant, claim_id, ask)
+            grants: tuple[Claim, ...]
+            if places:
+                grants = (self._granted(claim, self._taken(claim, places)),)
+            else:
+                grants = tuple(self._granted(claim, found.placements) for found in self._grants(claim))
+            return await self.ledger.submit(
+                claim, key=key, at=claim.created_at, candidates=grants, must_fit=bool(places)
+            )
 
         return await self._once(key, decide)
+
+    async def quote(self, tenant: str, ask: Ask, *, most: int = 4) -> Quote:
+        """What the claim could have now or, where that is nothing, what it could have instead."""
+        return await self._quoted((await self._asked(tenant, "-", ask)).ask, tenant, most)
+
+    async def hold(
+        self, tenant: str, claim_id: str, ask: Ask, key: RequestKey, *, seconds: int, most: int = 4
+    ) -> tuple[Quote, Receipt | None]:
+        """A quote, and a claim that keeps the best offer's capacity aside until it is redeemed or ``seconds`` are over.
+
+        Nothing is held where nothing is offered. Faults: HOLD_LIMIT, and OFFER_GONE when others took it meanwhile.
+        """
+        first = await self.ledger.recall(key)
+        if first is not None:
+            return await self.quote(tenant, ask, most=most), first
+        claim = await self._asked(tenant, claim_id, ask)
+        self._limit_holds(tenant, claim.created_at)
+        quote = await self._quoted(claim.ask, tenant, most)
+        if not quote.offers:
+            return quote, None
+        until = claim.created_at + seconds
+        held = [claim.becomes(Held(_firm(offer.placements), until), at=claim.created_at) for offer in quote.offers]
+        receipt = await self.ledger.submit(claim, key=key, at=claim.created_at, candidates=held, must_fit=True)
+        return quote, receipt
+
+    async def redeem(self, name: ClaimName, *, etag: str, key: RequestKey) -> Receipt | Quote:
+        """Make a claim of what is held for a quote, exactly as quoted; a fresh quote if the time is over."""
+
+        async def decide() -> Receipt:
+            claim, at = await self._held(name, etag), self.now()
+            if not isinstance(claim.state, Held):
+                raise Fault(
+                    FaultReason.NOT_HELD,
+                    "The claim is not held for a quote",
+                    remedy="Read the claim: it is a claim already.",
+                )
+            if at >= claim.state.until:
+                raise _Lapsed
+            return await self.ledger.amend(self._granted(claim, claim.state.placements), key=key, at=at)
+
+        try:
+            return await self._once(key, lambda: self._settled(decide, etag))
+        except (_Lapsed, Fault) as refused:
+            claim = await self.ledger.claim(name)
+            lapsed = isinstance(claim.state, Expired) and claim.because[0].reason is Reason.QUOTE_LAPSED
+            if isinstance(refused, Fault) and not lapsed:
+                raise
+            return await self.quote(name.tenant, claim.ask)
+
+    async def explain(self, name: ClaimName) -> tuple[Claim, Explanation | None, Offer | None, int]:
+        """A claim, why it or a part of it is not served, what would let it in, and the revision that is true for."""
+        claim = await self.ledger.claim(name)
+        outlook = self.market.outlook
+        calendar, revision = outlook.calendar(slot_at_or_after(self.now())).still(), outlook.revision
+        if not claim.live or (claim.placements and not claim.because):
+            return claim, None, None, revision
+        policy, others = self.terms.policy, tuple(outlook.claims.values())
+        found = await asyncio.to_thread(explain, policy, claim.ask, name.tenant, calendar, others)
+        after = changed(claim.ask, found.changes) if found is not None else claim.ask
+        offer = next(iter(offers(policy, after, name.tenant, calendar, most=1)), None)
+        return claim, found, offer and replace(offer, changes=found.changes if found is not None else ()), revision
+
+    async def lapse(self) -> int:
+        """Let go of what is held for quotes that were not redeemed in time; how many."""
+        at, count = self.now(), 0
+        for claim in tuple(self.market.outlook.claims.values()):
+            if isinstance(claim.state, Held) and claim.state.until <= at:
+                over = claim.becomes(Expired((QUOTE_LAPSED,)), at=at)
+                key = RequestKey("-", "Lapse", f"lapse-{claim.name.tenant}-{claim.name.id}"[:64], str(claim.revision))
+                with suppress(Fault):  # redeemed or cancelled meanwhile, or let go of by another server
+                    count += not (await self.ledger.amend(over, key=key, at=at)).replayed
+        return count
+
+    async def _asked(self, tenant: str, claim_id: str, ask: Ask) -> Claim:
+        """The claim as it would be stored."""
+        at = self.now()
+        await self._vet(tenant, ask)
+        waiting = Waiting((Because(Reason.AWAITING_PLAN, "No plan has looked at the claim yet."),))
+        return Claim(ClaimName(tenant, claim_id or self.new_id()), dated(ask, at), waiting, at, at)
+
+    def _grants(self, claim: Claim) -> tuple[Candidate, ...]:
+        """Where the claim may be without a plan, best first."""
+        calendar = self.market.outlook.calendar(slot_at_or_after(claim.created_at))
+        return self.terms.policy.grants(claim.ask, claim.name.tenant, calendar)
+
+    def _granted(self, claim: Claim, placements: tuple[Placement, ...]) -> Claim:
+        """The claim in these places, firm where it starts soon."""
+        at = self.now()
+        return claim.becomes(promised(placements, freeze=slot_at_or_after(at) + self.terms.freeze_slots), at=at)
+
+    def _taken(self, claim: Claim, places: Sequence[Placement]) -> tuple[Placement, ...]:
+        """The placements of an offer, if it is one that can still be made."""
+        calendar = self.market.outlook.calendar(slot_at_or_after(claim.created_at))
+        found = self.terms.policy.at(claim.ask, claim.name.tenant, calendar, places)
+        if found is None:
+            raise offer_gone()
+        return found
+
+    async def _quoted(self, ask: Ask, tenant: str, most: int) -> Quote:
+        outlook = self.market.outlook
+        calendar, revision = outlook.calendar(slot_at_or_after(self.now())).still(), outlook.revision
+        found = offers(self.terms.policy, ask, tenant, calendar, most=most)
+        # Hundreds of rankings: on a thread, so that others are answered meanwhile.
+        instead = () if found else await asyncio.to_thread(counter_offers, self.terms.policy, ask, tenant, calendar)
+        return Quote(found, instead, revision)
+
+    def _limit_holds(self, tenant: str, at: int) -> None:
+        mine = (c.state for c in self.market.outlook.claims.values() if c.name.tenant == tenant)
+        if sum(isinstance(state, Held) and state.until > at for state in mine) >= self.terms.holds_max:
+            raise Fault(
+                FaultReason.HOLD_LIMIT,
+                f"The tenant holds capacity for {self.terms.holds_max} quotes already",
+                remedy="Redeem or cancel one, or wait until one lapses.",
+            )
 
     async def claim(self, name: ClaimName) -> Claim:
         """One claim, live or closed."""
@@ -116,7 +272,7 @@ class Desk:
     async def run_plan(self, *, key: RequestKey, time_limit_seconds: int | None) -> PlanRecord:
         """Plan everything known now; returns when that plan is in force."""
         revision = await self.ledger.ask_plan(key=key, at=self.now(), time_limit_seconds=time_limit_seconds)
-        patience = (time_limit_seconds or 0) + self.plan_seconds_max
+        patience = (time_limit_seconds or 0) + self.terms.plan_seconds_max
         try:
             async with asyncio.timeout(patience):
                 return await self.market.plan_on(revision)
@@ -168,6 +324,12 @@ class Desk:
         return claim
 
     async def _amended(self, claim: Claim, ask: Ask) -> Claim:
+        if isinstance(claim.state, Held):
+            raise Fault(
+                FaultReason.CLAIM_HELD,
+                "The claim holds capacity for a quote",
+                remedy="Redeem it first, or cancel it and ask for another quote.",
+            )
         if isinstance(claim.state, Committed):
             if replace(claim.ask, value_microusd=ask.value_microusd, labels=ask.labels) != ask:
                 raise Fault(
@@ -177,7 +339,7 @@ class Desk:
                 )
             return replace(claim, ask=ask)
         fleet = await self._vet(claim.name.tenant, ask)
-        ask = self._dated(ask, self.now())
+        ask = dated(ask, self.now())
         kept = tuple(
             replace(placement, latest=min(placement.latest, placement.latest if way.latest is None else way.latest))
             for placement in claim.placements
@@ -191,71 +353,20 @@ class Desk:
 
     async def _vet(self, tenant: str, ask: Ask) -> Fleet:
         """The fleet, if everything that the ask names is in it and its largest pool could hold the claim."""
-        problem = _unknown(tenant, ask, self.market.fleet)
-        fleet = self.market.fleet
+        fleet = self.market.outlook.fleet
+        problem = unknown(tenant, ask, fleet)
         if problem is not None:
             # The feed may be a moment behind a fleet that was just applied.
             fleet = await self.ledger.fleet()
-            problem = _unknown(tenant, ask, fleet)
-        if problem is not None:
+            problem = unknown(tenant, ask, fleet)
+        if problem := problem or too_large(ask, fleet):
             raise problem
-        peaks = {pool.id: pool.supply().peak() for pool in fleet.pools}
-        ways = options(ask, fleet)
-        if ways and all(way.devices > peaks[way.pool] for way in ways):
-            most = str(max(peaks[way.pool] for way in ways))
-            raise Fault(
-                FaultReason.EXCEEDS_ANY_POOL,
-                f"No eligible pool ever has more than {most} devices",
-                remedy="Ask for fewer devices, for other silicon, or not as a gang.",
-                field="claim.devices",
-                facts={"max_devices": most},
-            )
         return fleet
 
-    def _dated(self, ask: Ask, at: int) -> Ask:
-        """The ask with its earliest start no earlier than now, if that leaves it any start at all."""
-        earliest = max(ask.earliest, slot_at_or_after(at))
-        last = [end for end in (ask.latest, ask.deadline and ask.deadline - 1) if end is not None]
-        if last and min(last) < slot_of(at):
-            raise Fault(
-                FaultReason.DEADLINE_PASSED,
-                "The last possible start has passed",
-                remedy="Ask for a later deadline.",
-                field="claim.deadline",
-            )
-        return replace(ask, earliest=min([earliest, *last]))
 
-
-def _unknown(tenant: str, ask: Ask, fleet: Fleet) -> Fault | None:
-    """The first thing that the ask names and the fleet does not have."""
-    silicon = {silicon.id for silicon in fleet.silicon} | {silicon.family for silicon in fleet.silicon} - {""}
-    tenants = {known.id for known in fleet.tenants}
-    classes = {work.id for work in fleet.workload_classes}
-    pools = {pool.id for pool in fleet.pools}
-    named = [
-        (FaultReason.TENANT_UNKNOWN, "tenant", [tenant], tenants, "parent"),
-        (FaultReason.WORKLOAD_CLASS_UNKNOWN, "workload class", [ask.workload_class], classes, "claim.workload_class"),
-        (FaultReason.SILICON_UNKNOWN, "silicon", [c.silicon for c in ask.silicon], silicon, "claim.silicon"),
-        (FaultReason.POOL_UNKNOWN, "pool", ask.preferred_pools, pools, "claim.preferred_pools"),
-        (FaultReason.POOL_UNKNOWN, "pool", ask.forbidden_pools, pools, "claim.forbidden_pools"),
-    ]
-    for reason, what, names, known, field in named:
-        for name in names:
-            if name not in known:
-                return _not_declared(reason, what, name, known, field)
-    return None
-
-
-def _not_declared(reason: FaultReason, what: str, name: str, known: Collection[str], field: str) -> Fault:
-    near = difflib.get_close_matches(name, known, n=1)
-    guess = f"Did you mean '{near[0]}'? " if near else ""
-    some = ", ".join(sorted(known)[:KNOWN_NAMED_MAX]) or "none: apply a fleet first"
-    return Fault(
-        reason,
-        f"The fleet declares no {what} '{name}'",
-        remedy=f"{guess}It declares {some}{', …' if len(known) > KNOWN_NAMED_MAX else ''}.",
-        field=field,
-    )
+def _firm(placements: tuple[Placement, ...]) -> tuple[Placement, ...]:
+    """The placements at starts that no longer move."""
+    return tuple(replace(placement, latest=placement.window.first) for placement in placements)
 
 
 def _etag_mismatch() -> Fault:

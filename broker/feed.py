@@ -6,11 +6,12 @@ import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
+from broker.admission.outlook import Outlook
 from broker.domain.claim import Claim
 from broker.domain.faults import Fault, FaultReason
 from broker.domain.fleet import Fleet
 from broker.domain.plan import PlanRecord
-from broker.domain.snapshot import Event
+from broker.domain.snapshot import Event, Snapshot
 from broker.ledger.port import Ledger
 
 __all__ = ["Changes", "Feed", "FeedSettings"]
@@ -44,20 +45,18 @@ class _Watcher:
 
 @dataclass(slots=True)
 class Feed:
-    """The newest known fleet and revision, and every event after it, to whoever watches. Use as a context manager."""
+    """The market as of the newest event, and every event after it to whoever watches. Use as a context manager."""
 
     ledger: Ledger
     settings: FeedSettings = field(default_factory=FeedSettings)
-    _fleet: Fleet = field(default_factory=Fleet)
-    _revision: int = 0
+    _outlook: Outlook = field(default_factory=lambda: Outlook(Snapshot("", 0, Fleet(), ())))
     _watchers: set[_Watcher] = field(default_factory=set)
     _moved: asyncio.Condition = field(default_factory=asyncio.Condition)
     _tail: asyncio.Task[None] | None = None
     _down: Fault | None = None
 
     async def __aenter__(self) -> Feed:
-        snapshot = await self.ledger.snapshot()
-        self._fleet, self._revision = snapshot.fleet, snapshot.revision
+        await self._look()
         self._tail = asyncio.create_task(self._follow())
         return self
 
@@ -67,14 +66,14 @@ class Feed:
             await asyncio.gather(self._tail, return_exceptions=True)
 
     @property
-    def fleet(self) -> Fleet:
-        """The fleet as of the newest event seen."""
-        return self._fleet
+    def outlook(self) -> Outlook:
+        """The market as of the newest event seen."""
+        return self._outlook
 
     @property
     def revision(self) -> int:
         """The newest revision seen."""
-        return self._revision
+        return self._outlook.revision
 
     def assert_following(self) -> None:
         """Raise what ended the feed, if anything did: nobody would be told of anything any more."""
@@ -105,9 +104,9 @@ class Feed:
                 f"This server has {self.settings.watchers_max} watches open already",
                 remedy="Close a watch, or watch one tenant once and share the stream.",
             )
-        first = start_revision or self._revision + 1
+        first = start_revision or self.revision + 1
         await self._reach(first - 1)
-        if first <= self._revision:
+        if first <= self.revision:
             # Whoever resumes too late learns it before anything else.
             await self.ledger.events(first - 1, limit=1)
         told = first - 1
@@ -127,7 +126,7 @@ class Feed:
         await self._reach(first - 1)
         watcher = _Watcher(asyncio.Queue(self.settings.backlog_events_max))
         # From here on the backlog has every event after `known`; history has the rest.
-        known, after = self._revision, first - 1
+        known, after = self.revision, first - 1
         self._watchers.add(watcher)
         try:
             while after < known:
@@ -154,7 +153,7 @@ class Feed:
 
     async def _reach(self, revision: int) -> None:
         """Wait until the feed has seen ``revision``, if the ledger has it at all."""
-        if revision <= self._revision:
+        if revision <= self.revision:
             return
         present = await self.ledger.revision()
         if revision > present:
@@ -165,19 +164,23 @@ class Feed:
                 facts={"revision": str(present)},
             )
         async with self._moved:
-            await self._moved.wait_for(lambda: self._revision >= revision)
+            await self._moved.wait_for(lambda: self.revision >= revision)
 
     async def _follow(self) -> None:
-        behind = False
+        behind = owed = False  # owed: prices of a plan that was told
         while True:
             try:
                 if behind:
                     await self._catch_up()
                     behind = False
-                events = await self.ledger.events(self._revision, limit=self.settings.batch_events, wait_millis=1_000)
+                events = await self.ledger.events(self.revision, limit=self.settings.batch_events, wait_millis=1_000)
                 self._down = None
                 for event in events:
                     self._tell(event)
+                owed = owed or any(event.plan is not None for event in events)
+                if owed:
+                    self._outlook.set_prices(await self.ledger.prices())
+                    owed = False
             except Fault as fault:
                 behind = fault.reason is FaultReason.COMPACTED
                 # Otherwise the store is away or halted: keep asking; callers see their own calls refused meanwhile.
@@ -190,16 +193,19 @@ class Feed:
 
     async def _catch_up(self) -> None:
         """Skip what is no longer kept; whoever was watching is cut, because it would miss that."""
-        snapshot = await self.ledger.snapshot()
-        self._fleet, self._revision = snapshot.fleet, snapshot.revision
+        await self._look()
         for watcher in self._watchers:
             watcher.lost = True
         async with self._moved:
             self._moved.notify_all()
 
+    async def _look(self) -> None:
+        """Know the whole market as it is now."""
+        snapshot = await self.ledger.snapshot()
+        self._outlook = Outlook(snapshot, await self.ledger.prices())
+
     def _tell(self, event: Event) -> None:
-        self._revision = event.revision
-        self._fleet = event.fleet if event.fleet is not None else self._fleet
+        self._outlook.apply(event)
         for watcher in self._watchers:
             if watcher.lost:
                 continue

@@ -13,15 +13,17 @@ from typing import Protocol
 
 import numpy as np
 
+from broker.domain.bid_prices import BidPrices
 from broker.domain.faults import Fault, FaultReason, Kind
 from broker.domain.plan import PlanRecord, PoolPrice
 from broker.domain.reason import Because
 from broker.domain.slots import Window, slot_at_or_after
 from broker.domain.snapshot import Event, EventKind
+from broker.domain.terms import Terms
 from broker.ledger.port import Fence, Ledger
 from broker.optimiser.because import because
 from broker.optimiser.check import check
-from broker.optimiser.compile import Compiled, Terms, compile_problem
+from broker.optimiser.compile import Compiled, compile_problem
 from broker.optimiser.outcome import Outcome, outcome
 from broker.optimiser.problem import Plan, Problem, Status
 from broker.optimiser.report import Solved
@@ -122,7 +124,8 @@ class Planner:
         record = _record(compiled, solved, decided, millis, at)
         # 6. One step puts it into force, if this process still leads.
         changed = decided.changed[: max(decided.together, self.settings.commit_claims_max)]
-        done = await self.ledger.commit(changed, record, fence=fence, at=at)
+        prices = _bid_prices(compiled, solved)
+        done = await self.ledger.commit(changed, record, fence=fence, at=at, prices=prices)
         self._planned_slot = slot_at_or_after(at) if len(changed) == len(decided.changed) else -1
         if self.capture is not None:
             await asyncio.to_thread(self.capture, compiled.problem, solved)
@@ -234,6 +237,17 @@ def _in_force(compiled: Compiled) -> Plan | None:
     if not (requests.current_option >= 0).any():
         return None
     return Plan(requests.current_option.copy(), requests.current_start.copy())
+
+
+def _bid_prices(compiled: Compiled, solved: Solved) -> BidPrices:
+    """The prices of the plan, for whoever answers before the next one."""
+    problem = compiled.problem
+    pools, tenants = (np.rint(rows).astype(np.int64).tolist() for rows in (solved.prices.pools, solved.prices.quotas))
+    return BidPrices(
+        compiled.horizon.first,
+        {pool: tuple(row) for pool, row in zip(problem.pools.ids, pools, strict=True)},
+        {tenant: tuple(row) for tenant, row in zip(problem.quotas.ids, tenants, strict=True)},
+    )
 
 
 def _record(

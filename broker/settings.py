@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from broker.desk import DeskTerms
 from broker.planner import PlannerSettings
 
 __all__ = ["Durability", "ServeSettings"]
@@ -34,6 +35,7 @@ class ServeSettings:
     ready_file: Path | None = None
     drain_seconds: float = 5.0
     planner: PlannerSettings = field(default_factory=PlannerSettings)
+    desk: DeskTerms = field(default_factory=DeskTerms)
 
     @property
     def host(self) -> str:

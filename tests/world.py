@@ -15,7 +15,8 @@ from capacitybroker.v1.capacity_service_pb2_grpc import CapacityServiceStub
 from capacitybroker.v1.fleet_service_pb2_grpc import FleetServiceStub
 from capacitybroker.v1.planning_service_pb2_grpc import PlanningServiceStub
 
-from broker.desk import Desk
+from broker.admission.policy import Policy
+from broker.desk import Desk, DeskTerms
 from broker.domain.claim import Ask, Claim, ClaimName
 from broker.domain.fleet import Fleet
 from broker.domain.plan import PlanRecord
@@ -116,8 +117,12 @@ async def world(
     plan_by_itself: bool = False,
     feed_settings: FeedSettings | None = None,
     log_events_max: int = 1_000_000,
+    at_once: bool = False,
 ) -> AsyncIterator[World]:
-    """A broker with nothing in it; ``serve`` opens a port, ``plan_by_itself`` starts the planner's loop."""
+    """A broker with nothing in it; ``serve`` opens a port, ``plan_by_itself`` starts the planner's loop.
+
+    Only plans place claims, unless ``at_once``.
+    """
     ledger = MemoryLedger(incarnation="test", monotonic=time.monotonic, log_events_max=log_events_max)
     solver = InlineSolver()
     settings = PlannerSettings(horizon_slots=14 * 24, gather_millis=1, lease_millis=60_000)
@@ -125,7 +130,13 @@ async def world(
         made = World(
             ledger,
             feed,
-            Desk(ledger, feed, lambda: made.now, lambda: made.ids()),  # noqa: PLW0108 - made later
+            Desk(
+                ledger,
+                feed,
+                lambda: made.now,
+                lambda: made.ids(),  # noqa: PLW0108 - made later
+                DeskTerms(Policy(at_once=at_once)),
+            ),
             Planner(ledger, solver, lambda: made.now, "test", settings),
             solver,
         )

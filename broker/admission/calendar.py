@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from copy import copy
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,6 +58,12 @@ class Calendar:
             [self._priced(prices, "tenants", tenant) for tenant in self.quotas], np.zeros(len(self.quotas), np.int64)
         )
 
+    def still(self) -> Calendar:
+        """A copy that later events leave alone, for a reader on another thread."""
+        other = copy(self)
+        other.free, other.room, other.lent = self.free.copy(), self.room.copy(), self.lent.copy()
+        return other
+
     def take(self, hold: Hold) -> None:
         """Count a hold as used."""
         self._count(hold, 1)
@@ -64,6 +71,15 @@ class Calendar:
     def give_back(self, hold: Hold) -> None:
         """Count a hold as free again."""
         self._count(hold, -1)
+
+    def price_of(self, pool: str, devices: int, window: Window, tenant: str) -> float:
+        """What others are expected to make of a run of devices, at bid prices; what it costs to run is left out."""
+        row, span = self.pools[pool], self.span(window)
+        price = self.price[row, span.stop] - self.price[row, span.start] - self.unit[row] * window.slots
+        quota = self.quotas.get(tenant)
+        if quota is not None:
+            price += self.quota_price[quota, span.stop] - self.quota_price[quota, span.start]
+        return float(devices * price)
 
     def span(self, window: Window) -> slice:
         """The columns of ``window``, as far as it lies in this calendar's."""

@@ -7,44 +7,53 @@ not asked yet, and large gangs wait because no price keeps contiguous room for t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from types import MappingProxyType
 
 from broker.admission.calendar import Calendar
-from broker.admission.ranking import Candidate
+from broker.admission.ranking import Candidate, Ranking
 from broker.domain.claim import Ask, Placement, Tier
+from broker.domain.terms import Terms
 
 __all__ = ["Policy"]
-
-USE_PERCENT = MappingProxyType({Tier.GUARANTEED: 100, Tier.STANDARD: 85, Tier.SPOT: 60})
 
 
 @dataclass(frozen=True, slots=True)
 class Policy:
     """Which claims are answered at once.
 
-    ``use_percent`` is how much of a pool may be in use, over the time of the claim and with it, for each tier;
-    ``gang_percent`` is the largest share of a pool that a claim may take without waiting for a plan.
+    The percentages of standard and spot are how much of a pool may be in use over the time of such a claim, itself
+    included; ``gang_percent`` is the largest share of a pool that a claim may take without waiting for a plan.
     """
 
     at_once: bool = True
-    use_percent: Mapping[Tier, int] = field(default_factory=lambda: USE_PERCENT)
+    standard_percent: int = 85
+    spot_percent: int = 60
     gang_percent: int = 5
+    terms: Terms = field(default_factory=Terms)
 
-    def answers(self, ask: Ask, candidate: Candidate, calendar: Calendar) -> bool:
-        """Whether this candidate may be granted without a plan."""
-        if not self.at_once or not calendar.priced or candidate.worth_microusd <= 0:
-            return False
-        return all(
-            self._is_small(p, calendar) and self._leaves_room(ask.tier, p, calendar) for p in candidate.placements
-        )
+    def offers(self, ask: Ask, tenant: str, calendar: Calendar, *, most: int = 4) -> tuple[Candidate, ...]:
+        """Places that the claim may have if it insists, best first: more than others are expected to make of them."""
+        ranking = Ranking(calendar, tenant, self.terms, self._use_percent(ask.tier))
+        return tuple(found for found in ranking.candidates(ask, most=most) if found.worth_microusd > 0)
+
+    def at(
+        self, ask: Ask, tenant: str, calendar: Calendar, places: Sequence[Placement]
+    ) -> tuple[Placement, ...] | None:
+        """These places of the claim as it may have them, with what they cost; None when it may not have them now."""
+        found = Ranking(calendar, tenant, self.terms, self._use_percent(ask.tier)).pinned(ask, places)
+        return found.placements if found is not None and found.worth_microusd > 0 else None
+
+    def grants(self, ask: Ask, tenant: str, calendar: Calendar) -> tuple[Candidate, ...]:
+        """Places that the claim is given without a plan, best first."""
+        if not self.at_once or not calendar.priced:
+            return ()
+        found = self.offers(ask, tenant, calendar)
+        return tuple(c for c in found if all(self._is_small(placement, calendar) for placement in c.placements))
+
+    def _use_percent(self, tier: Tier) -> int:
+        return {Tier.GUARANTEED: 100, Tier.STANDARD: self.standard_percent, Tier.SPOT: self.spot_percent}[tier]
 
     def _is_small(self, placement: Placement, calendar: Calendar) -> bool:
         supply = calendar.supply[calendar.pools[placement.pool], calendar.span(placement.window)]
         return 100 * placement.devices <= self.gang_percent * int(supply.max(initial=0))
-
-    def _leaves_room(self, tier: Tier, placement: Placement, calendar: Calendar) -> bool:
-        row, span = calendar.pools[placement.pool], calendar.span(placement.window)
-        used = int(calendar.lent[row, span].sum()) + placement.devices * placement.window.slots
-        return 100 * used <= self.use_percent[tier] * int(calendar.supply[row, span].sum())

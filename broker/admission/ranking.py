@@ -1,8 +1,8 @@
 """Every start of every way to serve a claim, ranked at once by what is left of its value after what it would use.
 
-A start counts only if all devices are free for the whole run. All pools that take the same devices for the same time
-are looked at together, as running sums over a stretch of starts; a pool drops out once no later start could be worth
-more than its best, since prices are never negative and waiting only costs.
+A start counts only if all devices are free for the whole run, and if the pool is not fuller than it may be. All pools
+that take the same devices for the same time are looked at together, as running sums over a stretch of starts; a pool
+drops out once no later start could be worth more than its best, since prices are never negative and waiting only costs.
 """
 
 from __future__ import annotations
@@ -20,10 +20,11 @@ from broker.domain.options import Option, options, parts
 from broker.domain.slots import Window
 from broker.domain.terms import Due, Terms, due
 
-__all__ = ["Candidate", "candidates", "legal", "placed"]
+__all__ = ["Candidate", "Ranking", "legal", "placed"]
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
 
 STRETCH = 384  # starts looked at first; each further stretch is twice as long
 
@@ -45,33 +46,180 @@ class _Start:
     slot: int
 
 
-def candidates(ask: Ask, tenant: str, calendar: Calendar, terms: Terms, *, most: int = 4) -> tuple[Candidate, ...]:
-    """The best ways to serve a whole claim now, best first, in pools that differ; empty when it fits nowhere.
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """The legal options of one part of a claim, and what is punctual among them."""
 
-    Each part goes where it is worth most beside the parts before it. The worth may be negative: then others are
-    expected to make more of the capacity.
+    ways: tuple[Option, ...]
+    punctual: Due
+
+    def way_of(self, pool: str, devices: int, slots: int) -> Option | None:
+        """The option that takes so much there."""
+        return next((way for way in self.ways if (way.pool, way.devices, way.slots) == (pool, devices, slots)), None)
+
+
+@dataclass(frozen=True, slots=True)
+class _Stretch:
+    """Starts from ``first`` to ``last`` of options that take ``devices`` for ``slots``, in the pools ``rows``."""
+
+    ways: Sequence[Option]
+    rows: Ints
+    first: int
+    last: int
+    slots: int
+    devices: int
+
+    @property
+    def window(self) -> Window:
+        """All slots that any of them would use."""
+        return Window(self.first, self.last + self.slots)
+
+    def runs(self, levels: Floats | Ints) -> Floats | Ints:
+        """[rows, starts] sums over each run, of [rows, slots of the window]."""
+        sums = np.zeros((levels.shape[0], levels.shape[1] + 1), levels.dtype)
+        np.cumsum(levels, axis=1, out=sums[:, 1:])
+        return sums[:, self.slots :] - sums[:, : -self.slots]
+
+
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """Ranks places for claims of one tenant.
+
+    ``use_percent`` is how much of a pool may be in use over the time of a placement, itself included.
     """
-    ways = [
-        list(legal((way for way in options(ask, calendar.fleet) if way.part == part), calendar.window))
-        for part in range(parts(ask))
-    ]
-    firsts = sorted(_starts(ways[0], tenant, calendar, terms, ()), key=lambda start: -start.worth)
-    found = (_whole(first, ways[1:], tenant, calendar, terms) for first in firsts[:most])
-    return tuple(sorted((whole for whole in found if whole), key=lambda whole: -whole.worth_microusd))
 
+    calendar: Calendar
+    tenant: str
+    terms: Terms
+    use_percent: int = 100
 
-def _whole(
-    first: _Start, others: Sequence[Sequence[Option]], tenant: str, calendar: Calendar, terms: Terms
-) -> Candidate | None:
-    """The first part where it is, and each other one where it is worth most beside those before it."""
-    worth, placements = first.worth, [placed(first.way, first.slot, calendar)]
-    for ways in others:
-        best = max(_starts(ways, tenant, calendar, terms, placements), key=lambda start: start.worth, default=None)
-        if best is None:
+    def candidates(self, ask: Ask, *, most: int = 4) -> tuple[Candidate, ...]:
+        """The best ways to serve a whole claim, best first, in pools that differ; empty when it fits nowhere.
+
+        Each part goes where it is worth most beside the parts before it. The worth may be negative: then others are
+        expected to make more of the capacity.
+        """
+        wanted = self._parts(ask)
+        firsts = sorted(self._starts(wanted[0], wanted[0].ways, ()), key=lambda start: -start.worth)
+        found = (self._whole(wanted, [_pinned(first.way, first.slot)]) for first in firsts[:most])
+        return tuple(sorted((whole for whole in found if whole), key=lambda whole: -whole.worth_microusd))
+
+    def pinned(self, ask: Ask, places: Sequence[Placement]) -> Candidate | None:
+        """The claim at these places, one for each part; None when they are no way to serve it, or not free."""
+        wanted = self._parts(ask)
+        if sorted(place.part for place in places) != list(range(len(wanted))):
             return None
-        worth += best.worth
-        placements.append(placed(best.way, best.slot, calendar, placements))
-    return Candidate(tuple(placements), round(worth))
+        pins = []
+        for part, place in zip(wanted, sorted(places, key=lambda place: place.part), strict=True):
+            way = part.way_of(place.pool, place.devices, place.window.slots)
+            if way is None or way.latest is None or not way.earliest <= place.window.first <= way.latest:
+                return None
+            pins.append(_pinned(way, place.window.first))
+        return self._whole(wanted, pins)
+
+    def worth(self, way: Option) -> int | None:
+        """What is left of the value of one legal option at its best start; None when it has no start."""
+        alone = _Part((way,), due((way,)))
+        return next((round(start.worth) for start in self._starts(alone, alone.ways, ())), None)
+
+    def _parts(self, ask: Ask) -> list[_Part]:
+        """The legal options of each part."""
+        ways = tuple(legal(options(ask, self.calendar.fleet), self.calendar.window))
+        mine = (tuple(way for way in ways if way.part == part) for part in range(parts(ask)))
+        return [_Part(own, due(own) if own else Due(0, 0)) for own in mine]
+
+    def _whole(self, wanted: Sequence[_Part], pins: Sequence[Option]) -> Candidate | None:
+        """Each part where it is worth most beside those before it, the first ones where they are pinned."""
+        worth, placements = 0.0, list[Placement]()
+        for n, part in enumerate(wanted):
+            ways = pins[n : n + 1] or part.ways
+            best = max(self._starts(part, ways, placements), key=lambda start: start.worth, default=None)
+            if best is None:
+                return None
+            worth += best.worth
+            way = part.way_of(best.way.pool, best.way.devices, best.way.slots)
+            assert way is not None
+            placements.append(placed(way, best.slot, self.calendar, placements))
+        return Candidate(tuple(placements), round(worth))
+
+    def _starts(self, part: _Part, ways: Sequence[Option], beside: Sequence[Placement]) -> Iterator[_Start]:
+        """The best start of each of some options of a part that has any."""
+        for _, alike in groupby(sorted(ways, key=_shape), key=_shape):
+            yield from self._best(list(alike), part.punctual, beside)
+
+    def _best(self, ways: list[Option], punctual: Due, beside: Sequence[Placement]) -> Iterator[_Start]:
+        """The best start of each of some options of one shape."""
+        devices, slots, earliest, latest = _shape(ways[0])
+        late = np.array([self.terms.late_cost(way) for way in ways], np.float64)
+        value = np.array([punctual.value(way, self.terms.late_cost(way)) for way in ways], np.float64)
+        rows = np.array([self.calendar.pools[way.pool] for way in ways])
+        floor = self.calendar.unit[rows] * float(devices * slots)  # no start costs less
+        best, at = np.full(len(ways), -np.inf), np.zeros(len(ways), np.int64)
+        left, first, length = np.arange(len(ways)), earliest, STRETCH
+        while len(left) and first <= latest:
+            last = min(latest, first + length - 1)
+            stretch = _Stretch([ways[k] for k in left], rows[left], first, last, slots, devices)
+            waited = np.maximum(0, np.arange(first, last + 1) - punctual.slot)
+            worth = value[left, None] - late[left, None] * waited - self._cost(stretch, beside)
+            worth[~self._open(stretch, beside)] = -np.inf
+            top = worth.argmax(axis=1)
+            peak = worth[np.arange(len(left)), top]
+            better = peak > best[left]
+            best[left[better]], at[left[better]] = peak[better], first + top[better]
+            first, length = last + 1, length * 2
+            most = value - late * max(0, first - punctual.slot) - floor
+            left = left[most[left] > best[left]]
+        for k, way in enumerate(ways):
+            if best[k] > -np.inf:
+                yield _Start(float(best[k]), way, int(at[k]))
+
+    def _cost(self, stretch: _Stretch, beside: Sequence[Placement]) -> Floats:
+        """[rows, starts] money for what a run uses: running cost, bid prices and overage."""
+        span, slots = self.calendar.span(stretch.window), stretch.slots
+        sums = self.calendar.price[stretch.rows, span.start : span.stop + 1]
+        price = sums[:, slots:] - sums[:, :-slots]
+        quota = self.calendar.quotas.get(self.tenant)
+        if quota is not None and self.calendar.priced:
+            mine = self.calendar.quota_price[quota, span.start : span.stop + 1]
+            price = price + (mine[slots:] - mine[:-slots])
+        cost: Floats = stretch.devices * price
+        overage = self.calendar.overage[stretch.rows]
+        if overage.any():
+            lent = self._lent(stretch, beside)
+            over = np.clip(lent + stretch.devices - self.calendar.paid[stretch.rows, span], 0, stretch.devices)
+            cost += stretch.runs(over) * overage[:, None]
+        return cost
+
+    def _open(self, stretch: _Stretch, beside: Sequence[Placement]) -> Bools:
+        """[rows, starts] whether the devices are free for the whole run, and the pool does not get too full."""
+        span = self.calendar.span(stretch.window)
+        free = self.calendar.free[stretch.rows, span]
+        for k, taken in self._taken_from(stretch, beside):
+            free[k] -= taken
+        full = free < stretch.devices
+        quota = self.calendar.quotas.get(self.tenant)
+        if quota is not None:
+            full |= self.calendar.room[quota, span] - _taken(beside, stretch.window) < stretch.devices
+        is_open: Bools = stretch.runs(full.astype(np.int64)) == 0
+        if self.use_percent < 100:
+            supply = self.calendar.supply[stretch.rows, span]
+            spare = self.use_percent * supply - 100 * self._lent(stretch, beside)
+            is_open &= stretch.runs(spare) >= 100 * stretch.devices * stretch.slots
+        return is_open
+
+    def _lent(self, stretch: _Stretch, beside: Sequence[Placement]) -> Ints:
+        """[rows, slots of the window] what is in use, the parts placed already included."""
+        lent = self.calendar.lent[stretch.rows, self.calendar.span(stretch.window)]
+        for k, taken in self._taken_from(stretch, beside):
+            lent[k] += taken
+        return lent
+
+    @staticmethod
+    def _taken_from(stretch: _Stretch, beside: Sequence[Placement]) -> Iterator[tuple[int, Ints]]:
+        for k, way in enumerate(stretch.ways):
+            here = [placement for placement in beside if placement.pool == way.pool]
+            if here:
+                yield k, _taken(here, stretch.window)
 
 
 def legal(ways: Iterable[Option], window: Window) -> Iterator[Option]:
@@ -84,11 +232,11 @@ def legal(ways: Iterable[Option], window: Window) -> Iterator[Option]:
 
 
 def placed(way: Option, slot: int, calendar: Calendar, beside: Sequence[Placement] = ()) -> Placement:
-    """The placement of an option at a start, with what it adds to the bill and what it uses of what is paid for."""
+    """The placement of a legal option at a start, what it adds to the bill, and what it uses of what is paid for."""
     window = Window(slot, slot + way.slots)
     row, span = calendar.pools[way.pool], calendar.span(window)
-    lent = calendar.lent[row, span] + _taken(beside, way.pool, window)
-    paid = np.clip(calendar.paid[row, span] - lent, 0, way.devices).sum()
+    lent = calendar.lent[row, span] + _taken([p for p in beside if p.pool == way.pool], window)
+    paid = int(np.clip(calendar.paid[row, span] - lent, 0, way.devices).sum())
     over = way.devices * way.slots - paid if calendar.overage[row] else 0
     contract = calendar.fleet.contract_of(way.pool)
     assert way.latest is not None
@@ -99,20 +247,14 @@ def placed(way: Option, slot: int, calendar: Calendar, beside: Sequence[Placemen
         way.latest,
         way.part,
         way.silicon,
-        cost_microusd=int(calendar.unit[row] * way.devices * way.slots + calendar.overage[row] * over),
-        paid_microusd=int(paid * contract.committed_price_microusd) if contract is not None else 0,
+        cost_microusd=int(calendar.unit[row]) * way.devices * way.slots + int(calendar.overage[row]) * over,
+        paid_microusd=paid * contract.committed_price_microusd if contract is not None else 0,
     )
 
 
-def _starts(
-    ways: Sequence[Option], tenant: str, calendar: Calendar, terms: Terms, beside: Sequence[Placement]
-) -> Iterator[_Start]:
-    """The best start of each of some legal options that has any."""
-    if not ways:
-        return
-    punctual = due(ways)
-    for _, alike in groupby(sorted(ways, key=_shape), key=_shape):
-        yield from _best(list(alike), punctual, tenant, calendar, terms, beside)
+def _pinned(way: Option, slot: int) -> Option:
+    """The option with that start only."""
+    return replace(way, earliest=slot, latest=slot)
 
 
 def _shape(way: Option) -> tuple[int, int, int, int]:
@@ -120,113 +262,10 @@ def _shape(way: Option) -> tuple[int, int, int, int]:
     return way.devices, way.slots, way.earliest, way.latest
 
 
-def _best(
-    ways: list[Option],
-    punctual: Due,
-    tenant: str,
-    calendar: Calendar,
-    terms: Terms,
-    beside: Sequence[Placement],
-) -> Iterator[_Start]:
-    """The best start of each of some options of one shape."""
-    devices, slots, earliest, latest = _shape(ways[0])
-    late = np.array([terms.late_cost(way) for way in ways], np.float64)
-    value = np.array([punctual.value(way, int(cost)) for way, cost in zip(ways, late, strict=True)], np.float64)
-    rows = np.array([calendar.pools[way.pool] for way in ways])
-    floor = calendar.unit[rows] * float(devices * slots)  # no start costs less
-    best, at = np.full(len(ways), -np.inf), np.zeros(len(ways), np.int64)
-    open_rows, first, stretch = np.arange(len(ways)), earliest, STRETCH
-    while len(open_rows) and first <= latest:
-        last = min(latest, first + stretch - 1)
-        here = rows[open_rows]
-        waited = np.maximum(0, np.arange(first, last + 1) - punctual.slot)
-        worth = value[open_rows, None] - late[open_rows, None] * waited
-        worth -= devices * _price(calendar, here, tenant, first, last, slots)
-        if calendar.overage[here].any():
-            worth -= _overage(calendar, here, first, last, slots, devices, ways, open_rows, beside)
-        open_starts = _open(calendar, here, tenant, first, last, slots, devices, [ways[k] for k in open_rows], beside)
-        worth[~open_starts] = -np.inf
-        top = worth.argmax(axis=1)
-        peak = worth[np.arange(len(here)), top]
-        better = peak > best[open_rows]
-        best[open_rows[better]], at[open_rows[better]] = peak[better], first + top[better]
-        first, stretch = last + 1, stretch * 2
-        most = value - late * max(0, first - punctual.slot) - floor
-        open_rows = open_rows[most[open_rows] > best[open_rows]]
-    for k, way in enumerate(ways):
-        if best[k] > -np.inf:
-            yield _Start(float(best[k]), way, int(at[k]))
-
-
-def _price(calendar: Calendar, rows: Ints, tenant: str, first: int, last: int, slots: int) -> Floats:
-    """[rows, starts] money for each device over a run."""
-    low, high = first - calendar.window.first, last - calendar.window.first + 1
-    sums = calendar.price[rows, low : high + slots]
-    price: Floats = sums[:, slots:] - sums[:, :-slots]
-    quota = calendar.quotas.get(tenant)
-    if quota is not None and calendar.priced:
-        mine = calendar.quota_price[quota, low : high + slots]
-        price = price + (mine[slots:] - mine[:-slots])
-    return price
-
-
-def _open(
-    calendar: Calendar,
-    rows: Ints,
-    tenant: str,
-    first: int,
-    last: int,
-    slots: int,
-    devices: int,
-    ways: Sequence[Option],
-    beside: Sequence[Placement],
-) -> NDArray[np.bool_]:
-    """[rows, starts] whether the devices are free, in the pool and in the quota, for the whole run."""
-    low, end = first - calendar.window.first, last - calendar.window.first + slots
-    free = calendar.free[rows, low:end]
-    window = Window(first, last + slots)
-    for k, way in enumerate(ways):
-        if any(placement.pool == way.pool for placement in beside):
-            free[k] -= _taken(beside, way.pool, window)
-    full = free < devices
-    quota = calendar.quotas.get(tenant)
-    if quota is not None:
-        full |= calendar.room[quota, low:end] - _taken(beside, None, window) < devices
-    blocked = np.zeros((len(rows), full.shape[1] + 1), np.int32)
-    np.cumsum(full, axis=1, out=blocked[:, 1:])
-    is_open: NDArray[np.bool_] = blocked[:, slots:] == blocked[:, :-slots]
-    return is_open
-
-
-def _overage(
-    calendar: Calendar,
-    rows: Ints,
-    first: int,
-    last: int,
-    slots: int,
-    devices: int,
-    ways: Sequence[Option],
-    open_rows: Ints,
-    beside: Sequence[Placement],
-) -> Floats:
-    """[rows, starts] money for what a run uses above what is paid for."""
-    low, end = first - calendar.window.first, last - calendar.window.first + slots
-    lent = calendar.lent[rows, low:end]
-    window = Window(first, last + slots)
-    for k, n in enumerate(open_rows):
-        lent[k] += _taken(beside, ways[n].pool, window)
-    over = np.clip(lent + devices - calendar.paid[rows, low:end], 0, devices)
-    sums = np.zeros((len(rows), over.shape[1] + 1))
-    np.cumsum(over, axis=1, out=sums[:, 1:])
-    money: Floats = (sums[:, slots:] - sums[:, :-slots]) * calendar.overage[rows, None]
-    return money
-
-
-def _taken(beside: Sequence[Placement], pool: str | None, window: Window) -> Ints:
-    """Devices that placements take in each slot of a window, in one pool or in all."""
+def _taken(placements: Iterable[Placement], window: Window) -> Ints:
+    """Devices that placements take in each slot of a window."""
     taken = np.zeros(window.slots, np.int64)
-    for placement in beside:
-        if pool in (None, placement.pool):
-            first = max(0, placement.window.first - window.first)
-            taken[first : max(first, placement.window.end - window.first)] += placement.devices
+    for placement in placements:
+        first = max(0, placement.window.first - window.first)
+        taken[first : max(first, placement.window.end - window.first)] += placement.devices
     return taken

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
-from broker.domain.reason import Because
+from broker.domain.reason import Because, Reason
 from broker.domain.slots import Window
 
 __all__ = [
@@ -19,7 +19,9 @@ __all__ = [
     "Displaced",
     "Ended",
     "Expired",
+    "Held",
     "Hold",
+    "Past",
     "Placement",
     "Planned",
     "SiliconChoice",
@@ -40,6 +42,7 @@ class Tier(StrEnum):
 # What an hour of one device is worth when the caller does not say, in micro-USD.
 TIER_RATE = {Tier.GUARANTEED: 12_000_000, Tier.STANDARD: 6_000_000, Tier.SPOT: 2_000_000}
 VALUE_MICROUSD_MAX = 10**15  # a billion dollars
+PAST_MAX = 12  # states before the present one that a claim remembers
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -142,6 +145,14 @@ class Committed:
 
 
 @dataclass(frozen=True, slots=True)
+class Held:
+    """Keeps capacity aside, at places that do not change, for a quote that may be redeemed before ``until``."""
+
+    placements: tuple[Placement, ...]
+    until: int  # Unix seconds
+
+
+@dataclass(frozen=True, slots=True)
 class Displaced:
     """Its capacity was lost; it is being planned again."""
 
@@ -169,7 +180,7 @@ class Expired:
     because: tuple[Because, ...]
 
 
-State = Waiting | Planned | Committed | Displaced | Ended | Cancelled | Expired
+State = Waiting | Held | Planned | Committed | Displaced | Ended | Cancelled | Expired
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -182,8 +193,21 @@ class Hold:
 
 
 @dataclass(frozen=True, slots=True)
+class Past:
+    """What a claim was: the name of its state, its dominant reason, since when, and the last revision that said so."""
+
+    state: str
+    reason: Reason | None
+    at: int  # Unix seconds
+    revision: int
+
+
+@dataclass(frozen=True, slots=True)
 class Claim:
-    """What was asked and what became of it; ``revision`` is the ledger's of its last change, 0 before it is stored."""
+    """What was asked and what became of it; ``revision`` is the ledger's of its last change, 0 before it is stored.
+
+    ``past`` is what it was before, latest first; the last dozen are kept.
+    """
 
     name: ClaimName
     ask: Ask
@@ -191,17 +215,20 @@ class Claim:
     created_at: int  # Unix seconds
     state_at: int  # Unix seconds
     revision: int = 0
+    past: tuple[Past, ...] = ()
 
     @property
     def live(self) -> bool:
         """Whether the planner still looks at it."""
-        return isinstance(self.state, Waiting | Planned | Committed | Displaced)
+        return isinstance(self.state, Waiting | Held | Planned | Committed | Displaced)
 
     @property
     def placements(self) -> tuple[Placement, ...]:
         """Where it is or was served."""
         match self.state:
-            case Planned(placements) | Committed(placements) | Ended(placements) | Cancelled(placements):
+            case Planned(placements) | Committed(placements) | Held(placements):
+                return placements
+            case Ended(placements) | Cancelled(placements):
                 return placements
             case _:
                 return ()
@@ -228,4 +255,12 @@ class Claim:
     def becomes(self, state: State, *, at: int) -> Claim:
         """The same claim in another state since ``at`` (Unix seconds); the time stays if only details changed."""
         same = type(state) is type(self.state)
-        return replace(self, state=state, state_at=self.state_at if same else at)
+        after = replace(self, state=state, state_at=self.state_at if same else at)
+        if not self.revision or (same and _dominant(after) == _dominant(self)):
+            return after
+        was = Past(type(self.state).__name__.upper(), _dominant(self), self.state_at, self.revision)
+        return replace(after, past=(was, *self.past)[:PAST_MAX])
+
+
+def _dominant(claim: Claim) -> Reason | None:
+    return claim.because[0].reason if claim.because else None

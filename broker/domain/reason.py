@@ -24,6 +24,8 @@ class Reason(StrEnum):
     AMENDED = "AMENDED"
     BEYOND_HORIZON = "BEYOND_HORIZON"
     WINDOW_TOO_SHORT = "WINDOW_TOO_SHORT"
+    QUOTE_LAPSED = "QUOTE_LAPSED"
+    ROOM_KEPT = "ROOM_KEPT"
 
 
 @dataclass(frozen=True, slots=True)

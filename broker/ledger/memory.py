@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
+from broker.domain.bid_prices import BidPrices
 from broker.domain.claim import Cancelled, Claim, ClaimName
 from broker.domain.fleet import Fleet
 from broker.domain.plan import PlanRecord
@@ -54,20 +55,32 @@ class MemoryLedger:
         self._keys: list[str] = []
         self._log: deque[Event] = deque(maxlen=log_events_max)
         self._plans: deque[PlanRecord] = deque(maxlen=PLANS_KEPT)
+        self._prices: BidPrices | None = None
         self._replays: OrderedDict[tuple[str, str], _Replay] = OrderedDict()
         self._leader, self._epoch, self._leads_until = "", 0, 0.0
         self._grown = asyncio.Event()
 
-    async def submit(self, claim: Claim, *, key: RequestKey, at: int) -> Receipt:
+    async def submit(
+        self,
+        claim: Claim,
+        *,
+        key: RequestKey,
+        at: int,
+        candidates: Sequence[Claim] = (),
+        must_fit: bool = False,
+    ) -> Receipt:
         """See `Ledger.submit`."""
-        if checked_holds(claim):
-            raise refusals.gains_holds(claim.name)
-        assert claim.live, claim.name
+        holds = refusals.checked_submit(claim, candidates)
         if answer := self._replayed(key, Receipt):
             return replace(answer, replayed=True)
         if claim.name in self._market.claims:
             raise refusals.claim_exists(claim.name)
-        stored = replace(claim, revision=self._market.revision + 1)
+        overdrawn = self._market.books.overdrawn
+        fitting = (c for c, h in zip(candidates, holds, strict=True) if overdrawn((), h, from_slot=slot_of(at)) is None)
+        chosen = next(fitting, None if must_fit else claim)
+        if chosen is None:
+            raise refusals.offer_gone()
+        stored = replace(chosen, revision=self._market.revision + 1)
         insort(self._keys, claim.name.key)
         self._record(Event(stored.revision, EventKind.SUBMITTED, at, claims=(stored,)))
         return self._remember(key, Receipt(stored))
@@ -135,7 +148,15 @@ class MemoryLedger:
         self._leads_until = now + ttl_millis / 1000
         return Fence(self._incarnation, self._epoch)
 
-    async def commit(self, claims: Sequence[Claim], plan: PlanRecord, *, fence: Fence, at: int) -> Commit:
+    async def commit(
+        self,
+        claims: Sequence[Claim],
+        plan: PlanRecord,
+        *,
+        fence: Fence,
+        at: int,
+        prices: BidPrices | None = None,
+    ) -> Commit:
         """See `Ledger.commit`."""
         refusals.checked_commit(claims)
         for claim in claims:
@@ -159,6 +180,8 @@ class MemoryLedger:
             raise refusals.overcommit(worst)
         ruled = replace(plan, revision=revision, skipped=len(skipped))
         self._plans.append(ruled)
+        if prices is not None:
+            self._prices = replace(prices, revision=revision)
         self._record(Event(revision, EventKind.PLANNED, at, claims=tuple(taken), plan=ruled))
         return Commit(revision, tuple(skipped))
 
@@ -199,6 +222,10 @@ class MemoryLedger:
             if revision in (None, plan.revision):
                 return plan
         raise refusals.plan_not_found(revision)
+
+    async def prices(self) -> BidPrices | None:
+        """See `Ledger.prices`."""
+        return self._prices
 
     async def fleet(self) -> Fleet:
         """See `Ledger.fleet`."""

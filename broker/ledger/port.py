@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from broker.domain.bid_prices import BidPrices
 from broker.domain.claim import Claim, ClaimName
 from broker.domain.fleet import Fleet
 from broker.domain.plan import PlanRecord
@@ -92,8 +93,21 @@ class Balance:
 class Ledger(Protocol):
     """All methods may raise Fault STORE_UNAVAILABLE (outcome unknown: retry with the same key) and SAFE_HALT."""
 
-    async def submit(self, claim: Claim, *, key: RequestKey, at: int) -> Receipt:
-        """Store a new claim that holds nothing; Faults: CLAIM_EXISTS, REQUEST_ID_REUSED."""
+    async def submit(
+        self,
+        claim: Claim,
+        *,
+        key: RequestKey,
+        at: int,
+        candidates: Sequence[Claim] = (),
+        must_fit: bool = False,
+    ) -> Receipt:
+        """Store a new claim: as the first of ``candidates`` whose holds fit, else as ``claim``, which holds nothing.
+
+        Candidates are the same claim with capacity, at most eight. Their holds fit where they make or deepen no
+        shortfall from slot ``slot_of(at)`` on. Faults: CLAIM_EXISTS, REQUEST_ID_REUSED; with ``must_fit`` OFFER_GONE
+        when no candidate fits.
+        """
         ...
 
     async def amend(self, claim: Claim, *, key: RequestKey, at: int) -> Receipt:
@@ -131,8 +145,18 @@ class Ledger(Protocol):
         """Take or renew the planner's lease; None while another planner holds it. A new holder raises the epoch."""
         ...
 
-    async def commit(self, claims: Sequence[Claim], plan: PlanRecord, *, fence: Fence, at: int) -> Commit:
+    async def commit(
+        self,
+        claims: Sequence[Claim],
+        plan: PlanRecord,
+        *,
+        fence: Fence,
+        at: int,
+        prices: BidPrices | None = None,
+    ) -> Commit:
         """Put a plan into force: each claim replaces the live one of the same revision, the others are skipped.
+
+        ``prices`` rule from then on, with the plan's revision; None leaves those that do.
 
         Faults: FENCED when a newer planner or another incarnation rules, OVERCOMMIT when what is left after skipping
         would make or deepen a shortfall from slot ``slot_of(at)`` on (then nothing changes; plan again).
@@ -157,6 +181,10 @@ class Ledger(Protocol):
 
     async def plan(self, revision: int | None) -> PlanRecord:
         """The plan of that revision, or the latest (None); the last hundred are kept. Faults: PLAN_NOT_FOUND."""
+        ...
+
+    async def prices(self) -> BidPrices | None:
+        """The bid prices in force; None before the first plan that had any."""
         ...
 
     async def fleet(self) -> Fleet:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from broker.domain.claim import Claim, Committed, Placement, Planned, Tier
+from broker.domain.claim import Claim, Committed, Held, Placement, Planned, Tier
 from broker.domain.fleet import Fleet
 from broker.domain.snapshot import Shortfall
 
@@ -23,11 +23,12 @@ def broken_promises(before: Claim, after: Claim, lifted: Lifted) -> Iterator[str
     - A part that is placed stays placed. Of a spot claim only once it is committed.
     - A part never moves to a start after the latest that it was told, nor is it told a later one.
     - Nothing starts before its ask allows.
-    - A committed claim stays so until it ends, with its parts where they are; more may be added.
+    - A committed claim stays so until it ends, with its parts where they are; more may be added. What is held for a
+      quote stays where it is as well.
     """
     if before.placements == after.placements and type(before.state) is type(after.state):
         return
-    firm = isinstance(before.state, Committed)
+    firm = isinstance(before.state, Committed | Held)
     held = {placement.part: placement for placement in before.placements}
     served = {placement.part: placement for placement in after.placements}
     for part, old in held.items():
@@ -44,7 +45,7 @@ def broken_promises(before: Claim, after: Claim, lifted: Lifted) -> Iterator[str
 
 def _broken_for_part(claim: Claim, old: Placement, new: Placement | None) -> Iterator[str]:
     """What replacing the placement ``old`` of ``claim`` by ``new`` (None: nothing) breaks."""
-    firm = isinstance(claim.state, Committed)
+    firm = isinstance(claim.state, Committed | Held)
     if new is None:
         if firm or claim.ask.tier is not Tier.SPOT:
             yield f"loses its place in {old.pool} {old.window}"

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from broker.domain.claim import Claim, ClaimName
+from broker.domain.claim import Claim, ClaimName, Hold
 from broker.domain.faults import Fault, FaultReason
 from broker.domain.snapshot import Shortfall
+from broker.ledger.books import checked_holds
 from broker.ledger.port import Fence, RequestKey
 
 __all__ = [
+    "CANDIDATES_MAX",
     "COMMIT_CLAIMS_MAX",
     "checked_commit",
+    "checked_submit",
     "claim_closed",
     "claim_exists",
     "claim_not_found",
@@ -19,12 +22,14 @@ __all__ = [
     "contended",
     "fenced",
     "gains_holds",
+    "offer_gone",
     "overcommit",
     "plan_not_found",
     "request_id_reused",
     "revision_ahead",
 ]
 
+CANDIDATES_MAX = 8
 COMMIT_CLAIMS_MAX = 20_000
 
 
@@ -38,6 +43,18 @@ def checked_commit(claims: Sequence[Claim]) -> None:
         )
     if len({claim.name for claim in claims}) != len(claims):
         raise ValueError("a commit names the same claim twice")
+
+
+def checked_submit(claim: Claim, candidates: Sequence[Claim]) -> list[tuple[Hold, ...]]:
+    """The holds of each candidate; Faults: OVERCOMMIT when the claim itself would hold anything."""
+    if checked_holds(claim):
+        raise gains_holds(claim.name)
+    if len(candidates) > CANDIDATES_MAX:
+        raise ValueError(f"{len(candidates)} candidates for one claim, at most {CANDIDATES_MAX} may be tried")
+    for candidate in candidates:
+        if (candidate.name, candidate.ask, candidate.live) != (claim.name, claim.ask, claim.live):
+            raise ValueError(f"a candidate for {claim.name} is not the same claim")
+    return [checked_holds(candidate) for candidate in candidates]
 
 
 def claim_exists(name: ClaimName) -> Fault:
@@ -129,6 +146,11 @@ def revision_ahead(after: int, present: int) -> Fault:
         remedy="Check that this is the market the revision came from; list again",
         facts={"present_revision": str(present)},
     )
+
+
+def offer_gone() -> Fault:
+    """Nothing of what was offered is free any more."""
+    return Fault(FaultReason.OFFER_GONE, "The capacity is no longer free", remedy="Ask for a fresh quote")
 
 
 def plan_not_found(revision: int | None) -> Fault:

@@ -7,39 +7,28 @@ where its pool has lost devices is a promise lifted, and then every way to serve
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 
 import numpy as np
 
-from broker.domain.claim import Claim, Committed, Placement, Tier
+from broker.domain.claim import Claim, Committed, Held, Placement, Tier
 from broker.domain.fleet import Fleet
 from broker.domain.options import Option, options, parts
 from broker.domain.reason import Because, Reason
 from broker.domain.slots import SLOT_SECONDS, Window
 from broker.domain.snapshot import Snapshot
+from broker.domain.terms import Due, Terms, due
 from broker.optimiser.problem import Ints, Options, Pools, Problem, Quotas, Requests, levels
 
-__all__ = ["Compiled", "Request", "Terms", "compile_problem"]
+__all__ = ["Compiled", "Request", "compile_problem"]
 
 # What a lifted promise weighs when there is too little for all who had one.
 RESCUE_WEIGHT = {Tier.GUARANTEED: 10, Tier.STANDARD: 2, Tier.SPOT: 1}
 
 # No later hour will help.
 HOPELESS = (Reason.WINDOW_PASSED, Reason.WINDOW_TOO_SHORT)
-
-
-@dataclass(frozen=True, slots=True)
-class Terms:
-    """What time and change cost: a slot of waiting ``value / waiting``, moving a placement ``value / moving``.
-
-    A day of waiting costs a quarter of a per cent of a claim's value. Moving costs a fifth, so that planning again
-    hardly moves anybody.
-    """
-
-    waiting: int = 10_000
-    moving: int = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +148,7 @@ def _held(
         short[placement.pool][first - horizon.first : placement.window.end - horizon.first].any()
     )
     running = placement.window.first < horizon.first
-    if not lost and (running or isinstance(claim.state, Committed)):
+    if not lost and (running or isinstance(claim.state, Committed | Held)):
         return Request(index, placement.part, (stay,), placement, stays=True, settled=True)
     elsewhere = [
         legal for way in ways if (legal := _within(way, horizon, latest=None if lost else placement.latest)) is not None
@@ -254,9 +243,9 @@ def _options(snapshot: Snapshot, horizon: Window, requests: Sequence[Request], t
     table = np.array(
         list(
             chain.from_iterable(
-                _columns(way, request, rows, weight[r], horizon, terms)
+                row
                 for r, request in enumerate(requests)
-                for way in request.options
+                for row in _option_rows(request, rows, weight[r], horizon, terms)
             )
         ),
         np.int64,
@@ -276,17 +265,18 @@ def _options(snapshot: Snapshot, horizon: Window, requests: Sequence[Request], t
     )
 
 
-def _columns(
-    way: Option, request: Request, rows: dict[str, int], weight: int, horizon: Window, terms: Terms
-) -> tuple[int, ...]:
-    """One option row. What counts is when the work is done, so a longer option is late by as much from its start on.
+def _option_rows(
+    request: Request, rows: dict[str, int], weight: int, horizon: Window, terms: Terms
+) -> Iterator[tuple[int, ...]]:
+    punctual = due(request.options)
+    for way in request.options:
+        yield _option_row(way, punctual, 0 if request.settled else terms.late_cost(way), rows, weight, horizon)
 
-    Lateness counts from the first slot that any option of the request could start in.
-    """
-    due = min(option.earliest for option in request.options) - horizon.first
-    late = 0 if request.settled else way.value_microusd // terms.waiting
-    longer = way.slots - min(option.slots for option in request.options)
-    value = way.value_microusd * weight - late * longer
+
+def _option_row(
+    way: Option, punctual: Due, late: int, rows: dict[str, int], weight: int, horizon: Window
+) -> tuple[int, ...]:
+    value = way.value_microusd * (weight - 1) + punctual.value(way, late)
     first, last = way.earliest - horizon.first, way.latest
     assert last is not None
     return (
@@ -296,6 +286,6 @@ def _columns(
         first,
         last - horizon.first,
         value,
-        due,
+        punctual.slot - horizon.first,
         late,
     )

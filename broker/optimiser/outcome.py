@@ -8,7 +8,8 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from broker.domain.claim import Claim, Committed, Displaced, Ended, Expired, Placement, Planned, State, Waiting
+from broker.domain.claim import Claim, Committed, Displaced, Ended, Expired, Held, Placement, Planned, State, Waiting
+from broker.domain.promise import promised
 from broker.domain.reason import Because, Reason
 from broker.domain.slots import Window, slot_of
 from broker.optimiser.charges import charges
@@ -16,6 +17,8 @@ from broker.optimiser.compile import Compiled, Request
 from broker.optimiser.problem import Ints, Plan
 
 __all__ = ["Outcome", "outcome"]
+
+SUPPLY_MOVED = (Because(Reason.SUPPLY_LOST, "A pool that the quote was for lost devices."),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,14 +127,14 @@ def _state(
 ) -> State | None:
     """The claim's next state; None when nothing is known that changes it."""
     now = compiled.horizon.first
+    if isinstance(claim.state, Held):
+        # Only its caller makes more of a hold; it ends with the supply under it.
+        return None if held == claim.placements else Expired(lacking or SUPPLY_MOVED)
     if held:
         if all(p.window.end <= slot_of(at) for p in held) and (not lacking or index in compiled.over):
             return Ended(held)
         firm = isinstance(claim.state, Committed) and held == claim.placements
-        starts = min(p.window.first for p in held)
-        if firm or starts <= now + freeze_slots:
-            return Committed(tuple(replace(p, latest=p.window.first) for p in held), lacking)
-        return Planned(held, lacking)
+        return promised(held, lacking, firm=firm, freeze=now + freeze_slots)
     if index in compiled.over:
         return Expired(lacking)
     if claim.placements or isinstance(claim.state, Displaced):

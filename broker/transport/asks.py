@@ -12,7 +12,7 @@ from broker.domain.slots import slot_at_or_after, slot_of
 from broker.transport.names import plain_id, pool_id
 from broker.transport.times import duration_slots, seconds_of
 
-__all__ = ["ask", "quantity"]
+__all__ = ["DEVICES_MAX", "ITEMS_MAX", "ask", "at_most", "quantity"]
 
 DEVICES_MAX = 10_000_000
 ITEMS_MAX = 32
@@ -26,7 +26,7 @@ TIERS = {
 
 def ask(claim: pb.Claim) -> Ask:
     """What the caller asks for; output-only fields are not looked at. ``earliest`` is 0 where unset."""
-    _at_most(ITEMS_MAX, claim.silicon, "claim.silicon")
+    at_most(ITEMS_MAX, claim.silicon, "claim.silicon")
     devices = claim.devices or next((choice.devices for choice in claim.silicon if choice.devices), 0)
     devices = quantity(devices, "claim.devices", most=DEVICES_MAX)
     slots = _required_duration(claim)
@@ -154,12 +154,12 @@ def _choice(choice: pb.SiliconChoice) -> SiliconChoice:
 
 
 def _pools(names: Sequence[str], field: str) -> tuple[str, ...]:
-    _at_most(ITEMS_MAX, names, field)
+    at_most(ITEMS_MAX, names, field)
     return tuple(dict.fromkeys(pool_id(name, field) for name in names))
 
 
 def _labels(labels: Mapping[str, str]) -> dict[str, str]:
-    _at_most(ITEMS_MAX, labels, "claim.labels")
+    at_most(ITEMS_MAX, labels, "claim.labels")
     for key, value in labels.items():
         if not 0 < len(key) <= LABEL_KEY_MAX or len(value) > LABEL_VALUE_MAX:
             raise Fault(
@@ -171,7 +171,8 @@ def _labels(labels: Mapping[str, str]) -> dict[str, str]:
     return dict(labels)
 
 
-def _at_most(most: int, items: Sized, field: str) -> None:
+def at_most(most: int, items: Sized, field: str) -> None:
+    """Refuses too many items."""
     if len(items) > most:
         raise Fault(
             FaultReason.TOO_MANY_ITEMS, f"{field} has more than {most} entries", remedy="Send fewer.", field=field

@@ -16,16 +16,35 @@ from broker.desk import Desk
 from broker.domain.claim import Ask, Claim
 from broker.domain.faults import Fault, FaultReason
 from broker.feed import Feed
+from broker.ledger.port import Receipt
 from broker.transport.asks import ask
 from broker.transport.claims import asked_message, claim_message
 from broker.transport.names import claim_name, plain_id, tenant_id
+from broker.transport.quotes import (
+    explanation_message,
+    hold_seconds,
+    offers_wanted,
+    places,
+    quote_message,
+    redeemed_message,
+)
 from broker.transport.requests import page_size, page_token, read_page_token, replay_key
 
 __all__ = ["CapacityService"]
 
 Context = ServicerContext[Any, Any]
 
-OUTPUT_ONLY = {"name", "state", "reasons", "placements", "revision", "etag", "create_time", "state_time"}
+OUTPUT_ONLY = {
+    "name",
+    "state",
+    "reasons",
+    "placements",
+    "revision",
+    "etag",
+    "create_time",
+    "state_time",
+    "hold_expire_time",
+}
 WATCH_CLAIMS_MAX = 200  # claims in one message of a watch
 SCANS_MAX = 10  # pages of the ledger read for one filtered page
 
@@ -42,7 +61,8 @@ class CapacityService(pb_grpc.CapacityServiceServicer):
         tenant = _one_tenant(request.parent)
         key = replay_key(request, tenant)
         claim_id = plain_id(request.claim_id, "claim_id") if request.claim_id else ""
-        receipt = await self.desk.submit(tenant, claim_id, ask(request.claim), key)
+        asked, taken = ask(request.claim), places(request.placements)
+        receipt = await self.desk.submit(tenant, claim_id, asked, key, places=taken)
         return pb.CreateClaimResponse(claim=claim_message(receipt.claim))
 
     async def GetClaim(self, request: pb.GetClaimRequest, context: Context) -> pb.GetClaimResponse:
@@ -82,6 +102,28 @@ class CapacityService(pb_grpc.CapacityServiceServicer):
         name = claim_name(request.name)
         receipt = await self.desk.cancel(name, etag=_etag(request.etag), key=replay_key(request, name.tenant))
         return pb.CancelClaimResponse(claim=claim_message(receipt.claim))
+
+    async def QuoteClaim(self, request: pb.QuoteClaimRequest, context: Context) -> pb.QuoteClaimResponse:
+        """What a claim could have, and could have instead."""
+        tenant, most = _one_tenant(request.parent), offers_wanted(request.max_offers)
+        claim_id = plain_id(request.claim_id, "claim_id") if request.claim_id else ""
+        asked = ask(request.claim)
+        if not request.HasField("hold_for"):
+            return quote_message(await self.desk.quote(tenant, asked, most=most), None)
+        key, seconds = replay_key(request, tenant), hold_seconds(request.hold_for)
+        quote, receipt = await self.desk.hold(tenant, claim_id, asked, key, seconds=seconds, most=most)
+        return quote_message(quote, receipt.claim if receipt is not None else None)
+
+    async def RedeemQuote(self, request: pb.RedeemQuoteRequest, context: Context) -> pb.RedeemQuoteResponse:
+        """Make a claim of what a quote holds."""
+        name = claim_name(request.name)
+        key = replay_key(request, name.tenant)
+        redeemed = await self.desk.redeem(name, etag=_etag(request.etag), key=key)
+        return redeemed_message(redeemed.claim if isinstance(redeemed, Receipt) else redeemed)
+
+    async def ExplainClaim(self, request: pb.ExplainClaimRequest, context: Context) -> pb.ExplainClaimResponse:
+        """Why a claim waits."""
+        return explanation_message(*await self.desk.explain(claim_name(request.name)))
 
     async def WatchClaims(
         self, request: pb.WatchClaimsRequest, context: Context

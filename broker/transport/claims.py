@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from capacitybroker.v1 import claim_pb2 as pb
 
-from broker.domain.claim import Ask, Claim, Placement
+from broker.domain.claim import Ask, Claim, Held, Placement
 from broker.domain.reason import Because
 from broker.transport.times import moment, slot_moment, span
 
-__all__ = ["asked_message", "claim_message", "reason_value"]
+__all__ = ["asked_message", "claim_message", "placement_message", "reason_message", "reason_value"]
 
 
 def claim_message(claim: Claim) -> pb.Claim:
@@ -17,12 +17,14 @@ def claim_message(claim: Claim) -> pb.Claim:
     message.name = str(claim.name)
     message.value_microusd = claim.ask.worth_microusd
     message.state = pb.Claim.State.Value(f"STATE_{type(claim.state).__name__.upper()}")
-    message.reasons.extend(_reason(because) for because in claim.because)
-    message.placements.extend(_placement(placement) for placement in claim.placements)
+    message.reasons.extend(reason_message(because) for because in claim.because)
+    message.placements.extend(placement_message(placement) for placement in claim.placements)
     message.revision = claim.revision
     message.etag = str(claim.revision)
     message.create_time.CopyFrom(moment(claim.created_at))
     message.state_time.CopyFrom(moment(claim.state_at))
+    if isinstance(claim.state, Held):
+        message.hold_expire_time.CopyFrom(moment(claim.state.until))
     return message
 
 
@@ -60,11 +62,13 @@ def asked_message(ask: Ask) -> pb.Claim:
     return message
 
 
-def _reason(because: Because) -> pb.ReasonDetail:
+def reason_message(because: Because) -> pb.ReasonDetail:
+    """A reason with its facts."""
     return pb.ReasonDetail(reason=reason_value(because.reason), message=because.message, facts=dict(because.facts))
 
 
-def _placement(placement: Placement) -> pb.Placement:
+def placement_message(placement: Placement) -> pb.Placement:
+    """Devices of one pool for one span of time."""
     return pb.Placement(
         pool=f"pools/{placement.pool}",
         devices=placement.devices,

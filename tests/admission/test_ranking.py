@@ -8,10 +8,11 @@ from collections.abc import Iterator
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from broker.admission import ranking
 from broker.admission.calendar import Calendar
-from broker.admission.ranking import candidates
+from broker.admission.ranking import Ranking
 from broker.domain.bid_prices import BidPrices
 from broker.domain.claim import Ask, Hold, Placement, Tier
 from broker.domain.fleet import (
@@ -91,11 +92,13 @@ def random_ask(draw: random.Random) -> Ask:
     )
 
 
-def starts(way: Option, calendar: Calendar) -> Iterator[int]:
+def starts(way: Option, calendar: Calendar, percent: int) -> Iterator[int]:
     for slot in legal_starts(way, calendar):
         row, span = calendar.pools[way.pool], calendar.span(Window(slot, slot + way.slots))
         quota = calendar.quotas.get("atlas")
         fits = (calendar.free[row, span] >= way.devices).all()
+        used = calendar.lent[row, span].sum() + way.devices * way.slots
+        fits &= percent == 100 or 100 * used <= percent * calendar.supply[row, span].sum()
         if fits and (quota is None or (calendar.room[quota, span] >= way.devices).all()):
             yield slot
 
@@ -131,18 +134,18 @@ def legal_starts(way: Option, calendar: Calendar) -> range:
     return range(max(way.earliest, calendar.window.first), last + 1)
 
 
-@given(seed=st.integers(0, 10**9), stretch=st.sampled_from([1, 5, 384]))
-def test_the_first_candidate_is_the_best_of_all_starts(seed: int, stretch: int) -> None:
+@given(seed=st.integers(0, 10**9), stretch=st.sampled_from([1, 5, 384]), percent=st.sampled_from([100, 100, 85, 50]))
+def test_the_first_candidate_is_the_best_of_all_starts(seed: int, stretch: int, percent: int) -> None:
     draw = random.Random(seed)
     calendar, wanted = random_calendar(draw), random_ask(draw)
     ways = list(options(wanted, calendar.fleet))
     by_pool: dict[str, int] = {}
     for way in ways:
-        for slot in starts(way, calendar):
+        for slot in starts(way, calendar, percent):
             by_pool[way.pool] = max(by_pool.get(way.pool, -(10**12)), worth(way, slot, calendar, ways))
     before, ranking.STRETCH = ranking.STRETCH, stretch
     try:
-        found = candidates(wanted, "atlas", calendar, TERMS, most=9)
+        found = Ranking(calendar, "atlas", TERMS, percent).candidates(wanted, most=9)
     finally:
         ranking.STRETCH = before
     assert sorted((c.placements[0].pool, c.worth_microusd) for c in found) == sorted(by_pool.items())
@@ -159,7 +162,7 @@ def test_parts_fit_beside_each_other(seed: int) -> None:
     draw = random.Random(seed)
     calendar = random_calendar(draw)
     wanted = ask(devices=draw.randint(16, 60), slots=draw.randint(1, 9), earliest=FIRST, value_microusd=10**6)
-    for candidate in candidates(wanted, "atlas", calendar, TERMS):
+    for candidate in Ranking(calendar, "atlas", TERMS).candidates(wanted):
         assert sum(place.devices for place in candidate.placements) == wanted.devices
         free, room = calendar.free.copy(), calendar.room.copy()
         for place in candidate.placements:
@@ -171,15 +174,15 @@ def test_parts_fit_beside_each_other(seed: int) -> None:
         assert (room[:, used(calendar, candidate.placements)] >= 0).all()
 
 
-def taken(calendar: Calendar, placements: tuple[Placement, ...]) -> np.ndarray:
+def taken(calendar: Calendar, placements: tuple[Placement, ...]) -> NDArray[np.bool_]:
     mask = np.zeros(calendar.free.shape, np.bool_)
     for place in placements:
         mask[calendar.pools[place.pool], calendar.span(place.window)] = True
     return mask
 
 
-def used(calendar: Calendar, placements: tuple[Placement, ...]) -> np.ndarray:
-    return taken(calendar, placements).any(axis=0)
+def used(calendar: Calendar, placements: tuple[Placement, ...]) -> NDArray[np.bool_]:
+    return np.asarray(taken(calendar, placements).any(axis=0), np.bool_)
 
 
 def test_costs_are_what_the_placement_adds() -> None:
@@ -198,7 +201,7 @@ def test_costs_are_what_the_placement_adds() -> None:
         tenants=(Tenant("atlas"),),
     )
     calendar = Calendar(fleet, [Hold("pools/pool", Window(FIRST, FIRST + 5), 6)], Window(FIRST, FIRST + SLOTS))
-    (best,) = candidates(ask(devices=8, slots=2, earliest=FIRST, gang=True), "atlas", calendar, Terms())
+    (best,) = Ranking(calendar, "atlas", Terms()).candidates(ask(devices=8, slots=2, earliest=FIRST, gang=True))
     # Worth a dollar: waiting for cheaper hours does not pay... four of eight are paid for, from both hours on.
     (place,) = best.placements
     assert place.window == Window(FIRST, FIRST + 2)

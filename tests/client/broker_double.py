@@ -58,6 +58,15 @@ class Scripted(CapacityServiceServicer, FleetServiceServicer, PlanningServiceSer
     def UpdateClaim(self, request: Any, context: Any) -> Any:
         return self.script.play("UpdateClaim", request, context)
 
+    def QuoteClaim(self, request: Any, context: Any) -> Any:
+        return self.script.play("QuoteClaim", request, context)
+
+    def RedeemQuote(self, request: Any, context: Any) -> Any:
+        return self.script.play("RedeemQuote", request, context)
+
+    def ExplainClaim(self, request: Any, context: Any) -> Any:
+        return self.script.play("ExplainClaim", request, context)
+
     def WatchClaims(self, request: Any, context: Any) -> Any:
         yield from self.script.play("WatchClaims", request, context)
 

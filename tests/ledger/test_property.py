@@ -58,7 +58,8 @@ def operations(draw: st.DrawFn) -> tuple[str, Operation]:
         case "submit":
             value = draw(st.sampled_from([1, 2**63 - 1]))
             asked = claim(name, value_microusd=value, tier=draw(st.sampled_from(Tier)))
-            return f"submit {name}", lambda ledger, r: ledger.submit(asked, key=key(r), at=at)
+            tries = [asked.becomes(Planned((place,)), at=at) for place in draw(st.lists(placements, max_size=3))]
+            return f"submit {name} {tries}", lambda ledger, r: ledger.submit(asked, key=key(r), at=at, candidates=tries)
         case "amend":
             state = draw(states)
 

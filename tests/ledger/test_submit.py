@@ -4,11 +4,11 @@ import asyncio
 
 import pytest
 
-from broker.domain.claim import ClaimName, Planned
+from broker.domain.claim import Claim, ClaimName, Placement, Planned
 from broker.domain.faults import Fault, FaultReason
 from broker.ledger.port import Ledger
 from tests.builders import claim, key, placement
-from tests.ledger.ledgers import Desk
+from tests.ledger.ledgers import Desk, granted
 
 
 async def test_a_new_market_is_empty_and_at_revision_0(ledger: Ledger) -> None:
@@ -131,3 +131,48 @@ async def test_the_listing_of_one_tenant_has_nothing_of_another(ledger: Ledger, 
     assert rest.after is None
     assert (await ledger.claims(tenant="a", after=ClaimName("b", "1"), limit=5)).claims == ()
     assert (await ledger.claims(tenant="none", after=None, limit=5)).claims == ()
+
+
+def granted_claim(name: str, *placements: Placement) -> Claim:
+    return claim(name, state=Planned(placements))
+
+
+async def test_the_first_candidate_that_fits_is_taken(ledger: Ledger, desk: Desk) -> None:
+    await desk.open_pools({"dc-1": 10, "dc-2": 8})
+    tries = [granted_claim("atlas/run-1", placement("dc-1", 11)), granted_claim("atlas/run-1", placement("dc-2"))]
+    receipt = await ledger.submit(claim("atlas/run-1"), key=key("r1"), at=0, candidates=tries)
+    assert receipt.claim.placements == (placement("dc-2"),)
+    assert await granted(ledger, "pools/dc-2") == (8, 8, 8, 8, 0, 0)
+    assert await granted(ledger, "pools/dc-1") == (0,) * 6
+    assert await ledger.claim(receipt.claim.name) == receipt.claim
+    (event,) = await ledger.events(1, limit=9)
+    assert event.claims == (receipt.claim,)
+    assert (await ledger.submit(claim("atlas/run-1"), key=key("r1"), at=0, candidates=tries)).replayed
+
+
+async def test_a_claim_waits_when_no_candidate_fits(ledger: Ledger, desk: Desk) -> None:
+    await desk.open_pools({"dc-1": 10}, {"atlas": 4})
+    tries = [granted_claim("atlas/run-1", placement("dc-1", n)) for n in (11, 5)]
+    receipt = await ledger.submit(claim("atlas/run-1"), key=key("r1"), at=0, candidates=tries)
+    assert receipt.claim.state == claim("atlas/run-1").state
+    assert await granted(ledger) == (0,) * 6
+
+
+async def test_of_claims_that_want_the_same_room_one_gets_it(ledger: Ledger, desk: Desk) -> None:
+    await desk.open_pools({"dc-1": 15, "dc-2": 8})
+
+    async def submit(n: int) -> Claim:
+        tries = [granted_claim(f"atlas/run-{n}", placement(pool)) for pool in ("dc-1", "dc-2")]
+        return (await ledger.submit(claim(f"atlas/run-{n}"), key=key(f"r{n}"), at=0, candidates=tries)).claim
+
+    stored = await asyncio.gather(*(submit(n) for n in range(5)))
+    assert sorted(place.pool for one in stored for place in one.placements) == ["dc-1", "dc-2"]
+
+
+async def test_a_candidate_is_the_same_claim(ledger: Ledger) -> None:
+    other = claim("atlas/run-1", devices=9, state=Planned((placement(),)))
+    with pytest.raises(ValueError, match="same claim"):
+        await ledger.submit(claim("atlas/run-1"), key=key("r1"), at=0, candidates=[other])
+    with pytest.raises(ValueError, match="candidates"):
+        await ledger.submit(claim("a/b"), key=key("r1"), at=0, candidates=[granted_claim("a/b", placement())] * 9)
+    assert await ledger.revision() == 0

@@ -241,6 +241,10 @@ ELSEWHERE = {
     "WATCH_TOO_SLOW",
     "STORE_UNAVAILABLE",
     "PLANNER_SILENT",
+    "OFFER_GONE",
+    "CLAIM_HELD",
+    "NOT_HELD",
+    "HOLD_LIMIT",
     "SAFE_HALT",
 }
 

@@ -10,9 +10,10 @@ from broker.domain.claim import Planned
 from broker.domain.fleet import CommittedLevel, Contract, Delivery, Pool, PoolKind
 from broker.domain.slots import Window
 from broker.domain.snapshot import Snapshot
+from broker.domain.terms import Terms
 from broker.optimiser.charges import charges
 from broker.optimiser.check import check
-from broker.optimiser.compile import Terms, compile_problem
+from broker.optimiser.compile import compile_problem
 from broker.optimiser.problem import Plan
 from tests.builders import claim, fleet, placement
 

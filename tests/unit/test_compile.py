@@ -9,8 +9,9 @@ from broker.domain.fleet import Fleet, Maintenance
 from broker.domain.reason import Reason
 from broker.domain.slots import SLOT_SECONDS, Window
 from broker.domain.snapshot import Snapshot
+from broker.domain.terms import Terms
 from broker.optimiser.check import check
-from broker.optimiser.compile import Compiled, Terms, compile_problem
+from broker.optimiser.compile import Compiled, compile_problem
 from broker.optimiser.outcome import outcome
 from broker.optimiser.problem import Plan
 from tests.builders import AWAITING_PLAN, claim, fleet, placement, pool

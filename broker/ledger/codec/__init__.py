@@ -10,11 +10,12 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
+from broker.domain.bid_prices import BidPrices
 from broker.domain.claim import Claim
 from broker.domain.fleet import Fleet
 from broker.domain.plan import PlanRecord
 from broker.domain.snapshot import Event, Shortfall
-from broker.ledger.codec import claims, events, fleets, plans
+from broker.ledger.codec import claims, events, fleets, plans, prices
 from broker.ledger.codec.text import VERSION, read, write
 
 __all__ = [
@@ -23,11 +24,13 @@ __all__ = [
     "decode_event",
     "decode_fleet",
     "decode_plan",
+    "decode_prices",
     "decode_shortfalls",
     "encode_claim",
     "encode_event",
     "encode_fleet",
     "encode_plan",
+    "encode_prices",
     "encode_shortfalls",
 ]
 
@@ -60,6 +63,16 @@ def encode_plan(plan: PlanRecord) -> str:
 def decode_plan(text: str, *, revision: int, skipped: int) -> PlanRecord:
     """The plan that ``text`` describes, in force since ``revision``; Faults: SAFE_HALT when it cannot be read."""
     return read(lambda: plans.plan_of(json.loads(text), revision, skipped), "plan")
+
+
+def encode_prices(bid: BidPrices) -> bytes:
+    """The bid prices, packed, without the revision that put them into force."""
+    return prices.packed(bid)
+
+
+def decode_prices(packed: bytes, *, revision: int) -> BidPrices:
+    """The packed bid prices, in force since ``revision``; Faults: SAFE_HALT when they cannot be read."""
+    return read(lambda: prices.unpacked(packed, revision), "price list")
 
 
 def encode_shortfalls(shortfalls: Sequence[Shortfall]) -> str:

@@ -11,6 +11,8 @@ from broker.domain.claim import (
     Displaced,
     Ended,
     Expired,
+    Held,
+    Past,
     Placement,
     Planned,
     SiliconChoice,
@@ -26,6 +28,7 @@ __all__ = ["claim_of", "claim_record"]
 
 _STATES: dict[str, type[State]] = {
     "WAITING": Waiting,
+    "HELD": Held,
     "PLANNED": Planned,
     "COMMITTED": Committed,
     "DISPLACED": Displaced,
@@ -51,8 +54,12 @@ def claim_record(claim: Claim) -> dict[str, Json]:
     }
     if claim.placements:
         record["placements"] = [_placement_record(p) for p in claim.placements]
+    if isinstance(claim.state, Held):
+        record["until"] = claim.state.until
     if claim.because:
         record["because"] = [[b.reason.value, b.message, dict(b.facts)] for b in claim.because]
+    if claim.past:
+        record["past"] = [[p.state, p.reason and p.reason.value, p.at, p.revision] for p in claim.past]
     return record
 
 
@@ -71,6 +78,7 @@ def claim_of(record: Json, revision: int) -> Claim:
         record["created_at"],
         record["state_at"],
         revision,
+        tuple(Past(p[0], p[1] and _REASONS[p[1]], p[2], p[3]) for p in record.get("past", ())),
     )
 
 
@@ -82,9 +90,12 @@ def _state(record: Json) -> State:
     kind = _STATES[record["state"]]
     if kind is Planned or kind is Committed:
         return kind(placements, because)
+    if kind is Held:
+        return Held(placements, record["until"])
     if kind is Ended or kind is Cancelled:
         return kind(placements)
-    return kind(because)  # type: ignore[arg-type] # the three that are left take reasons
+    assert kind is Waiting or kind is Displaced or kind is Expired
+    return kind(because)
 
 
 _ASK_OPTIONAL: tuple[tuple[str, Json], ...] = (  # fields written only when they differ from their default

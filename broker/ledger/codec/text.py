@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable
 from json import JSONEncoder
 from typing import Any, TypeVar
@@ -29,7 +30,7 @@ def read(decode: Callable[[], _T], what: str) -> _T:
     """What ``decode`` returns; Faults: SAFE_HALT when it fails, as guessing could grant what somebody holds."""
     try:
         return decode()
-    except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError, struct.error) as error:
         raise Fault(
             FaultReason.SAFE_HALT,
             f"the ledger holds a {what} that this broker cannot read ({type(error).__name__}: {error})",

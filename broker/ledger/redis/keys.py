@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 __all__ = ["PERMANENT", "log_key", "prefix", "replay_key"]
 
-PERMANENT = ("meta", "fleet", "limits", "granted", "accounts", "live", "closed", "names", "log", "plans")
+PERMANENT = ("meta", "fleet", "limits", "granted", "accounts", "live", "closed", "names", "log", "plans", "prices")
 
 _MARKET = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from broker.domain.bid_prices import BidPrices
 from broker.domain.claim import Cancelled, Claim, ClaimName
 from broker.domain.fleet import Fleet
 from broker.domain.plan import PlanRecord
@@ -19,11 +20,12 @@ from broker.ledger.codec import (
     encode_claim,
     encode_fleet,
     encode_plan,
+    encode_prices,
 )
 from broker.ledger.port import Applied, Balance, Commit, Fence, Page, Receipt, RequestKey
 from broker.ledger.redis import keys
 from broker.ledger.redis.link import Durability, Link, Reply, StoreSettings, safe_halt
-from broker.ledger.redis.rows import devices, holds_text, limit_text, stored_claim, stored_plan
+from broker.ledger.redis.rows import devices, holds_text, limit_text, stored_claim, stored_plan, stored_prices
 from broker.ledger.redis.start import check_server
 
 __all__ = ["RedisLedger"]
@@ -69,12 +71,22 @@ class RedisLedger:
             raise
         return cls(link)
 
-    async def submit(self, claim: Claim, *, key: RequestKey, at: int) -> Receipt:
+    async def submit(
+        self,
+        claim: Claim,
+        *,
+        key: RequestKey,
+        at: int,
+        candidates: Sequence[Claim] = (),
+        must_fit: bool = False,
+    ) -> Receipt:
         """See `Ledger.submit`."""
-        if checked_holds(claim):
-            raise refusals.gains_holds(claim.name)
-        assert claim.live, claim.name
-        reply = await self._mutate("submit", key, at, claim.name.key, encode_claim(claim))
+        holds = refusals.checked_submit(claim, candidates)
+        tries = [x for c, h in zip(candidates, holds, strict=True) for x in (holds_text(h), encode_claim(c))]
+        waiting = "" if must_fit else encode_claim(claim)
+        reply = await self._mutate("submit", key, at, claim.name.key, waiting, slot_of(at), *tries)
+        if reply.code == "NO_ROOM":
+            raise refusals.offer_gone()
         if reply.code == "CLAIM_EXISTS":
             raise refusals.claim_exists(claim.name)
         return _receipt(reply)
@@ -132,12 +144,21 @@ class RedisLedger:
         reply = await self._link.call("lead", planner_id, ttl_millis)
         return Fence(self._link.incarnation, int(reply.text(0))) if reply.code == "OK" else None
 
-    async def commit(self, claims: Sequence[Claim], plan: PlanRecord, *, fence: Fence, at: int) -> Commit:
+    async def commit(
+        self,
+        claims: Sequence[Claim],
+        plan: PlanRecord,
+        *,
+        fence: Fence,
+        at: int,
+        prices: BidPrices | None = None,
+    ) -> Commit:
         """See `Ledger.commit`."""
         refusals.checked_commit(claims)
         rows = [x for claim in claims for x in _row(claim)]
         head = (self._link.settings.log_events_max, at, slot_of(at), fence.incarnation, fence.epoch)
-        reply = await self._link.call("commit", *head, encode_plan(plan), *rows)
+        blob = b"" if prices is None else encode_prices(prices)
+        reply = await self._link.call("commit", *head, encode_plan(plan), blob, *rows)
         match reply.code:
             case "FENCED":
                 raise refusals.fenced(fence, Fence(self._link.incarnation, int(reply.text(0))))
@@ -185,6 +206,11 @@ class RedisLedger:
         if reply.code == "PLAN_NOT_FOUND":
             raise refusals.plan_not_found(revision)
         return stored_plan(reply.rest[0])
+
+    async def prices(self) -> BidPrices | None:
+        """See `Ledger.prices`."""
+        reply = await self._link.read("prices")
+        return stored_prices(reply.rest[0]) if reply.rest[0] else None
 
     async def fleet(self) -> Fleet:
         """See `Ledger.fleet`."""

@@ -46,7 +46,7 @@ class Reply:
         return cast(bytes, self.rest[i]).decode()
 
 
-async def command(client: Redis, *args: str | int) -> Any:
+async def command(client: Redis, *args: str | int | bytes) -> Any:
     """What the server answers to one command, as redis-py gives it."""
     return await client.execute_command(*args)  # type: ignore[no-untyped-call] # redis-py leaves it untyped
 
@@ -69,11 +69,11 @@ class Link:
         assert self._incarnation is not None
         return self._incarnation
 
-    async def call(self, verb: str, *args: str | int, replay: str | None = None) -> Reply:
+    async def call(self, verb: str, *args: str | int | bytes, replay: str | None = None) -> Reply:
         """Call the function of ``verb``; Faults: STORE_UNAVAILABLE, SAFE_HALT."""
         return await self._call("FCALL", verb, args, replay)
 
-    async def read(self, verb: str, *args: str | int, replay: str | None = None) -> Reply:
+    async def read(self, verb: str, *args: str | int | bytes, replay: str | None = None) -> Reply:
         """Call a function that changes nothing; Faults: STORE_UNAVAILABLE, SAFE_HALT."""
         return await self._call("FCALL_RO", verb, args, replay)
 
@@ -93,7 +93,7 @@ class Link:
         await self.client.aclose()
         await self._waiter.aclose()
 
-    async def _call(self, fcall: str, verb: str, args: tuple[str | int, ...], replay: str | None) -> Reply:
+    async def _call(self, fcall: str, verb: str, args: tuple[str | int | bytes, ...], replay: str | None) -> Reply:
         if self._halted is not None:
             raise self._halted
         named = [keys.prefix(self.market), *([replay] if replay else [])]
@@ -103,7 +103,7 @@ class Link:
                 raw = await self._function(fcall, library().function(verb), len(named), *named, *args)
         return self._believed(raw, seen)
 
-    async def _function(self, fcall: str, function: str, *args: str | int) -> list[Any]:
+    async def _function(self, fcall: str, function: str, *args: str | int | bytes) -> list[Any]:
         try:
             return cast(list[Any], await command(self.client, fcall, function, *args))
         except ResponseError as error:

@@ -6,12 +6,13 @@ import json
 import struct
 from collections.abc import Iterable
 
+from broker.domain.bid_prices import BidPrices
 from broker.domain.claim import Claim, Hold
 from broker.domain.plan import PlanRecord
 from broker.domain.slots import Steps
-from broker.ledger.codec import decode_claim, decode_plan
+from broker.ledger.codec import decode_claim, decode_plan, decode_prices
 
-__all__ = ["devices", "holds_text", "limit_text", "stored_claim", "stored_plan"]
+__all__ = ["devices", "holds_text", "limit_text", "stored_claim", "stored_plan", "stored_prices"]
 
 
 def holds_text(holds: Iterable[Hold]) -> str:
@@ -35,6 +36,12 @@ def stored_plan(stored: bytes) -> PlanRecord:
     """The plan of ``<revision>\\n<skipped>\\n<body>``."""
     revision, skipped, body = stored.decode().split("\n", 2)
     return decode_plan(body, revision=int(revision), skipped=int(skipped))
+
+
+def stored_prices(stored: bytes) -> BidPrices:
+    """The bid prices of ``<revision>\\n<packed>``."""
+    revision, _, packed = stored.partition(b"\n")
+    return decode_prices(packed, revision=int(revision))
 
 
 def devices(packed: bytes) -> tuple[int, ...]:

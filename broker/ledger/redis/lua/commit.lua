@@ -1,11 +1,12 @@
 -- commit: puts a plan into force. Rows whose claim is no longer live at the revision that the planner saw are skipped.
 -- KEYS  1 prefix of the market's keys
 -- ARGV  1 log events kept, 2 at (Unix s), 3 first slot whose limit counts, 4 fence incarnation, 5 fence epoch,
---       6 plan body, then for each claim: key, revision that it replaces, "1" if it stays live, holds, body
+--       6 plan body, 7 packed bid prices ("" leaves those in force), then for each claim: key, revision that it
+--       replaces, "1" if it stays live, holds, body
 -- Reply OK revision, skipped keys | FENCED present epoch | OVERCOMMIT account, slot, devices too many | MISSING
 
 local ROW = 5
-local FIRST_ROW = 7
+local FIRST_ROW = 8
 local BATCH = 1000 -- fields of one HMGET or HSET: unpack's results must fit Lua's stack
 
 -- Calls `visit(row, stored)` for each row, `stored` being its live claim as it is now or false.
@@ -67,7 +68,7 @@ verb('commit', function(keys, args)
   if not m then
     return missing
   end
-  local log_events_max, at, from_slot, incarnation, epoch, plan = unpack(args, 1, 6)
+  local log_events_max, at, from_slot, incarnation, epoch, plan, prices = unpack(args, 1, 7)
   local present_epoch = redis.call('HGET', m.keys.meta, 'epoch')
   if incarnation ~= m.incarnation or epoch ~= present_epoch then
     return market.reply(m, 'FENCED', present_epoch)
@@ -90,5 +91,8 @@ verb('commit', function(keys, args)
   books.write(m, staged)
   redis.call('ZADD', m.keys.plans, revision, revision .. '\n' .. #skipped .. '\n' .. plan)
   redis.call('ZREMRANGEBYRANK', m.keys.plans, 0, -101)
+  if prices ~= '' then
+    redis.call('SET', m.keys.prices, revision .. '\n' .. prices)
+  end
   return market.reply(m, 'OK', revision, skipped)
 end)

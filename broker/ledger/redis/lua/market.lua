@@ -4,7 +4,7 @@
 local market = {}
 
 -- Keys beside the head, `meta`; they never expire.
-market.PARTS = { 'fleet', 'limits', 'granted', 'accounts', 'live', 'closed', 'names', 'log', 'plans' }
+market.PARTS = { 'fleet', 'limits', 'granted', 'accounts', 'live', 'closed', 'names', 'log', 'plans', 'prices' }
 
 -- Opens the market under `prefix`; without one, returns nil and the reply that says so.
 function market.open(prefix)

@@ -4,8 +4,10 @@ isort:skip_file
 """
 
 from capacitybroker.v1 import claim_pb2 as claim_pb2
+from capacitybroker.v1 import quote_pb2 as quote_pb2
 from collections import abc as abc
 from google.protobuf import descriptor as descriptor
+from google.protobuf import duration_pb2 as duration_pb2
 from google.protobuf import field_mask_pb2 as field_mask_pb2
 from google.protobuf import message as message
 from google.protobuf.internal import containers as containers
@@ -30,6 +32,7 @@ class CreateClaimRequest(message.Message):
     CLAIM_FIELD_NUMBER: builtins.int
     CLAIM_ID_FIELD_NUMBER: builtins.int
     REQUEST_ID_FIELD_NUMBER: builtins.int
+    PLACEMENTS_FIELD_NUMBER: builtins.int
     parent: builtins.str
     """Required. `tenants/{tenant}`."""
     claim_id: builtins.str
@@ -42,6 +45,12 @@ class CreateClaimRequest(message.Message):
     def claim(self) -> claim_pb2.Claim:
         """Required. Output-only fields are ignored."""
 
+    @builtins.property
+    def placements(self) -> containers.RepeatedCompositeFieldContainer[claim_pb2.Placement]:
+        """Placements of an offer for exactly this claim: granted as they are, or
+        refused with OFFER_GONE. Empty: the broker chooses.
+        """
+
     def __init__(
         self,
         *,
@@ -49,10 +58,11 @@ class CreateClaimRequest(message.Message):
         claim: claim_pb2.Claim | None = ...,
         claim_id: builtins.str = ...,
         request_id: builtins.str = ...,
+        placements: abc.Iterable[claim_pb2.Placement] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["claim", b"claim"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["claim", b"claim", "claim_id", b"claim_id", "parent", b"parent", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["claim", b"claim", "claim_id", b"claim_id", "parent", b"parent", "placements", b"placements", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -285,6 +295,240 @@ class CancelClaimResponse(message.Message):
     _HasFieldArgType: _TypeAlias = typing.Literal["claim", b"claim"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
     _ClearFieldArgType: _TypeAlias = typing.Literal["claim", b"claim"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class QuoteClaimRequest(message.Message):
+    """Input of QuoteClaim."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    PARENT_FIELD_NUMBER: builtins.int
+    CLAIM_FIELD_NUMBER: builtins.int
+    HOLD_FOR_FIELD_NUMBER: builtins.int
+    CLAIM_ID_FIELD_NUMBER: builtins.int
+    REQUEST_ID_FIELD_NUMBER: builtins.int
+    MAX_OFFERS_FIELD_NUMBER: builtins.int
+    parent: builtins.str
+    """Required. `tenants/{tenant}`."""
+    claim_id: builtins.str
+    """Id of the claim that holds it. Empty: the server makes one."""
+    request_id: builtins.str
+    """Required with `hold_for`."""
+    max_offers: builtins.int
+    """At most so many offers; 0: 4; more than 8: 8."""
+    @builtins.property
+    def claim(self) -> claim_pb2.Claim:
+        """Required. What would be asked for. Output-only fields are ignored."""
+
+    @builtins.property
+    def hold_for(self) -> duration_pb2.Duration:
+        """Keep the capacity of the best offer aside for so long, at most 15 minutes.
+        Unset: only tell.
+        """
+
+    def __init__(
+        self,
+        *,
+        parent: builtins.str = ...,
+        claim: claim_pb2.Claim | None = ...,
+        hold_for: duration_pb2.Duration | None = ...,
+        claim_id: builtins.str = ...,
+        request_id: builtins.str = ...,
+        max_offers: builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["claim", b"claim", "hold_for", b"hold_for"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["claim", b"claim", "claim_id", b"claim_id", "hold_for", b"hold_for", "max_offers", b"max_offers", "parent", b"parent", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class QuoteClaimResponse(message.Message):
+    """Result of QuoteClaim."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    OFFERS_FIELD_NUMBER: builtins.int
+    COUNTER_OFFERS_FIELD_NUMBER: builtins.int
+    HELD_FIELD_NUMBER: builtins.int
+    REVISION_FIELD_NUMBER: builtins.int
+    revision: builtins.int
+    """Ledger revision that the offers are true for."""
+    @builtins.property
+    def offers(self) -> containers.RepeatedCompositeFieldContainer[quote_pb2.Offer]:
+        """What can be had as it was asked, best first, each in another pool."""
+
+    @builtins.property
+    def counter_offers(self) -> containers.RepeatedCompositeFieldContainer[quote_pb2.Offer]:
+        """Where nothing can: what could be had instead. None is dominated by another."""
+
+    @builtins.property
+    def held(self) -> claim_pb2.Claim:
+        """The claim that holds the first offer that still had room. Unset: nothing is
+        held.
+        """
+
+    def __init__(
+        self,
+        *,
+        offers: abc.Iterable[quote_pb2.Offer] | None = ...,
+        counter_offers: abc.Iterable[quote_pb2.Offer] | None = ...,
+        held: claim_pb2.Claim | None = ...,
+        revision: builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["held", b"held"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["counter_offers", b"counter_offers", "held", b"held", "offers", b"offers", "revision", b"revision"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class RedeemQuoteRequest(message.Message):
+    """Input of RedeemQuote."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: builtins.int
+    REQUEST_ID_FIELD_NUMBER: builtins.int
+    ETAG_FIELD_NUMBER: builtins.int
+    name: builtins.str
+    """Required. `tenants/{tenant}/claims/{claim}` of the claim that is held."""
+    request_id: builtins.str
+    """Required."""
+    etag: builtins.str
+    """When set, must match."""
+    def __init__(
+        self,
+        *,
+        name: builtins.str = ...,
+        request_id: builtins.str = ...,
+        etag: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["etag", b"etag", "name", b"name", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class RedeemQuoteResponse(message.Message):
+    """Result of RedeemQuote."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    CLAIM_FIELD_NUMBER: builtins.int
+    OFFERS_FIELD_NUMBER: builtins.int
+    COUNTER_OFFERS_FIELD_NUMBER: builtins.int
+    @builtins.property
+    def claim(self) -> claim_pb2.Claim:
+        """The claim, granted as quoted. Unset: the quote has lapsed."""
+
+    @builtins.property
+    def offers(self) -> containers.RepeatedCompositeFieldContainer[quote_pb2.Offer]:
+        """Where it has lapsed: what can be had now, best first."""
+
+    @builtins.property
+    def counter_offers(self) -> containers.RepeatedCompositeFieldContainer[quote_pb2.Offer]:
+        """Where nothing can: what could be had instead."""
+
+    def __init__(
+        self,
+        *,
+        claim: claim_pb2.Claim | None = ...,
+        offers: abc.Iterable[quote_pb2.Offer] | None = ...,
+        counter_offers: abc.Iterable[quote_pb2.Offer] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["claim", b"claim"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["claim", b"claim", "counter_offers", b"counter_offers", "offers", b"offers"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class ExplainClaimRequest(message.Message):
+    """Input of ExplainClaim."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: builtins.int
+    name: builtins.str
+    """Required. `tenants/{tenant}/claims/{claim}`."""
+    def __init__(
+        self,
+        *,
+        name: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class ExplainClaimResponse(message.Message):
+    """Result of ExplainClaim."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    CLAIM_FIELD_NUMBER: builtins.int
+    REASON_FIELD_NUMBER: builtins.int
+    WALLS_FIELD_NUMBER: builtins.int
+    HOLDERS_FIELD_NUMBER: builtins.int
+    CHANGES_FIELD_NUMBER: builtins.int
+    OFFER_FIELD_NUMBER: builtins.int
+    PAST_FIELD_NUMBER: builtins.int
+    REVISION_FIELD_NUMBER: builtins.int
+    revision: builtins.int
+    """Ledger revision that this is true for."""
+    @builtins.property
+    def claim(self) -> claim_pb2.Claim:
+        """The claim as it is."""
+
+    @builtins.property
+    def reason(self) -> claim_pb2.ReasonDetail:
+        """The dominant reason why it, or a part of it, holds no capacity. Unset: all of
+        it is served.
+        """
+
+    @builtins.property
+    def walls(self) -> containers.RepeatedCompositeFieldContainer[quote_pb2.Wall]:
+        """What stands in the way, pool by pool, the wall nearest to giving way first."""
+
+    @builtins.property
+    def holders(self) -> containers.RepeatedCompositeFieldContainer[quote_pb2.Holder]:
+        """Who holds capacity at the first wall, those with most devices first."""
+
+    @builtins.property
+    def changes(self) -> containers.RepeatedCompositeFieldContainer[quote_pb2.Change]:
+        """The smallest set of changes that lets it in: with all of them it fits, with
+        any one left out it does not. Empty: none was found.
+        """
+
+    @builtins.property
+    def offer(self) -> quote_pb2.Offer:
+        """The claim after these changes, as an offer that can be taken."""
+
+    @builtins.property
+    def past(self) -> containers.RepeatedCompositeFieldContainer[quote_pb2.Past]:
+        """What it was before, latest first."""
+
+    def __init__(
+        self,
+        *,
+        claim: claim_pb2.Claim | None = ...,
+        reason: claim_pb2.ReasonDetail | None = ...,
+        walls: abc.Iterable[quote_pb2.Wall] | None = ...,
+        holders: abc.Iterable[quote_pb2.Holder] | None = ...,
+        changes: abc.Iterable[quote_pb2.Change] | None = ...,
+        offer: quote_pb2.Offer | None = ...,
+        past: abc.Iterable[quote_pb2.Past] | None = ...,
+        revision: builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["claim", b"claim", "offer", b"offer", "reason", b"reason"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["changes", b"changes", "claim", b"claim", "holders", b"holders", "offer", b"offer", "past", b"past", "reason", b"reason", "revision", b"revision", "walls", b"walls"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -66,6 +66,21 @@ class CapacityServiceStub:
                 request_serializer=capacitybroker_dot_v1_dot_capacity__service__pb2.CancelClaimRequest.SerializeToString,
                 response_deserializer=capacitybroker_dot_v1_dot_capacity__service__pb2.CancelClaimResponse.FromString,
                 _registered_method=True)
+        self.QuoteClaim = channel.unary_unary(
+                '/capacitybroker.v1.CapacityService/QuoteClaim',
+                request_serializer=capacitybroker_dot_v1_dot_capacity__service__pb2.QuoteClaimRequest.SerializeToString,
+                response_deserializer=capacitybroker_dot_v1_dot_capacity__service__pb2.QuoteClaimResponse.FromString,
+                _registered_method=True)
+        self.RedeemQuote = channel.unary_unary(
+                '/capacitybroker.v1.CapacityService/RedeemQuote',
+                request_serializer=capacitybroker_dot_v1_dot_capacity__service__pb2.RedeemQuoteRequest.SerializeToString,
+                response_deserializer=capacitybroker_dot_v1_dot_capacity__service__pb2.RedeemQuoteResponse.FromString,
+                _registered_method=True)
+        self.ExplainClaim = channel.unary_unary(
+                '/capacitybroker.v1.CapacityService/ExplainClaim',
+                request_serializer=capacitybroker_dot_v1_dot_capacity__service__pb2.ExplainClaimRequest.SerializeToString,
+                response_deserializer=capacitybroker_dot_v1_dot_capacity__service__pb2.ExplainClaimResponse.FromString,
+                _registered_method=True)
         self.WatchClaims = channel.unary_stream(
                 '/capacitybroker.v1.CapacityService/WatchClaims',
                 request_serializer=capacitybroker_dot_v1_dot_capacity__service__pb2.WatchClaimsRequest.SerializeToString,
@@ -84,7 +99,8 @@ class CapacityServiceServicer:
     """
 
     def CreateClaim(self, request, context):
-        """Stores a claim; the planner places it from then on.
+        """Stores a claim. It is granted at once where there is plenty; otherwise the
+        next plan decides.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -115,6 +131,30 @@ class CapacityServiceServicer:
 
     def CancelClaim(self, request, context):
         """Withdraws a live claim; capacity from now on is free at once.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def QuoteClaim(self, request, context):
+        """What a claim could have now, and what it could have instead. Stores nothing,
+        unless `hold_for` asks to keep the best offer aside.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RedeemQuote(self, request, context):
+        """Makes a claim of what a quote holds, exactly as it was quoted. Too late: the
+        answer is a fresh quote.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ExplainClaim(self, request, context):
+        """Why a claim waits, who holds what it needs, and the smallest change that
+        would let it in.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -154,6 +194,21 @@ def add_CapacityServiceServicer_to_server(servicer, server):
                     servicer.CancelClaim,
                     request_deserializer=capacitybroker_dot_v1_dot_capacity__service__pb2.CancelClaimRequest.FromString,
                     response_serializer=capacitybroker_dot_v1_dot_capacity__service__pb2.CancelClaimResponse.SerializeToString,
+            ),
+            'QuoteClaim': grpc.unary_unary_rpc_method_handler(
+                    servicer.QuoteClaim,
+                    request_deserializer=capacitybroker_dot_v1_dot_capacity__service__pb2.QuoteClaimRequest.FromString,
+                    response_serializer=capacitybroker_dot_v1_dot_capacity__service__pb2.QuoteClaimResponse.SerializeToString,
+            ),
+            'RedeemQuote': grpc.unary_unary_rpc_method_handler(
+                    servicer.RedeemQuote,
+                    request_deserializer=capacitybroker_dot_v1_dot_capacity__service__pb2.RedeemQuoteRequest.FromString,
+                    response_serializer=capacitybroker_dot_v1_dot_capacity__service__pb2.RedeemQuoteResponse.SerializeToString,
+            ),
+            'ExplainClaim': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExplainClaim,
+                    request_deserializer=capacitybroker_dot_v1_dot_capacity__service__pb2.ExplainClaimRequest.FromString,
+                    response_serializer=capacitybroker_dot_v1_dot_capacity__service__pb2.ExplainClaimResponse.SerializeToString,
             ),
             'WatchClaims': grpc.unary_stream_rpc_method_handler(
                     servicer.WatchClaims,
@@ -303,6 +358,87 @@ class CapacityService:
             '/capacitybroker.v1.CapacityService/CancelClaim',
             capacitybroker_dot_v1_dot_capacity__service__pb2.CancelClaimRequest.SerializeToString,
             capacitybroker_dot_v1_dot_capacity__service__pb2.CancelClaimResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def QuoteClaim(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/capacitybroker.v1.CapacityService/QuoteClaim',
+            capacitybroker_dot_v1_dot_capacity__service__pb2.QuoteClaimRequest.SerializeToString,
+            capacitybroker_dot_v1_dot_capacity__service__pb2.QuoteClaimResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RedeemQuote(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/capacitybroker.v1.CapacityService/RedeemQuote',
+            capacitybroker_dot_v1_dot_capacity__service__pb2.RedeemQuoteRequest.SerializeToString,
+            capacitybroker_dot_v1_dot_capacity__service__pb2.RedeemQuoteResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExplainClaim(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/capacitybroker.v1.CapacityService/ExplainClaim',
+            capacitybroker_dot_v1_dot_capacity__service__pb2.ExplainClaimRequest.SerializeToString,
+            capacitybroker_dot_v1_dot_capacity__service__pb2.ExplainClaimResponse.FromString,
             options,
             channel_credentials,
             insecure,

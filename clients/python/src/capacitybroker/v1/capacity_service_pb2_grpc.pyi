@@ -41,7 +41,9 @@ class CapacityServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> CapacityServiceAsyncStub: ...
     CreateClaim: _grpc.UnaryUnaryMultiCallable[_capacity_service_pb2.CreateClaimRequest, _capacity_service_pb2.CreateClaimResponse]
-    """Stores a claim; the planner places it from then on."""
+    """Stores a claim. It is granted at once where there is plenty; otherwise the
+    next plan decides.
+    """
     GetClaim: _grpc.UnaryUnaryMultiCallable[_capacity_service_pb2.GetClaimRequest, _capacity_service_pb2.GetClaimResponse]
     """One claim as it is now."""
     ListClaims: _grpc.UnaryUnaryMultiCallable[_capacity_service_pb2.ListClaimsRequest, _capacity_service_pb2.ListClaimsResponse]
@@ -53,6 +55,18 @@ class CapacityServiceStub:
     """
     CancelClaim: _grpc.UnaryUnaryMultiCallable[_capacity_service_pb2.CancelClaimRequest, _capacity_service_pb2.CancelClaimResponse]
     """Withdraws a live claim; capacity from now on is free at once."""
+    QuoteClaim: _grpc.UnaryUnaryMultiCallable[_capacity_service_pb2.QuoteClaimRequest, _capacity_service_pb2.QuoteClaimResponse]
+    """What a claim could have now, and what it could have instead. Stores nothing,
+    unless `hold_for` asks to keep the best offer aside.
+    """
+    RedeemQuote: _grpc.UnaryUnaryMultiCallable[_capacity_service_pb2.RedeemQuoteRequest, _capacity_service_pb2.RedeemQuoteResponse]
+    """Makes a claim of what a quote holds, exactly as it was quoted. Too late: the
+    answer is a fresh quote.
+    """
+    ExplainClaim: _grpc.UnaryUnaryMultiCallable[_capacity_service_pb2.ExplainClaimRequest, _capacity_service_pb2.ExplainClaimResponse]
+    """Why a claim waits, who holds what it needs, and the smallest change that
+    would let it in.
+    """
     WatchClaims: _grpc.UnaryStreamMultiCallable[_capacity_service_pb2.WatchClaimsRequest, _capacity_service_pb2.WatchClaimsResponse]
     """Follows claims from a revision on: every change, once, in order."""
 
@@ -69,7 +83,9 @@ class CapacityServiceAsyncStub(CapacityServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateClaim: _aio.UnaryUnaryMultiCallable[_capacity_service_pb2.CreateClaimRequest, _capacity_service_pb2.CreateClaimResponse]  # type: ignore[assignment]
-    """Stores a claim; the planner places it from then on."""
+    """Stores a claim. It is granted at once where there is plenty; otherwise the
+    next plan decides.
+    """
     GetClaim: _aio.UnaryUnaryMultiCallable[_capacity_service_pb2.GetClaimRequest, _capacity_service_pb2.GetClaimResponse]  # type: ignore[assignment]
     """One claim as it is now."""
     ListClaims: _aio.UnaryUnaryMultiCallable[_capacity_service_pb2.ListClaimsRequest, _capacity_service_pb2.ListClaimsResponse]  # type: ignore[assignment]
@@ -81,6 +97,18 @@ class CapacityServiceAsyncStub(CapacityServiceStub):
     """
     CancelClaim: _aio.UnaryUnaryMultiCallable[_capacity_service_pb2.CancelClaimRequest, _capacity_service_pb2.CancelClaimResponse]  # type: ignore[assignment]
     """Withdraws a live claim; capacity from now on is free at once."""
+    QuoteClaim: _aio.UnaryUnaryMultiCallable[_capacity_service_pb2.QuoteClaimRequest, _capacity_service_pb2.QuoteClaimResponse]  # type: ignore[assignment]
+    """What a claim could have now, and what it could have instead. Stores nothing,
+    unless `hold_for` asks to keep the best offer aside.
+    """
+    RedeemQuote: _aio.UnaryUnaryMultiCallable[_capacity_service_pb2.RedeemQuoteRequest, _capacity_service_pb2.RedeemQuoteResponse]  # type: ignore[assignment]
+    """Makes a claim of what a quote holds, exactly as it was quoted. Too late: the
+    answer is a fresh quote.
+    """
+    ExplainClaim: _aio.UnaryUnaryMultiCallable[_capacity_service_pb2.ExplainClaimRequest, _capacity_service_pb2.ExplainClaimResponse]  # type: ignore[assignment]
+    """Why a claim waits, who holds what it needs, and the smallest change that
+    would let it in.
+    """
     WatchClaims: _aio.UnaryStreamMultiCallable[_capacity_service_pb2.WatchClaimsRequest, _capacity_service_pb2.WatchClaimsResponse]  # type: ignore[assignment]
     """Follows claims from a revision on: every change, once, in order."""
 
@@ -100,7 +128,9 @@ class CapacityServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _capacity_service_pb2.CreateClaimRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_capacity_service_pb2.CreateClaimResponse, _abc.Awaitable[_capacity_service_pb2.CreateClaimResponse]]:
-        """Stores a claim; the planner places it from then on."""
+        """Stores a claim. It is granted at once where there is plenty; otherwise the
+        next plan decides.
+        """
 
     @_abc_1.abstractmethod
     def GetClaim(
@@ -136,6 +166,36 @@ class CapacityServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_capacity_service_pb2.CancelClaimResponse, _abc.Awaitable[_capacity_service_pb2.CancelClaimResponse]]:
         """Withdraws a live claim; capacity from now on is free at once."""
+
+    @_abc_1.abstractmethod
+    def QuoteClaim(
+        self,
+        request: _capacity_service_pb2.QuoteClaimRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_capacity_service_pb2.QuoteClaimResponse, _abc.Awaitable[_capacity_service_pb2.QuoteClaimResponse]]:
+        """What a claim could have now, and what it could have instead. Stores nothing,
+        unless `hold_for` asks to keep the best offer aside.
+        """
+
+    @_abc_1.abstractmethod
+    def RedeemQuote(
+        self,
+        request: _capacity_service_pb2.RedeemQuoteRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_capacity_service_pb2.RedeemQuoteResponse, _abc.Awaitable[_capacity_service_pb2.RedeemQuoteResponse]]:
+        """Makes a claim of what a quote holds, exactly as it was quoted. Too late: the
+        answer is a fresh quote.
+        """
+
+    @_abc_1.abstractmethod
+    def ExplainClaim(
+        self,
+        request: _capacity_service_pb2.ExplainClaimRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_capacity_service_pb2.ExplainClaimResponse, _abc.Awaitable[_capacity_service_pb2.ExplainClaimResponse]]:
+        """Why a claim waits, who holds what it needs, and the smallest change that
+        would let it in.
+        """
 
     @_abc_1.abstractmethod
     def WatchClaims(

@@ -80,6 +80,10 @@ class _ReasonEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_Reason.ValueTyp
     """The window lies beyond the planning horizon; it will be planned later."""
     REASON_WINDOW_TOO_SHORT: _Reason.ValueType  # 12
     """However early it started, it would end after its deadline."""
+    REASON_QUOTE_LAPSED: _Reason.ValueType  # 13
+    """A quote was not redeemed in time."""
+    REASON_ROOM_KEPT: _Reason.ValueType  # 14
+    """What is free is kept for claims of a higher tier."""
 
 class Reason(_Reason, metaclass=_ReasonEnumTypeWrapper):
     """Why a claim waits, or was refused. Names are stable."""
@@ -110,6 +114,10 @@ REASON_BEYOND_HORIZON: Reason.ValueType  # 11
 """The window lies beyond the planning horizon; it will be planned later."""
 REASON_WINDOW_TOO_SHORT: Reason.ValueType  # 12
 """However early it started, it would end after its deadline."""
+REASON_QUOTE_LAPSED: Reason.ValueType  # 13
+"""A quote was not redeemed in time."""
+REASON_ROOM_KEPT: Reason.ValueType  # 14
+"""What is free is kept for claims of a higher tier."""
 
 @typing.final
 class Claim(message.Message):
@@ -142,7 +150,11 @@ class Claim(message.Message):
         STATE_CANCELLED: Claim._State.ValueType  # 6
         """Withdrawn by a caller; its capacity from then on was returned."""
         STATE_EXPIRED: Claim._State.ValueType  # 7
-        """Its window passed before room was found."""
+        """Its window passed before room was found, or a quote was not redeemed."""
+        STATE_HELD: Claim._State.ValueType  # 8
+        """Holds capacity for a quote until `hold_expire_time`; nothing runs unless
+        the quote is redeemed.
+        """
 
     class State(_State, metaclass=_StateEnumTypeWrapper):
         """The life of a claim."""
@@ -162,7 +174,11 @@ class Claim(message.Message):
     STATE_CANCELLED: Claim.State.ValueType  # 6
     """Withdrawn by a caller; its capacity from then on was returned."""
     STATE_EXPIRED: Claim.State.ValueType  # 7
-    """Its window passed before room was found."""
+    """Its window passed before room was found, or a quote was not redeemed."""
+    STATE_HELD: Claim.State.ValueType  # 8
+    """Holds capacity for a quote until `hold_expire_time`; nothing runs unless
+    the quote is redeemed.
+    """
 
     @typing.final
     class LabelsEntry(message.Message):
@@ -209,6 +225,7 @@ class Claim(message.Message):
     ETAG_FIELD_NUMBER: builtins.int
     CREATE_TIME_FIELD_NUMBER: builtins.int
     STATE_TIME_FIELD_NUMBER: builtins.int
+    HOLD_EXPIRE_TIME_FIELD_NUMBER: builtins.int
     name: builtins.str
     """Output only. `tenants/{tenant}/claims/{claim}`."""
     workload_class: builtins.str
@@ -302,6 +319,10 @@ class Claim(message.Message):
     def state_time(self) -> timestamp_pb2.Timestamp:
         """Output only. When `state` last changed."""
 
+    @builtins.property
+    def hold_expire_time(self) -> timestamp_pb2.Timestamp:
+        """Output only. Until when a quote can be redeemed."""
+
     def __init__(
         self,
         *,
@@ -330,10 +351,11 @@ class Claim(message.Message):
         etag: builtins.str = ...,
         create_time: timestamp_pb2.Timestamp | None = ...,
         state_time: timestamp_pb2.Timestamp | None = ...,
+        hold_expire_time: timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = typing.Literal["create_time", b"create_time", "deadline", b"deadline", "duration", b"duration", "earliest_start_time", b"earliest_start_time", "latest_start_time", b"latest_start_time", "state_time", b"state_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = typing.Literal["create_time", b"create_time", "deadline", b"deadline", "duration", b"duration", "earliest_start_time", b"earliest_start_time", "hold_expire_time", b"hold_expire_time", "latest_start_time", b"latest_start_time", "state_time", b"state_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["create_time", b"create_time", "deadline", b"deadline", "devices", b"devices", "duration", b"duration", "earliest_start_time", b"earliest_start_time", "etag", b"etag", "forbidden_pools", b"forbidden_pools", "gang", b"gang", "labels", b"labels", "latest_start_time", b"latest_start_time", "max_devices", b"max_devices", "min_devices", b"min_devices", "min_domain_devices", b"min_domain_devices", "name", b"name", "placements", b"placements", "preferred_pools", b"preferred_pools", "reasons", b"reasons", "revision", b"revision", "silicon", b"silicon", "state", b"state", "state_time", b"state_time", "tier", b"tier", "value_microusd", b"value_microusd", "whole_domains", b"whole_domains", "workload_class", b"workload_class"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["create_time", b"create_time", "deadline", b"deadline", "devices", b"devices", "duration", b"duration", "earliest_start_time", b"earliest_start_time", "etag", b"etag", "forbidden_pools", b"forbidden_pools", "gang", b"gang", "hold_expire_time", b"hold_expire_time", "labels", b"labels", "latest_start_time", b"latest_start_time", "max_devices", b"max_devices", "min_devices", b"min_devices", "min_domain_devices", b"min_domain_devices", "name", b"name", "placements", b"placements", "preferred_pools", b"preferred_pools", "reasons", b"reasons", "revision", b"revision", "silicon", b"silicon", "state", b"state", "state_time", b"state_time", "tier", b"tier", "value_microusd", b"value_microusd", "whole_domains", b"whole_domains", "workload_class", b"workload_class"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,87 @@
+"""What a claim could have now and what it would cost; and where it cannot have it, what it could have instead."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from broker.admission.calendar import Calendar
+from broker.admission.changes import Change, least_changes
+from broker.admission.changes import changed as after
+from broker.admission.policy import Policy
+from broker.admission.ranking import Candidate
+from broker.domain.claim import Ask, Placement
+
+__all__ = ["Offer", "counter_offers", "offers"]
+
+COUNTER_OFFERS_MAX = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """Places that are free, for ``ask``: the ask that was made after ``changes``. Money in micro-USD.
+
+    ``cost`` is new money. ``paid`` is what the take-or-pay capacity that it uses was paid, at contract rate. ``price``
+    is what the capacity is expected to be worth to others, at bid prices.
+    """
+
+    ask: Ask
+    placements: tuple[Placement, ...]
+    worth_microusd: int  # the value that is left after all costs and prices
+    price_microusd: int
+    changes: tuple[Change, ...] = ()
+
+    @property
+    def cost_microusd(self) -> int:
+        """New money."""
+        return sum(placement.cost_microusd for placement in self.placements)
+
+    @property
+    def paid_microusd(self) -> int:
+        """Worth, at contract rate, of what is paid already."""
+        return sum(placement.paid_microusd for placement in self.placements)
+
+    @property
+    def starts(self) -> tuple[int, int]:
+        """First slot at the earliest, and the latest that the broker may still move it to."""
+        firsts = [placement.window.first for placement in self.placements]
+        return min(firsts), max(placement.latest for placement in self.placements)
+
+
+def offers(policy: Policy, ask: Ask, tenant: str, calendar: Calendar, *, most: int = 4) -> tuple[Offer, ...]:
+    """What the ask could have as it is, best first; each takes another pool."""
+    return tuple(_offer(ask, found, tenant, calendar) for found in policy.offers(ask, tenant, calendar, most=most))
+
+
+def counter_offers(policy: Policy, ask: Ask, tenant: str, calendar: Calendar) -> tuple[Offer, ...]:
+    """What the ask could have if it gave way; no offer gives way as far as another everywhere, and further once."""
+
+    def fits(asked: Ask) -> bool:
+        return bool(policy.offers(asked, tenant, calendar, most=1))
+
+    def found() -> Iterator[Offer]:
+        for changes in least_changes(ask, fits, latest_slot=calendar.window.end):
+            asked = after(ask, changes)
+            (best,) = policy.offers(asked, tenant, calendar, most=1)
+            yield _offer(asked, best, tenant, calendar, changes)
+
+    return _undominated(tuple(found()))[:COUNTER_OFFERS_MAX]
+
+
+def _undominated(offers: Sequence[Offer]) -> tuple[Offer, ...]:
+    return tuple(offer for offer in offers if not any(_dominates(other, offer) for other in offers))
+
+
+def _dominates(one: Offer, other: Offer) -> bool:
+    """Whether ``one`` gives way nowhere more than ``other`` and somewhere less."""
+    less, more = dict(_amounts(one)), dict(_amounts(other))
+    return less != more and all(amount <= more.get(kind, 0) for kind, amount in less.items())
+
+
+def _amounts(offer: Offer) -> Iterator[tuple[str, int]]:
+    return ((change.kind.value, change.amount) for change in offer.changes)
+
+
+def _offer(ask: Ask, found: Candidate, tenant: str, calendar: Calendar, changes: tuple[Change, ...] = ()) -> Offer:
+    price = sum(calendar.price_of(p.pool, p.devices, p.window, tenant) for p in found.placements)
+    return Offer(ask, found.placements, found.worth_microusd, round(price), changes)

@@ -1,0 +1,79 @@
+"""What an ask must be before anything else is asked about it: known to the fleet, and still in time."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Collection
+from dataclasses import replace
+
+from broker.domain.claim import Ask
+from broker.domain.faults import Fault, FaultReason
+from broker.domain.fleet import Fleet
+from broker.domain.options import options
+from broker.domain.slots import slot_at_or_after, slot_of
+
+__all__ = ["dated", "too_large", "unknown"]
+
+KNOWN_NAMED_MAX = 20  # names that a refusal lists
+
+
+def dated(ask: Ask, at: int) -> Ask:
+    """The ask with its earliest start no earlier than ``at`` (Unix seconds); Faults: DEADLINE_PASSED."""
+    earliest = max(ask.earliest, slot_at_or_after(at))
+    last = [end for end in (ask.latest, ask.deadline and ask.deadline - 1) if end is not None]
+    if last and min(last) < slot_of(at):
+        raise Fault(
+            FaultReason.DEADLINE_PASSED,
+            "The last possible start has passed",
+            remedy="Ask for a later deadline.",
+            field="claim.deadline",
+        )
+    return replace(ask, earliest=min([earliest, *last]))
+
+
+def too_large(ask: Ask, fleet: Fleet) -> Fault | None:
+    """EXCEEDS_ANY_POOL where even the largest pool could never hold the claim."""
+    peaks = {pool.id: pool.supply().peak() for pool in fleet.pools}
+    ways = options(ask, fleet)
+    if not ways or any(way.devices <= peaks[way.pool] for way in ways):
+        return None
+    most = str(max(peaks[way.pool] for way in ways))
+    return Fault(
+        FaultReason.EXCEEDS_ANY_POOL,
+        f"No eligible pool ever has more than {most} devices",
+        remedy="Ask for fewer devices, for other silicon, or not as a gang.",
+        field="claim.devices",
+        facts={"max_devices": most},
+    )
+
+
+def unknown(tenant: str, ask: Ask, fleet: Fleet) -> Fault | None:
+    """The first thing that the ask names and the fleet does not have."""
+    silicon = {silicon.id for silicon in fleet.silicon} | {silicon.family for silicon in fleet.silicon} - {""}
+    tenants = {known.id for known in fleet.tenants}
+    classes = {work.id for work in fleet.workload_classes}
+    pools = {pool.id for pool in fleet.pools}
+    named = [
+        (FaultReason.TENANT_UNKNOWN, "tenant", [tenant], tenants, "parent"),
+        (FaultReason.WORKLOAD_CLASS_UNKNOWN, "workload class", [ask.workload_class], classes, "claim.workload_class"),
+        (FaultReason.SILICON_UNKNOWN, "silicon", [c.silicon for c in ask.silicon], silicon, "claim.silicon"),
+        (FaultReason.POOL_UNKNOWN, "pool", ask.preferred_pools, pools, "claim.preferred_pools"),
+        (FaultReason.POOL_UNKNOWN, "pool", ask.forbidden_pools, pools, "claim.forbidden_pools"),
+    ]
+    for reason, what, names, known, where in named:
+        for name in names:
+            if name not in known:
+                return _not_declared(reason, what, name, known, where)
+    return None
+
+
+def _not_declared(reason: FaultReason, what: str, name: str, known: Collection[str], where: str) -> Fault:
+    near = difflib.get_close_matches(name, known, n=1)
+    guess = f"Did you mean '{near[0]}'? " if near else ""
+    some = ", ".join(sorted(known)[:KNOWN_NAMED_MAX]) or "none: apply a fleet first"
+    return Fault(
+        reason,
+        f"The fleet declares no {what} '{name}'",
+        remedy=f"{guess}It declares {some}{', …' if len(known) > KNOWN_NAMED_MAX else ''}.",
+        field=where,
+    )

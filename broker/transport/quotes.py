@@ -1,0 +1,176 @@
+"""Offers, explanations and what quotes ask for, on the wire."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from capacitybroker.v1 import capacity_service_pb2 as pb
+from capacitybroker.v1 import claim_pb2, quote_pb2
+from google.protobuf.duration_pb2 import Duration
+
+from broker.admission.changes import Change
+from broker.admission.explain import Explanation, Holder, Wall
+from broker.admission.quote import Offer
+from broker.desk import Quote
+from broker.domain.claim import Claim, Past, Placement
+from broker.domain.faults import Fault, FaultReason
+from broker.domain.slots import SLOT_SECONDS, Window
+from broker.transport.asks import DEVICES_MAX, ITEMS_MAX, at_most, quantity
+from broker.transport.claims import asked_message, claim_message, placement_message, reason_message, reason_value
+from broker.transport.names import pool_id
+from broker.transport.times import moment, seconds_of, slot_moment
+
+__all__ = ["explanation_message", "hold_seconds", "offers_wanted", "places", "quote_message", "redeemed_message"]
+
+OFFERS_DEFAULT, OFFERS_MAX = 4, 8
+HOLD_SECONDS_MAX = 900
+
+
+def offers_wanted(asked: int) -> int:
+    """How many offers to make."""
+    if asked < 0:
+        raise Fault(
+            FaultReason.QUANTITY_OUT_OF_RANGE,
+            "max_offers is negative",
+            remedy=f"Leave it out or send 1 to {OFFERS_MAX}.",
+            field="max_offers",
+        )
+    return min(asked or OFFERS_DEFAULT, OFFERS_MAX)
+
+
+def hold_seconds(value: Duration) -> int:
+    """How long a quote is held: whole seconds, rounded up."""
+    seconds = value.seconds + (value.nanos > 0)
+    if not (0 < seconds <= HOLD_SECONDS_MAX and value.seconds >= 0 and 0 <= value.nanos < 10**9):
+        raise Fault(
+            FaultReason.DURATION_OUT_OF_RANGE,
+            f"A quote is held for up to {HOLD_SECONDS_MAX // 60} minutes",
+            remedy="Send a shorter hold_for, or leave it out to be told only.",
+            field="hold_for",
+            facts={"max_seconds": str(HOLD_SECONDS_MAX)},
+        )
+    return seconds
+
+
+def places(messages: Sequence[claim_pb2.Placement]) -> tuple[Placement, ...]:
+    """Where the caller takes up an offer; what it would cost is for the broker to say."""
+    at_most(ITEMS_MAX, messages, "placements")
+    return tuple(_place(message) for message in messages)
+
+
+def _place(message: claim_pb2.Placement) -> Placement:
+    first, end = (
+        _slot(seconds_of(value, field, up=False), field)
+        for value, field in ((message.start_time, "placements.start_time"), (message.end_time, "placements.end_time"))
+    )
+    if first >= end:
+        raise Fault(
+            FaultReason.WINDOW_EMPTY,
+            "A placement ends after it starts",
+            remedy="Send the placements of an offer as they were.",
+            field="placements",
+        )
+    devices = quantity(message.devices, "placements.devices", most=DEVICES_MAX)
+    return Placement(pool_id(message.pool, "placements.pool"), devices, Window(first, end), first, message.part)
+
+
+def _slot(seconds: int, field: str) -> int:
+    if seconds % SLOT_SECONDS:
+        raise Fault(
+            FaultReason.DURATION_GRANULARITY,
+            "Placements start and end on the hour",
+            remedy="Send the placements of an offer as they were.",
+            field=field,
+        )
+    return seconds // SLOT_SECONDS
+
+
+def quote_message(quote: Quote, held: Claim | None) -> pb.QuoteClaimResponse:
+    """A quote, and the claim that holds it."""
+    return pb.QuoteClaimResponse(
+        offers=[_offer(offer) for offer in quote.offers],
+        counter_offers=[_offer(offer) for offer in quote.counter_offers],
+        held=claim_message(held) if held is not None else None,
+        revision=quote.revision,
+    )
+
+
+def redeemed_message(redeemed: Claim | Quote) -> pb.RedeemQuoteResponse:
+    """The claim, or a fresh quote."""
+    if isinstance(redeemed, Claim):
+        return pb.RedeemQuoteResponse(claim=claim_message(redeemed))
+    return pb.RedeemQuoteResponse(
+        offers=[_offer(offer) for offer in redeemed.offers],
+        counter_offers=[_offer(offer) for offer in redeemed.counter_offers],
+    )
+
+
+def explanation_message(
+    claim: Claim, found: Explanation | None, offer: Offer | None, revision: int
+) -> pb.ExplainClaimResponse:
+    """Everything that is known about why a claim is not served."""
+    message = pb.ExplainClaimResponse(
+        claim=claim_message(claim), past=[_past(past) for past in claim.past], revision=revision
+    )
+    if claim.because:
+        message.reason.CopyFrom(reason_message(claim.because[0]))
+    if found is not None:
+        message.walls.extend(_wall(wall) for wall in found.walls)
+        message.holders.extend(_holder(holder) for holder in found.holders)
+        message.changes.extend(_change(change) for change in found.changes)
+        if not claim.because or claim.because[0].reason.value == "AWAITING_PLAN":
+            message.reason.CopyFrom(reason_message(found.because))
+    if offer is not None:
+        message.offer.CopyFrom(_offer(offer))
+    return message
+
+
+def _offer(offer: Offer) -> quote_pb2.Offer:
+    first, latest = offer.starts
+    return quote_pb2.Offer(
+        claim=asked_message(offer.ask),
+        placements=[placement_message(placement) for placement in offer.placements],
+        changes=[_change(change) for change in offer.changes],
+        cost_microusd=offer.cost_microusd,
+        paid_microusd=offer.paid_microusd,
+        price_microusd=offer.price_microusd,
+        start_time=slot_moment(first),
+        latest_start_time=slot_moment(latest),
+    )
+
+
+def _change(change: Change) -> quote_pb2.Change:
+    return quote_pb2.Change(kind=quote_pb2.Change.Kind.Value(f"KIND_{change.kind}"), amount=change.amount)
+
+
+def _wall(wall: Wall) -> quote_pb2.Wall:
+    return quote_pb2.Wall(
+        reason=reason_value(wall.reason),
+        pool=f"pools/{wall.pool}",
+        start_time=slot_moment(wall.window.first),
+        end_time=slot_moment(wall.window.end),
+        needed_devices=wall.needed,
+        free_devices=wall.free,
+        quota_free_devices=wall.quota_free,
+        value_microusd=wall.value_microusd,
+        price_microusd=wall.price_microusd,
+    )
+
+
+def _holder(holder: Holder) -> quote_pb2.Holder:
+    return quote_pb2.Holder(
+        claim=str(holder.name) if holder.name is not None else "",
+        tier=claim_pb2.Tier.Value(f"TIER_{holder.tier}"),
+        pool=f"pools/{holder.pool}",
+        devices=holder.devices,
+        end_time=slot_moment(holder.until),
+    )
+
+
+def _past(past: Past) -> quote_pb2.Past:
+    return quote_pb2.Past(
+        state=claim_pb2.Claim.State.Value(f"STATE_{past.state}"),
+        reason=reason_value(past.reason) if past.reason is not None else claim_pb2.REASON_UNSPECIFIED,
+        state_time=moment(past.at),
+        revision=past.revision,
+    )

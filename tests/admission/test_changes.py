@@ -1,0 +1,138 @@
+"""What lets an ask in is as little as it says, and nothing of it can be left out."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from broker.admission.calendar import Calendar
+from broker.admission.changes import Change, ChangeKind, changed, least_changes
+from broker.admission.explain import explain
+from broker.admission.policy import Policy
+from broker.admission.quote import Offer, counter_offers, offers
+from broker.domain.claim import Ask, Planned, SiliconChoice, Tier
+from broker.domain.reason import Reason
+from broker.domain.slots import Window
+from tests.admission.test_ranking import FIRST, SLOTS, random_calendar
+from tests.builders import ask, claim, fleet, placement
+
+POLICY = Policy()
+
+
+def hard_ask(draw: random.Random) -> Ask:
+    """An ask that seldom fits."""
+    earliest = FIRST + draw.randint(0, 20)
+    latest = draw.choice([None, earliest + draw.randint(0, 5)])
+    return ask(
+        devices=draw.randint(8, 60),
+        slots=draw.randint(2, 30),
+        earliest=earliest,
+        latest=latest,
+        deadline=draw.choice([None, earliest + draw.randint(2, 30)]),
+        gang=draw.random() < 0.8,
+        tier=draw.choice(list(Tier)),
+        value_microusd=draw.choice([0, 100, 10_000, 10**6]),
+        silicon=draw.choice([(), (SiliconChoice("mtia"),), (SiliconChoice("b200", draw.randint(1, 50)),)]),
+        whole_domains=draw.random() < 0.2,
+        min_domain_devices=draw.choice([0, 0, 8, 72]),
+        forbidden_pools=draw.choice([(), ("pool-0",), ("pool-0", "pool-1")]),
+    )
+
+
+def dominates(one: Offer, other: Offer) -> bool:
+    a, b = ({c.kind: c.amount for c in offer.changes} for offer in (one, other))
+    return a != b and all(b.get(kind, 0) >= amount for kind, amount in a.items())
+
+
+@given(seed=st.integers(0, 10**9))
+def test_counter_offers_can_be_taken_and_none_is_dominated(seed: int) -> None:
+    draw = random.Random(seed)
+    calendar, wanted = random_calendar(draw), hard_ask(draw)
+    if offers(POLICY, wanted, "atlas", calendar):
+        return
+    instead = counter_offers(POLICY, wanted, "atlas", calendar)
+    for offer in instead:
+        assert offer.ask == changed(wanted, offer.changes)
+        assert POLICY.at(offer.ask, "atlas", calendar, offer.placements) == offer.placements
+        assert not any(dominates(other, offer) for other in instead)
+
+
+@given(seed=st.integers(0, 10**9))
+def test_nothing_of_the_smallest_change_can_be_left_out(seed: int) -> None:
+    draw = random.Random(seed)
+    calendar, wanted = random_calendar(draw), hard_ask(draw)
+    found = explain(POLICY, wanted, "atlas", calendar, ())
+    assert (found is None) == bool(offers(POLICY, wanted, "atlas", calendar))
+    if found is None or not found.changes:
+        return
+    assert offers(POLICY, changed(wanted, found.changes), "atlas", calendar)
+    for change in found.changes:
+        rest = tuple(other for other in found.changes if other is not change)
+        assert not offers(POLICY, changed(wanted, rest), "atlas", calendar)
+        if change.kind is not ChangeKind.MORE_VALUE:
+            less = tuple(Change(c.kind, c.amount - (c is change)) for c in found.changes)
+            assert not offers(POLICY, changed(wanted, less), "atlas", calendar)
+
+
+def test_no_change_is_needed_or_none_helps() -> None:
+    wanted = ask(devices=4)
+    assert len(list(least_changes(wanted, lambda _: False, latest_slot=99))) == 0
+    for changes in least_changes(
+        wanted, lambda asked: asked.devices == 1 and asked.tier is Tier.GUARANTEED, latest_slot=99
+    ):
+        assert changes == (Change(ChangeKind.FEWER_DEVICES, 3), Change(ChangeKind.HIGHER_TIER, 1))
+
+
+def test_what_takes_three_changes_is_found() -> None:
+    wanted = ask(devices=9, slots=9, tier=Tier.SPOT)
+
+    def fits(asked: Ask) -> bool:
+        return asked.devices <= 5 and asked.slots <= 7 and asked.tier is not Tier.SPOT
+
+    (changes,) = least_changes(wanted, fits, latest_slot=99)
+    assert {change.kind: change.amount for change in changes} == {
+        ChangeKind.FEWER_DEVICES: 4,
+        ChangeKind.SHORTER: 2,
+        ChangeKind.HIGHER_TIER: 1,
+    }
+
+
+def walled(**asked: Any) -> tuple[Calendar, Ask]:
+    """dc-1 has 64 devices, of which another tenant's claim holds 60 from the second hour to the tenth."""
+    market = fleet({"dc-1": 64}, {"atlas": 32, "borealis": None})
+    holds = claim("borealis/big", state=Planned((placement("dc-1", 60, 1, 10),))).holds()
+    return Calendar(market, holds, Window(0, SLOTS)), ask(gang=True, **asked)
+
+
+def test_the_wall_is_told_with_its_numbers() -> None:
+    calendar, wanted = walled(devices=8, slots=4, latest=3, tier=Tier.GUARANTEED)
+    others = [claim("borealis/big", state=Planned((placement("dc-1", 60, 1, 10),)))]
+    found = explain(POLICY, wanted, "atlas", calendar, others)
+    assert found is not None
+    assert found.because.reason is Reason.NO_CONTIGUOUS_ROOM
+    (wall,) = found.walls
+    assert (wall.pool, wall.window, wall.needed, wall.free, wall.quota_free) == ("dc-1", Window(1, 4), 8, 4, 32)
+    (holder,) = found.holders
+    assert (holder.name, holder.devices, holder.until) == (None, 60, 10)
+    assert found.changes == (Change(ChangeKind.LATER, 7),)
+    mine = explain(POLICY, wanted, "borealis", calendar, others)
+    assert mine is not None
+    assert mine.holders[0].name == others[0].name
+
+
+def test_each_kind_of_wall_has_its_reason() -> None:
+    late = {"earliest": 12, "slots": 4}
+    for fields, reason in (
+        ({"devices": 40}, Reason.QUOTA_REACHED),
+        ({"devices": 65}, Reason.EXCEEDS_CAPACITY),
+        ({"devices": 30, "tier": Tier.SPOT, "earliest": 7, "latest": 7}, Reason.NO_CONTIGUOUS_ROOM),
+        ({"devices": 4, "tier": Tier.SPOT, "earliest": 7, "latest": 7, "slots": 2}, Reason.ROOM_KEPT),
+        ({"devices": 8, "min_domain_devices": 72}, Reason.NO_ELIGIBLE_POOL),
+    ):
+        calendar, wanted = walled(**(late | fields))
+        found = explain(POLICY, wanted, "atlas", calendar, ())
+        assert found is not None
+        assert found.because.reason is reason, fields
