@@ -15,8 +15,8 @@ from typing import NamedTuple
 import numpy as np
 
 from bench.sources import absent, add_sources, offered, sources
+from broker.compiled import allocating
 from broker.optimiser.check import check
-from broker.optimiser.compiled import allocating
 from broker.optimiser.problem import Bools, Floats, Ints, Plan, Problem
 
 __all__ = ["ORDERS", "Order", "by_density", "by_value", "first_come", "greedy", "tier_first"]

@@ -67,11 +67,13 @@ async def _open(settings: ServeSettings, store_url: str, *, create: bool = False
 
 
 async def _serve(settings: ServeSettings, store_url: str, ready: Ready) -> None:
+    from broker.admission import scan
     from broker.desk import Desk
     from broker.feed import Feed
     from broker.transport.server import Server
 
     stopping = _on_terminate()
+    scan.warm()
     ledger = await _open(settings, store_url)
     async with Feed(ledger) as feed:
         desk = Desk(ledger, feed, clock(settings.clock_file), new_id, settings.desk)

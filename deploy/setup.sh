@@ -24,4 +24,4 @@ fi
 "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation \
     --editable clients/python --editable .
 # Compile the optimiser's hot loops once, so that nobody waits for it later.
-"$venv/bin/python" -c 'from broker.optimiser.warm import warm; warm()'
+"$venv/bin/python" -c 'from broker.admission import scan; from broker.optimiser.warm import warm; scan.warm(); warm()'

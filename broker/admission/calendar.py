@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from copy import copy
 
 import numpy as np
 from numpy.typing import NDArray
 
+from broker.admission.scan import Board
 from broker.domain.bid_prices import BidPrices
-from broker.domain.claim import Hold
+from broker.domain.claim import Hold, Placement
 from broker.domain.fleet import Fleet
 from broker.domain.slots import Steps, Window
 
@@ -18,11 +20,14 @@ __all__ = ["Calendar"]
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
+PLENTY = 2**60  # of devices, where there is no quota
+
 
 class Calendar:
     """The room that is left in ``window``, and what using it costs.
 
-    ``free`` is [pools, slots], negative where supply was lost under what is held; ``room`` is [quotas, slots];
+    ``free`` is [pools, slots], negative where supply was lost under what is held; ``room`` is [quotas + 1, slots], the
+    last row for whoever has no quota;
     ``lent`` is what claims hold of each pool. ``price`` and ``quota_price`` are running sums of money for each
     device-slot, one entry longer than the window: running costs and bid prices of pools, bid prices of quotas.
     """
@@ -35,7 +40,8 @@ class Calendar:
         self._rows = {pool.account: (0, row) for row, pool in enumerate(fleet.pools)}
         self._rows |= {tenant.account: (1, row) for row, tenant in enumerate(limited)}
         self.supply = self._levels(pool.supply() for pool in fleet.pools)
-        self.room = self._levels(Steps.level(tenant.quota_devices or 0) for tenant in limited)
+        quotas = [*(tenant.quota_devices or 0 for tenant in limited), PLENTY]
+        self.room = self._levels(Steps.level(quota) for quota in quotas)
         self.paid = self._levels(self._paid(pool.id) for pool in fleet.pools)
         contracts = [fleet.contract_of(pool.id) for pool in fleet.pools]
         self.overage: Ints = np.array([c.overage_price_microusd if c else 0 for c in contracts], np.int64)
@@ -55,8 +61,43 @@ class Calendar:
         self.prices = prices
         self.price = self._sums([self._priced(prices, "pools", pool) for pool in self.pools], self.unit)
         self.quota_price = self._sums(
-            [self._priced(prices, "tenants", tenant) for tenant in self.quotas], np.zeros(len(self.quotas), np.int64)
+            [
+                *(self._priced(prices, "tenants", tenant) for tenant in self.quotas),
+                np.zeros(self.window.slots, np.int64),
+            ],
+            np.zeros(len(self.room), np.int64),
         )
+
+    @property
+    def board(self) -> Board:
+        """What the loop over starts looks at."""
+        return Board(
+            self.free,
+            self.lent,
+            self.supply,
+            self.paid,
+            self.room,
+            self.price,
+            self.quota_price,
+            self.unit,
+            self.overage,
+        )
+
+    @contextmanager
+    def beside(self, tenant: str) -> Iterator[Callable[[Placement], None]]:
+        """A call that counts placements of a tenant as used, until the context ends."""
+        taken: list[Hold] = []
+
+        def take(placement: Placement) -> None:
+            for account in (f"pools/{placement.pool}", f"tenants/{tenant}"):
+                taken.append(Hold(account, placement.window, placement.devices))
+                self.take(taken[-1])
+
+        try:
+            yield take
+        finally:
+            for hold in taken:
+                self.give_back(hold)
 
     def still(self) -> Calendar:
         """A copy that later events leave alone, for a reader on another thread."""

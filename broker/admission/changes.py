@@ -86,7 +86,9 @@ def _least(ask: Ask, changes: tuple[Change, ...], fits: Fits) -> tuple[Change, .
     """The same kinds of changes, each as small as the others leave it."""
     for at in range(len(changes)):
         changes = _shrunk(ask, changes, at, fits)
-    return changes
+    # Fewer devices may come in fewer parts, which are larger: what was not enough by far may be enough by half.
+    needed = _needed(ask, changes, fits)
+    return changes if needed == changes else _least(ask, needed, fits)
 
 
 def _shrunk(ask: Ask, changes: tuple[Change, ...], at: int, fits: Fits) -> tuple[Change, ...]:

@@ -52,7 +52,7 @@ def options(ask: Ask, fleet: Fleet) -> tuple[Option, ...]:
         for pool, choice in eligible
         for option in _in_pool(ask, part, pool, choice, work.speed_percent[pool.silicon])
     )
-    return tuple(dict.fromkeys(ways))
+    return tuple(dict.fromkeys(ways)) if ask.elastic else tuple(ways)
 
 
 def option_of(ask: Ask, fleet: Fleet, placement: Placement) -> Option | None:

@@ -17,7 +17,7 @@ from broker.domain.claim import Cancelled, Claim, ClaimName
 from broker.domain.fleet import Fleet
 from broker.domain.plan import PlanRecord
 from broker.domain.slots import Window, slot_of
-from broker.domain.snapshot import Event, EventKind, Snapshot
+from broker.domain.snapshot import Event, EventKind, Shortfall, Snapshot
 from broker.ledger import refusals
 from broker.ledger.books import balances, checked_holds, fleet_accounts, gains
 from broker.ledger.fold import Market
@@ -173,17 +173,40 @@ class MemoryLedger:
                 taken.append(replace(claim, revision=revision))
             else:
                 skipped.append(claim.name)
-        before = [hold for claim in taken for hold in self._market.claims[claim.name].holds()]
-        after = [hold for claim in taken for hold in claim.holds()]
-        worst = self._market.books.overdrawn(before, after, from_slot=slot_of(at))
-        if worst is not None:
-            raise refusals.overcommit(worst)
+        if self._overdrawn(taken, at) is not None:
+            taken, late = self._fitting(taken, at)
+            skipped += late
         ruled = replace(plan, revision=revision, skipped=len(skipped))
         self._plans.append(ruled)
         if prices is not None:
             self._prices = replace(prices, revision=revision)
         self._record(Event(revision, EventKind.PLANNED, at, claims=tuple(taken), plan=ruled))
         return Commit(revision, tuple(skipped))
+
+    def _overdrawn(self, taken: Sequence[Claim], at: int) -> Shortfall | None:
+        """The first place where replacing these claims would make or deepen a shortfall."""
+        before = [hold for claim in taken for hold in self._market.claims[claim.name].holds()]
+        after = [hold for claim in taken for hold in claim.holds()]
+        return self._market.books.overdrawn(before, after, from_slot=slot_of(at))
+
+    def _fitting(self, claims: Sequence[Claim], at: int) -> tuple[list[Claim], list[ClaimName]]:
+        """Those that hold capacity already and, one by one, the others that fit; and the names of who does not."""
+        new = {c.name for c in claims if c.holds() and not self._market.claims[c.name].holds()}
+        fitting = [claim for claim in claims if claim.name not in new]
+        worst = self._overdrawn(fitting, at)
+        if worst is not None:
+            raise refusals.overcommit(worst)
+        late = []
+        for claim in (claim for claim in claims if claim.name in new):
+            lack = self._overdrawn([*fitting, claim], at)
+            worst = worst or lack
+            if lack is None:
+                fitting.append(claim)
+            else:
+                late.append(claim.name)
+        if not fitting and worst is not None:
+            raise refusals.overcommit(worst)
+        return [claim for claim in claims if claim in fitting], late
 
     async def snapshot(self) -> Snapshot:
         """See `Ledger.snapshot`."""

@@ -66,7 +66,7 @@ class Fence:
 
 @dataclass(frozen=True, slots=True)
 class Commit:
-    """A plan in force since ``revision``; ``skipped`` claims had changed since the snapshot and stayed as they were."""
+    """A plan in force since ``revision``; ``skipped`` claims had changed or lost their room, and stay as they were."""
 
     revision: int
     skipped: tuple[ClaimName, ...] = ()
@@ -158,8 +158,10 @@ class Ledger(Protocol):
 
         ``prices`` rule from then on, with the plan's revision; None leaves those that do.
 
-        Faults: FENCED when a newer planner or another incarnation rules, OVERCOMMIT when what is left after skipping
-        would make or deepen a shortfall from slot ``slot_of(at)`` on (then nothing changes; plan again).
+        Where the rest would make or deepen a shortfall from slot ``slot_of(at)`` on, those claims that gain their first
+        capacity are skipped too whose room was taken meanwhile. Faults: FENCED when a newer planner or another
+        incarnation rules, OVERCOMMIT when not even the claims fit that hold capacity already, or no claim is left
+        (then nothing changes).
         """
         ...
 

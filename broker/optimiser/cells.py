@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from broker.compiled import compiled, inlined
 from broker.optimiser.assignment import CELL, PARTS, WAYS, Assignment, Tally
-from broker.optimiser.compiled import compiled, inlined
 from broker.optimiser.search import below, random
 
 __all__ = ["exchange"]

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from broker.optimiser.compiled import compiled, inlined, vectorised
+from broker.compiled import compiled, inlined, vectorised
 from broker.optimiser.problem import Floats, Ints
 from broker.optimiser.report import Prices
 from broker.optimiser.state import Guide, score

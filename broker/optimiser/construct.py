@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from broker.optimiser.compiled import compiled, inlined
+from broker.compiled import compiled, inlined
 from broker.optimiser.problem import Floats, Ints
 from broker.optimiser.state import Calendar, Guide, blocked, change, empty_calendar, fits, gain
 from broker.optimiser.tables import Tables

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from broker.optimiser.compiled import compiled
+from broker.compiled import compiled
 from broker.optimiser.model import Effort, Programme
 from broker.optimiser.problem import Floats, Ints
 from broker.optimiser.state import Guide, score

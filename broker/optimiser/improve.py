@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from broker.optimiser.compiled import compiled, inlined
+from broker.compiled import compiled, inlined
 from broker.optimiser.problem import Floats, Ints
 from broker.optimiser.recreate import recreate
 from broker.optimiser.ruin import ruin

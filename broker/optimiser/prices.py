@@ -17,8 +17,8 @@ from collections.abc import Callable
 
 import numpy as np
 
+from broker.compiled import compiled
 from broker.optimiser.columns import Columns, best_columns, guide
-from broker.optimiser.compiled import compiled
 from broker.optimiser.problem import Floats, Ints
 from broker.optimiser.report import Prices
 from broker.optimiser.tables import PLENTY, Tables

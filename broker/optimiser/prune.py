@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from broker.optimiser.compiled import compiled, inlined
+from broker.compiled import compiled, inlined
 from broker.optimiser.problem import Bools, Ints, Options, Problem
 from broker.optimiser.state import Calendar, blocked, empty_calendar
 from broker.optimiser.tables import Pruned, Tables, tables, uncut

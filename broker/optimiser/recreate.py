@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from broker.optimiser.compiled import inlined
+from broker.compiled import inlined
 from broker.optimiser.construct import best_start
 from broker.optimiser.problem import Floats, Ints
 from broker.optimiser.ruin import sort_picks

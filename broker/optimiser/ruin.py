@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from broker.compiled import inlined
 from broker.optimiser.columns import best_start_of_row
-from broker.optimiser.compiled import inlined
 from broker.optimiser.problem import Floats
 from broker.optimiser.search import Ruin, Search, Tally, below, random, shift
 from broker.optimiser.state import Calendar, Guide, fits, score

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from broker.optimiser.compiled import compiled, inlined
+from broker.compiled import compiled, inlined
 from broker.optimiser.problem import Floats, Ints
 from broker.optimiser.state import Calendar, change
 from broker.optimiser.tables import Tables

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from broker.optimiser.compiled import inlined, of_one_type
+from broker.compiled import inlined, of_one_type
 from broker.optimiser.problem import Floats, Ints
 from broker.optimiser.tables import Tables
 

@@ -13,8 +13,8 @@ from collections.abc import Callable
 
 import numpy as np
 
+from broker.compiled import compiled
 from broker.optimiser.columns import best_of_request, best_start_of_row, guide, second_thread, shared
-from broker.optimiser.compiled import compiled
 from broker.optimiser.problem import Floats, Ints
 from broker.optimiser.report import Prices
 from broker.optimiser.state import Guide

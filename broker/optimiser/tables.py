@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from broker.optimiser.compiled import of_one_type
+from broker.compiled import of_one_type
 from broker.optimiser.problem import Floats, Ints, Options, Plan, Problem
 
 __all__ = ["PLENTY", "Pruned", "Tables", "TooLargeError", "plan_of", "rows_of", "tables", "uncut"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from broker.admission.calendar import Calendar
@@ -40,6 +40,7 @@ def same(warm: Calendar, cold: Calendar) -> bool:
     return warm.window == cold.window and all(np.array_equal(getattr(warm, n), getattr(cold, n)) for n in names)
 
 
+@settings(deadline=None)
 @given(seed=st.integers(0, 10**9))
 def test_a_warm_calendar_is_what_a_cold_one_would_be(seed: int) -> None:
     draw = random.Random(seed)

@@ -32,12 +32,14 @@ async def test_a_plan_may_fill_a_pool_and_not_overfill_it(ledger: Ledger, desk: 
     fence = await desk.lead()
     rows = [each.becomes(Planned((placement(),)), at=0) for each in stored]
     with pytest.raises(Fault) as refused:
-        await ledger.commit(rows, plan(), fence=fence, at=0)
+        await ledger.commit([stored[0].becomes(Planned((placement(devices=24),)), at=0)], plan(), fence=fence, at=0)
     assert refused.value.reason is FaultReason.OVERCOMMIT
     assert refused.value.facts == {"account": "pools/dc-1", "first_slot": "0", "excess_devices": "8"}
     assert await ledger.revision() == 4
     assert await granted(ledger) == (0,) * 6
-    assert (await ledger.commit(rows[:2], plan(), fence=fence, at=0)).revision == 5
+    commit = await ledger.commit(rows, plan(), fence=fence, at=0)
+    assert (commit.revision, commit.skipped) == (5, (stored[2].name,))
+    assert await granted(ledger) == (16, 16, 16, 16, 0, 0)
 
 
 async def test_back_to_back_placements_share_devices(ledger: Ledger, desk: Desk) -> None:
@@ -116,6 +118,27 @@ async def test_skipping_is_settled_before_room_is_counted(ledger: Ledger, desk: 
     with pytest.raises(Fault) as refused:
         await ledger.commit(rows, plan(), fence=await desk.lead(), at=0)
     assert refused.value.reason is FaultReason.OVERCOMMIT
+
+
+async def test_who_finds_his_room_taken_is_skipped_and_the_rest_of_the_plan_stands(ledger: Ledger, desk: Desk) -> None:
+    await desk.open_pools({"dc-1": 24, "dc-2": 8})
+    mover = await desk.place(await desk.submit("atlas/mover"), placement("dc-1"))
+    first, second, third = [await desk.submit(f"atlas/run-{n}") for n in range(3)]
+    quick = claim("borealis/quick")
+    took = quick.becomes(Planned((placement("dc-1", 12),)), at=0)
+    await ledger.submit(quick, key=desk.key(scope="borealis"), at=0, candidates=[took])
+    rows = [
+        first.becomes(Planned((placement("dc-1", 16),)), at=0),
+        second.becomes(Planned((placement("dc-1", 12),)), at=0),
+        mover.becomes(Planned((placement("dc-2"),)), at=0),
+        third.becomes(Planned((placement("dc-1", 1),)), at=0),
+    ]
+    commit = await ledger.commit(rows, plan(), fence=await desk.lead(), at=0)
+    assert commit.skipped == (first.name, third.name)
+    assert await granted(ledger, "pools/dc-1", end=1) == (24,)
+    assert await granted(ledger, "pools/dc-2", end=1) == (8,)
+    (event,) = await ledger.events(commit.revision - 1, limit=1)
+    assert [changed.name for changed in event.claims] == [second.name, mover.name]
 
 
 async def test_a_claim_can_expire_by_a_plan(ledger: Ledger, desk: Desk) -> None:

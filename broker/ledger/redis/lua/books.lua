@@ -70,8 +70,9 @@ local function load_chunk(m, field)
   return { struct.unpack(LAYOUT, redis.call('HGET', m.keys.granted, field) or ZEROS) }
 end
 
--- Adds `level` to the slots first .. stop-1 of staged chunks; returns the refusal if one of them cannot take it.
-local function stage_run(m, staged, account, first, stop, level, from_slot, limit_at)
+-- Adds `level` to the slots first .. stop-1 of staged chunks, unless this is only a `try`; returns the refusal if one
+-- of them cannot take it.
+local function stage_run(m, staged, account, first, stop, level, from_slot, limit_at, try)
   local slot = first
   while slot < stop do
     local number = math.floor(slot / CHUNK_SLOTS)
@@ -89,16 +90,15 @@ local function stage_run(m, staged, account, first, stop, level, from_slot, limi
       elseif granted < 0 then
         return { 'DAMAGED', account .. ' would have lent less than nothing in slot ' .. (i + base) }
       end
-      chunk[i] = granted
+      if not try then
+        chunk[i] = granted
+      end
     end
     slot = (number + 1) * CHUNK_SLOTS
   end
 end
 
--- What `net` would make of the books: chunks to write, or nil and a refusal. Writes nothing. From `from_slot` on no
--- account may lend more than its limit where it lends more than before; earlier slots are only counted.
-function books.stage(m, net, from_slot)
-  local staged = { chunks = {}, accounts = {} }
+local function stage_net(m, staged, net, from_slot, try)
   for _, account in ipairs(sorted_keys(net)) do
     local changes, level = net[account], 0
     local limit_at = limit_reader(limit_of(account, redis.call('HGET', m.keys.limits, account)))
@@ -106,15 +106,35 @@ function books.stage(m, net, from_slot)
     for i = 1, #slots - 1 do
       level = level + changes[slots[i]]
       if level ~= 0 then
-        local refusal = stage_run(m, staged.chunks, account, slots[i], slots[i + 1], level, from_slot, limit_at)
+        local first, stop = slots[i], slots[i + 1]
+        local refusal = stage_run(m, staged.chunks, account, first, stop, level, from_slot, limit_at, try)
         if refusal then
-          return nil, refusal
+          return refusal
         end
       end
     end
-    staged.accounts[#staged.accounts + 1] = account
+    staged.accounts[account] = true
+  end
+end
+
+-- What `net` would make of the books: chunks to write, or nil and a refusal. Writes nothing. From `from_slot` on no
+-- account may lend more than its limit where it lends more than before; earlier slots are only counted.
+function books.stage(m, net, from_slot)
+  local staged = { chunks = {}, accounts = {} }
+  local refusal = stage_net(m, staged, net, from_slot, false)
+  if refusal then
+    return nil, refusal
   end
   return staged
+end
+
+-- Stages `net` on top of what is staged already; returns the refusal, and nothing has changed, if it does not fit.
+function books.stage_more(m, staged, net, from_slot)
+  local refusal = stage_net(m, staged, net, from_slot, true)
+  if not refusal then
+    stage_net(m, staged, net, from_slot, false)
+  end
+  return refusal
 end
 
 -- Writes what was staged.
@@ -127,7 +147,7 @@ function books.write(m, staged)
       redis.call('HSET', m.keys.granted, field, packed)
     end
   end
-  for _, account in ipairs(staged.accounts) do
+  for _, account in ipairs(sorted_keys(staged.accounts)) do
     redis.call('SADD', m.keys.accounts, account)
   end
 end

@@ -1,4 +1,5 @@
 -- commit: puts a plan into force. Rows whose claim is no longer live at the revision that the planner saw are skipped.
+-- If the rest does not fit, claims that gain their first capacity are skipped where others have it by now.
 -- KEYS  1 prefix of the market's keys
 -- ARGV  1 log events kept, 2 at (Unix s), 3 first slot whose limit counts, 4 fence incarnation, 5 fence epoch,
 --       6 plan body, 7 packed bid prices ("" leaves those in force), then for each claim: key, revision that it
@@ -43,6 +44,50 @@ local function sort_rows(m, args)
   return taken, skipped, net
 end
 
+-- Taken rows, skipped keys and staged books when what holds capacity already comes first, all of it together, and then
+-- the others one by one as far as they fit; nil and a refusal when not even the first do, or nothing is left.
+local function stage_apart(m, args, from_slot)
+  local taken, skipped, net, newcomers = {}, {}, {}, {}
+  each_row(m, args, function(row, stored)
+    local revision, held
+    if stored then
+      revision, held = claims.head(stored)
+    end
+    if not revision or revision ~= args[row + 1] then
+      skipped[#skipped + 1] = args[row]
+    elseif held == '[]' and args[row + 3] ~= '[]' then
+      newcomers[#newcomers + 1] = row
+    else
+      taken[#taken + 1] = row
+      books.add(net, held, -1)
+      books.add(net, args[row + 3], 1)
+    end
+  end)
+  local staged, refusal = books.stage(m, net, from_slot)
+  if not staged then
+    return nil, refusal
+  end
+  local first_refusal
+  for _, row in ipairs(newcomers) do
+    local own = {}
+    books.add(own, args[row + 3], 1)
+    refusal = books.stage_more(m, staged, own, from_slot)
+    first_refusal = first_refusal or refusal
+    if not refusal then
+      taken[#taken + 1] = row
+    elseif refusal[1] == 'OVERCOMMIT' then
+      skipped[#skipped + 1] = args[row]
+    else
+      return nil, refusal
+    end
+  end
+  if #taken == 0 then
+    return nil, first_refusal
+  end
+  table.sort(taken) -- in the order of the plan
+  return { taken = taken, skipped = skipped, staged = staged }
+end
+
 local function write_rows(m, args, taken, revision)
   local pairs_to_set = {}
   for _, row in ipairs(taken) do
@@ -75,6 +120,13 @@ verb('commit', function(keys, args)
   end
   local taken, skipped, net = sort_rows(m, args)
   local staged, refusal = books.stage(m, net, tonumber(from_slot))
+  if not staged and refusal[1] == 'OVERCOMMIT' then
+    local apart
+    apart, refusal = stage_apart(m, args, tonumber(from_slot))
+    if apart then
+      taken, skipped, staged = apart.taken, apart.skipped, apart.staged
+    end
+  end
   if not staged then
     return market.reply(m, unpack(refusal))
   end
