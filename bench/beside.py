@@ -50,6 +50,8 @@ CANCELS = 5
 SOLVE_SECONDS = 10.0  # that a cancelled solve would have had
 TENANT = "tenants/atlas"
 
+__all__ = ["beside", "broker", "cancels", "claim_message", "free_port", "main", "small_fleet"]
+
 
 @dataclass(slots=True)
 class Seconds:
@@ -62,7 +64,7 @@ class Seconds:
 @contextmanager
 def broker(directory: Path) -> Iterator[str]:
     """The address of a server without a planner; the server and its store stop at the end."""
-    with EmbeddedStore.start(directory / "data") as store, _free_port() as port:
+    with EmbeddedStore.start(directory / "data") as store, free_port() as port:
         settings = ServeSettings(listen=f"127.0.0.1:{port}")
         asyncio.run(open_market(settings, store.url, create=True))
         children = Children()
@@ -75,7 +77,7 @@ def broker(directory: Path) -> Iterator[str]:
 
 
 @contextmanager
-def _free_port() -> Iterator[int]:
+def free_port() -> Iterator[int]:
     """A port that nobody else is given; the server shares it."""
     with socket.socket() as held:
         held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
@@ -93,19 +95,9 @@ class Caller:
 
     def prepare(self) -> None:
         """A market, and a claim to ask for."""
-        supply = Pool(
-            id="dc-1", kind=POOL_KIND_INTERNAL, silicon="b200", domain_devices=8, deliveries=[Delivery(devices=65_536)]
-        )
-        speeds = [SiliconSpeed(silicon="b200", speed_percent=100)]
-        fleet = Fleet(
-            silicon=[Silicon(id="b200", family="blackwell")],
-            workload_classes=[WorkloadClass(id="training", speeds=speeds)],
-            pools=[supply],
-            tenants=[Tenant(id="atlas")],
-        )
         with Client(self._address, tenant="atlas") as client:
-            client.apply_fleet(fleet)
-            self._name = client.create_claim(_claim()).name
+            client.apply_fleet(small_fleet())
+            self._name = client.create_claim(claim_message()).name
 
     def stretch(self, seconds: float) -> Seconds:
         """Call for so long; raises grpc.RpcError when a call fails."""
@@ -132,7 +124,7 @@ class Caller:
 
     def _create(self, stub: CapacityServiceStub) -> grpc.Future[Any]:
         number = next(self._numbers)
-        request = CreateClaimRequest(parent=TENANT, claim=_claim(), request_id=f"beside-{number}")
+        request = CreateClaimRequest(parent=TENANT, claim=claim_message(), request_id=f"beside-{number}")
         return stub.CreateClaim.future(request)
 
 
@@ -140,7 +132,22 @@ def _note(into: list[float], due: float, _call: object) -> None:
     into.append(time.perf_counter() - due)
 
 
-def _claim() -> Claim:
+def small_fleet() -> Fleet:
+    """One pool with plenty of devices, and one tenant."""
+    supply = Pool(
+        id="dc-1", kind=POOL_KIND_INTERNAL, silicon="b200", domain_devices=8, deliveries=[Delivery(devices=65_536)]
+    )
+    speeds = [SiliconSpeed(silicon="b200", speed_percent=100)]
+    return Fleet(
+        silicon=[Silicon(id="b200", family="blackwell")],
+        workload_classes=[WorkloadClass(id="training", speeds=speeds)],
+        pools=[supply],
+        tenants=[Tenant(id="atlas")],
+    )
+
+
+def claim_message() -> Claim:
+    """A small claim."""
     return Claim(workload_class="training", devices=8, duration=duration(hours=4), tier=TIER_STANDARD)
 
 

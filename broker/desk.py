@@ -97,6 +97,8 @@ class Desk:
                 grants = (self._granted(claim, self._taken(claim, places)),)
             else:
                 grants = tuple(self._granted(claim, found.placements) for found in self._grants(claim))
+            if not grants and (problem := too_large(claim.ask, self.market.outlook.fleet)):
+                raise problem
             return await self.ledger.submit(
                 claim, key=key, at=claim.created_at, candidates=grants, must_fit=bool(places)
             )
@@ -176,9 +178,9 @@ class Desk:
         return count
 
     async def _asked(self, tenant: str, claim_id: str, ask: Ask) -> Claim:
-        """The claim as it would be stored."""
+        """The claim as it would be stored; the fleet has all that it names."""
         at = self.now()
-        await self._vet(tenant, ask)
+        await self._knowing(tenant, ask)
         waiting = Waiting((Because(Reason.AWAITING_PLAN, "No plan has looked at the claim yet."),))
         return Claim(ClaimName(tenant, claim_id or self.new_id()), dated(ask, at), waiting, at, at)
 
@@ -338,7 +340,9 @@ class Desk:
                     remedy="Cancel it and create a new claim.",
                 )
             return replace(claim, ask=ask)
-        fleet = await self._vet(claim.name.tenant, ask)
+        fleet = await self._knowing(claim.name.tenant, ask)
+        if problem := too_large(ask, fleet):
+            raise problem
         ask = dated(ask, self.now())
         kept = tuple(
             replace(placement, latest=min(placement.latest, placement.latest if way.latest is None else way.latest))
@@ -351,15 +355,15 @@ class Desk:
         because = (Because(Reason.AMENDED, "The amended claim no longer fits the placement it had."),)
         return changed.becomes(Planned(kept, because) if kept else Waiting(because), at=self.now())
 
-    async def _vet(self, tenant: str, ask: Ask) -> Fleet:
-        """The fleet, if everything that the ask names is in it and its largest pool could hold the claim."""
+    async def _knowing(self, tenant: str, ask: Ask) -> Fleet:
+        """The fleet, if everything that the ask names is in it."""
         fleet = self.market.outlook.fleet
         problem = unknown(tenant, ask, fleet)
         if problem is not None:
             # The feed may be a moment behind a fleet that was just applied.
             fleet = await self.ledger.fleet()
             problem = unknown(tenant, ask, fleet)
-        if problem := problem or too_large(ask, fleet):
+        if problem is not None:
             raise problem
         return fleet
 

@@ -27,8 +27,8 @@ class Policy:
     """
 
     at_once: bool = True
-    standard_percent: int = 85
-    spot_percent: int = 60
+    standard_percent: int = 80
+    spot_percent: int = 40
     gang_percent: int = 5
     terms: Terms = field(default_factory=Terms)
 

@@ -58,7 +58,7 @@ async def test_spot_leaves_room_for_those_above(open_world: World) -> None:
         await until(lambda: open_world.feed.revision == open_world.ledger._market.revision)
     claims = (await open_world.ledger.snapshot()).claims
     held = {tier: sum(p.devices for c in claims for p in c.placements if c.ask.tier is tier) for tier in Tier}
-    assert held == {Tier.SPOT: 600, Tier.STANDARD: 250, Tier.GUARANTEED: 150}
+    assert held == {Tier.SPOT: 400, Tier.STANDARD: 400, Tier.GUARANTEED: 200}
 
 
 async def test_racing_callers_never_overbook(open_world: World) -> None:

@@ -26,10 +26,10 @@ from capacitybroker.v1.fleet_pb2 import (
 )
 from google.protobuf.duration_pb2 import Duration
 
+from bench.log import event_log
 from broker.cli.local_server import LocalServer, local_server
 from broker.domain.snapshot import EventKind
 from broker.ledger.fold import fold, violations
-from tests.e2e.ledger_log import event_log
 
 CALLERS, CALLS, CALLS_MAX = 4, 300, 2_000  # each caller goes on until some plans were made meanwhile
 PLANS = 2

@@ -15,9 +15,9 @@ from capacitybroker import Client
 from capacitybroker.v1.claim_pb2 import TIER_STANDARD, Claim
 from google.protobuf.duration_pb2 import Duration
 
+from bench.log import event_log
 from broker.cli.local_server import local_server
 from broker.ledger.fold import violations
-from tests.e2e.ledger_log import event_log
 from tests.e2e.test_conservation import TENANTS, small_fleet
 
 PATIENCE_SECONDS = 60.0
