@@ -135,7 +135,7 @@ def _fewer(ask: Ask, devices: int) -> Ask:
         ask,
         devices=left,
         min_devices=min(left, ask.min_devices),
-        max_devices=max(left, ask.max_devices) if ask.max_devices else 0,
+        max_devices=ask.max_devices if ask.elastic else min(left, ask.max_devices),
         silicon=tuple(replace(choice, devices=share(choice.devices)) for choice in ask.silicon),
         value_microusd=ask.value_microusd * left // ask.devices,
     )

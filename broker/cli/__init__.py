@@ -14,10 +14,12 @@ from broker.cli.claim import Asking, claim
 from broker.cli.claims import cancel, claims, show, watch
 from broker.cli.demo import demo
 from broker.cli.draw import picture
+from broker.cli.explain import explain
 from broker.cli.fleet import fleet
 from broker.cli.plan import plan
 from broker.cli.plan_now import plan_now
 from broker.cli.pools import pools
+from broker.cli.quote import quote, redeem
 from broker.cli.replay import replay
 from broker.cli.serve import serve
 
@@ -33,8 +35,9 @@ app = typer.Typer(
 )
 
 ASKING, RUNNING = "Ask and follow", "Run and measure"
-app.command(cls=Asking, rich_help_panel=ASKING)(claim)
-for command in (claims, show, cancel, watch):
+for command in (claim, quote):
+    app.command(cls=Asking, rich_help_panel=ASKING)(command)
+for command in (redeem, claims, show, explain, cancel, watch):
     app.command(rich_help_panel=ASKING)(command)
 app.command(rich_help_panel=ASKING)(pools)
 app.command(rich_help_panel=ASKING)(picture)

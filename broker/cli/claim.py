@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from enum import StrEnum
 from itertools import pairwise
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Concatenate, ParamSpec
 
 import typer
 from typer.core import TyperCommand
@@ -22,7 +23,7 @@ from broker.cli.moments import length, moment
 if TYPE_CHECKING:
     from capacitybroker import Claim, Client
 
-__all__ = ["Asking", "TierName", "Wish", "asked", "claim", "counted"]
+__all__ = ["Asking", "Id", "TierName", "Wish", "asked", "claim", "counted", "understood", "wishing"]
 
 POLL_SECONDS = 0.1
 WEEKS_MAX = 26  # of work in one claim; the API refuses more
@@ -204,7 +205,25 @@ Wait = Annotated[float, typer.Option("--wait", min=0, help="Seconds to wait for 
 Id = Annotated[str, typer.Option("--id", help="Id of the claim; by default the broker makes one.")]
 
 
-def claim(
+P = ParamSpec("P")
+
+
+def wishing(command: Callable[Concatenate[Wish, P], None]) -> Callable[..., None]:
+    """The command with all options that make a wish, and its own after them."""
+    shared = inspect.signature(_wish, eval_str=True).parameters
+    own = list(inspect.signature(command, eval_str=True).parameters.values())[1:]
+
+    def run(**given: Any) -> None:
+        wish = _wish(**{name: given.pop(name) for name in shared})
+        command(wish, **given)  # type: ignore[call-arg]  # what is left are its own
+
+    run.__name__, run.__doc__ = command.__name__, command.__doc__
+    run.__annotations__ = {each.name: each.annotation for each in (*shared.values(), *own)}
+    run.__signature__ = inspect.Signature([*shared.values(), *own])  # type: ignore[attr-defined]  # typer reads it
+    return run
+
+
+def _wish(
     devices: Devices = "",
     duration: For = ...,  # type: ignore[assignment]  # typer's way to say: required
     silicon: Silicon = None,
@@ -222,21 +241,12 @@ def claim(
     avoid: Avoid = None,
     value: Value = "",
     label: Label = None,
-    claim_id: Id = "",
-    wait: Wait = 5.0,
-    tenant: Tenant = "",
-    address: Address = DEFAULT_ADDRESS,
-    output: Output = Format.TABLE,
-) -> None:
-    """Ask for capacity.
-
-    broker claim 512 --silicon blackwell --for 14d --by friday --whole-domains
-    """
+) -> Wish:
     try:
         count = counted(devices)
     except ValueError as error:
         usage(str(error))
-    wish = Wish(
+    return Wish(
         devices=count,
         silicon=tuple(silicon or ()),
         duration=duration,
@@ -255,15 +265,35 @@ def claim(
         value=value,
         labels=tuple(label or ()),
     )
+
+
+def understood(wish: Wish, tenant: str) -> Claim:
+    """The claim that a wish stands for; a usage error where it cannot be read, or nobody says for whom it is."""
     if not tenant:
         usage("for which tenant? Give --tenant, or set BROKER_TENANT")
     try:
-        message = asked(wish, now=now())
+        return asked(wish, now=now())
     except ValueError as error:
         usage(str(error))
+
+
+@wishing
+def claim(
+    wish: Wish,
+    claim_id: Id = "",
+    wait: Wait = 5.0,
+    tenant: Tenant = "",
+    address: Address = DEFAULT_ADDRESS,
+    output: Output = Format.TABLE,
+) -> None:
+    """Ask for capacity.
+
+    broker claim 512 --silicon blackwell --for 14d --by friday --whole-domains
+    """
+    message = understood(wish, tenant)
     with connected(address, tenant) as client:
         stored = _first_word(client, client.create_claim(message, claim_id=claim_id), seconds=wait)
-    _tell(stored, output, bounded=bool(by or done_by))
+    _tell(stored, output, bounded=bool(wish.by or wish.done_by))
 
 
 def _first_word(client: Client, stored: Claim, *, seconds: float) -> Claim:

@@ -21,7 +21,7 @@ from broker.cli.connection import (
 if TYPE_CHECKING:
     from capacitybroker import Claim
 
-__all__ = ["StateName", "cancel", "claims", "show", "watch"]
+__all__ = ["Name", "StateName", "cancel", "claims", "show", "watch", "whole"]
 
 
 class StateName(StrEnum):
@@ -34,6 +34,7 @@ class StateName(StrEnum):
     DISPLACED = "displaced"
     CANCELLED = "cancelled"
     EXPIRED = "expired"
+    HELD = "held"
 
 
 States = Annotated[list[StateName] | None, typer.Option("--state", help="Only claims in this state. May repeat.")]
@@ -81,7 +82,7 @@ def claims(
 def show(name: Name, tenant: Tenant = "", address: Address = DEFAULT_ADDRESS, output: Output = Format.TABLE) -> None:
     """All about one claim."""
     with connected(address, tenant) as client:
-        found = client.get_claim(_whole(name, tenant))
+        found = client.get_claim(whole(name, tenant))
     _tell(found, output)
 
 
@@ -93,7 +94,7 @@ def cancel(name: Name, tenant: Tenant = "", address: Address = DEFAULT_ADDRESS, 
     from broker.cli.tables import freed
 
     with connected(address, tenant) as client:
-        before = client.get_claim(_whole(name, tenant))
+        before = client.get_claim(whole(name, tenant))
         already = before.state == Claim.STATE_CANCELLED
         found = before if already else client.cancel_claim(before.name)
     if output is Format.JSON:
@@ -132,8 +133,8 @@ def _line(claim: Claim, revision: int, output: Format) -> str:
     import json
 
     from broker.cli.parts import together
-    from broker.cli.show import json_one, short, when, word
-    from broker.cli.tables import wanted, why
+    from broker.cli.show import json_one, short, when
+    from broker.cli.tables import standing, wanted, why
 
     if output is Format.JSON:
         return json.dumps(json.loads(json_one(claim)), ensure_ascii=False)
@@ -141,8 +142,7 @@ def _line(claim: Claim, revision: int, output: Format) -> str:
         f"{p.devices:,} in {short(p.pool)}, {when(p.start_time)} to {when(p.end_time)}" for p in together(claim)
     )
     outcome = " · ".join(filter(None, (places, why(claim))))
-    state = word(type(claim).State, claim.state)
-    return f"{revision:>8}  {short(claim.name):32} {state:10} {wanted(claim):24} {outcome}"
+    return f"{revision:>8}  {short(claim.name):32} {standing(claim):13} {wanted(claim):24} {outcome}"
 
 
 def _tell(claim: Claim, output: Format) -> None:
@@ -152,7 +152,8 @@ def _tell(claim: Claim, output: Format) -> None:
     typer.echo(json_one(claim) if output is Format.JSON else "\n".join(claim_lines(claim)))
 
 
-def _whole(name: str, tenant: str) -> str:
+def whole(name: str, tenant: str) -> str:
+    """The name as a client understands it; a usage error when nobody says whose claim it is."""
     if "/" not in name and not tenant:
         usage(f"whose claim? Write tenant/{name}, give --tenant, or set BROKER_TENANT")
     return name

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime, time, timedelta
 
-__all__ = ["length", "midnight", "moment"]
+__all__ = ["length", "midnight", "minutes", "moment"]
 
 DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 HOURS = {"h": 1, "d": 24, "w": 7 * 24}
@@ -13,6 +13,7 @@ PIECE = r"(\d+)\s*(h|d|w|(?:hour|day|week)s?)"
 LENGTH = re.compile(rf"(?:{PIECE}\s*)+")
 FRACTION = re.compile(r"[\d.,\s]+(?:[hdw]|m|s|(?:min(?:ute)?|sec(?:ond)?|hour|day|week)s?)")
 WEEKS_MAX = 50 * 52
+BRIEF = re.compile(r"(\d{1,6})\s*(s|m|(?:sec|min)(?:ond|ute)?s?)")
 
 
 def length(text: str, *, weeks_max: int = WEEKS_MAX) -> timedelta:
@@ -25,6 +26,15 @@ def length(text: str, *, weeks_max: int = WEEKS_MAX) -> timedelta:
     if not 0 < hours <= weeks_max * HOURS["w"]:
         raise ValueError(f"{text!r} is not from 1 hour to {weeks_max} weeks")
     return timedelta(hours=hours)
+
+
+def minutes(text: str, *, most: int) -> timedelta:
+    """``10m`` or ``90s``, so many minutes at most; ``ValueError`` that says what would do."""
+    found = BRIEF.fullmatch(text.strip().lower())
+    seconds = int(found[1]) * (60 if found[2][0] == "m" else 1) if found else 0
+    if not 0 < seconds <= most * 60:
+        raise ValueError(f"{text!r} is not from 1 second to {most} minutes; write 10m or 90s")
+    return timedelta(seconds=seconds)
 
 
 def moment(text: str, *, now: datetime) -> datetime:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from capacitybroker import Claim, Placement
+from capacitybroker import Claim, Offer, Placement
 
 __all__ = ["together"]
 
 
-def together(claim: Claim) -> list[Placement]:
-    """The placements of a claim with equal pool and times added up, in the order in which they first appear."""
+def together(claim: Claim | Offer) -> list[Placement]:
+    """The placements with equal pool and times added up, in the order in which they first appear."""
     found: dict[tuple[str, int, int], Placement] = {}
     for placement in claim.placements:
         key = placement.pool, placement.start_time.seconds, placement.end_time.seconds

@@ -18,7 +18,8 @@ class Promises:
     """Feed it every state of every claim, in order; ``broken`` says in words what was promised and not kept.
 
     A claim of tier guaranteed or standard that once held capacity keeps as much, for as long, until it ends or is
-    withdrawn; it never starts later than the placement said it might, and never moves once it is committed.
+    withdrawn; it never starts later than the placement said it might, and never moves once it is committed. What is
+    only held for a quote is promised when it is redeemed.
     """
 
     broken: list[str] = field(default_factory=list)
@@ -27,7 +28,7 @@ class Promises:
 
     def observe(self, claim: Claim) -> None:
         """The claim as it is now."""
-        if claim.tier != TIER_SPOT:
+        if claim.tier != TIER_SPOT and claim.state != Claim.STATE_HELD:
             before = self._last.get(claim.name)
             if before is not None:
                 self.broken += [f"{claim.name}: {fault}" for fault in self._faults(before, claim)]

@@ -18,7 +18,17 @@ from broker.cli.show import WIDE, dollars, grid, hours, short, when, word
 if TYPE_CHECKING:
     from capacitybroker.v1.fleet_service_pb2 import ApplyFleetResponse
 
-__all__ = ["claim_lines", "claims_table", "fleet_change_lines", "freed", "plan_lines", "pools_table", "why"]
+__all__ = [
+    "claim_lines",
+    "claims_table",
+    "fleet_change_lines",
+    "freed",
+    "plan_lines",
+    "pools_table",
+    "standing",
+    "wanted",
+    "why",
+]
 
 NARROW = 100  # columns of a screen that has no room for a table of everything
 CENT = 10_000  # micro-USD
@@ -28,7 +38,14 @@ STATE_STYLE = {
     Claim.STATE_PLANNED: "cyan",
     Claim.STATE_COMMITTED: "green",
     Claim.STATE_DISPLACED: "red",
+    Claim.STATE_HELD: "magenta",
 }
+
+
+def standing(claim: Claim) -> str:
+    """The state in a word, with the end of what is only held: ``held to 10:15``."""
+    state = word(Claim.State, claim.state)
+    return f"{state} to {when(claim.hold_expire_time)[-5:]}" if claim.state == Claim.STATE_HELD else state
 
 
 def why(claim: Claim) -> str:
@@ -82,7 +99,7 @@ def _short_claims_table(claims: Iterable[Claim], *, title: str | None, width: in
     claims = list(claims)
     return grid(
         ("CLAIM", "STATE", "WANTED", "OUTCOME"),
-        [(short(claim.name), word(Claim.State, claim.state), wanted(claim), _outcome(claim)) for claim in claims],
+        [(short(claim.name), standing(claim), wanted(claim), _outcome(claim)) for claim in claims],
         spare=("WANTED",),
         whole=("CLAIM", "STATE"),
         styles=[STATE_STYLE.get(claim.state) for claim in claims],
@@ -99,7 +116,7 @@ def _outcome(claim: Claim) -> str:
 def _first_row(claim: Claim, placements: Sequence[Placement]) -> Iterator[str]:
     yield from (
         short(claim.name),
-        word(Claim.State, claim.state),
+        standing(claim),
         word(Tier, claim.tier),
         wanted(claim),
         hours(claim.duration.seconds / 3600),
@@ -121,7 +138,8 @@ def _placed(placement: Placement) -> tuple[str, ...]:
 
 def claim_lines(claim: Claim) -> Iterator[str]:
     """All about one claim."""
-    yield f"{claim.name}  {word(Claim.State, claim.state)} since {when(claim.state_time)}"
+    until = f" until {when(claim.hold_expire_time)}" if claim.state == Claim.STATE_HELD else ""
+    yield f"{claim.name}  {word(Claim.State, claim.state)} since {when(claim.state_time)}{until}"
     shape = [
         "gang" if claim.gang else "parts",
         *(["whole domains"] if claim.whole_domains else []),

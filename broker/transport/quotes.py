@@ -118,8 +118,8 @@ def explanation_message(
         message.walls.extend(_wall(wall) for wall in found.walls)
         message.holders.extend(_holder(holder) for holder in found.holders)
         message.changes.extend(_change(change) for change in found.changes)
-        if not claim.because or claim.because[0].reason.value == "AWAITING_PLAN":
-            message.reason.CopyFrom(reason_message(found.because))
+        # What is true now, like the walls; what the last plan said is in the claim.
+        message.reason.CopyFrom(reason_message(found.because))
     if offer is not None:
         message.offer.CopyFrom(_offer(offer))
     return message

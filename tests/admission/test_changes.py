@@ -138,3 +138,10 @@ def test_each_kind_of_wall_has_its_reason() -> None:
         found = explain(POLICY, wanted, "atlas", calendar, ())
         assert found is not None
         assert found.because.reason is reason, fields
+
+
+def test_fewer_devices_do_not_make_a_rigid_claim_elastic() -> None:
+    rigid = ask(devices=8, min_devices=8, max_devices=8)
+    assert not changed(rigid, (Change(ChangeKind.FEWER_DEVICES, 3),)).elastic
+    elastic = changed(ask(devices=8, min_devices=4, max_devices=16), (Change(ChangeKind.FEWER_DEVICES, 5),))
+    assert (elastic.min_devices, elastic.devices, elastic.max_devices) == (3, 3, 16)

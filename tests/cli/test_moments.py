@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from broker.cli.moments import length, moment
+from broker.cli.moments import length, minutes, moment
 
 NOW = datetime(2026, 11, 25, 15, 40, tzinfo=UTC)  # a Wednesday
 
@@ -74,3 +74,14 @@ def test_moments_that_are_none(text: str) -> None:
 def test_a_day_is_a_day_of_utc_wherever_the_clock_stands() -> None:
     there = datetime.fromisoformat("2026-11-26T01:00:00+05:00")  # still Wednesday in UTC
     assert moment("thursday", now=there) == datetime(2026, 11, 26, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("10m", 600), ("90s", 90), ("15 min", 900), (" 1 Minute ", 60)])
+def test_minutes(text: str, seconds: int) -> None:
+    assert minutes(text, most=15).total_seconds() == seconds
+
+
+@pytest.mark.parametrize("text", ["", "0m", "16m", "1h", "10", "soon"])
+def test_what_is_no_few_minutes_says_what_would_be(text: str) -> None:
+    with pytest.raises(ValueError, match="write 10m or 90s"):
+        minutes(text, most=15)

@@ -32,6 +32,7 @@ from capacitybroker._errors import (
 from capacitybroker._listing import Listing
 from capacitybroker._times import duration, timestamp
 from capacitybroker._watch import Watch
+from capacitybroker.v1.capacity_service_pb2 import ExplainClaimResponse, QuoteClaimResponse, RedeemQuoteResponse
 from capacitybroker.v1.claim_pb2 import (
     TIER_GUARANTEED,
     TIER_SPOT,
@@ -46,6 +47,7 @@ from capacitybroker.v1.claim_pb2 import (
 from capacitybroker.v1.fleet_pb2 import Fleet, Pool
 from capacitybroker.v1.fleet_service_pb2 import PoolStatus
 from capacitybroker.v1.plan_pb2 import Plan
+from capacitybroker.v1.quote_pb2 import Change, Holder, Offer, Past, Wall
 
 __all__ = [
     "TIER_GUARANTEED",
@@ -55,30 +57,38 @@ __all__ = [
     "AlreadyExists",
     "BrokerError",
     "Cancelled",
+    "Change",
     "Claim",
     "Client",
     "Compacted",
     "DeadlineExceeded",
+    "ExplainClaimResponse",
     "FailedPrecondition",
     "Fleet",
+    "Holder",
     "Internal",
     "InvalidArgument",
     "Listing",
     "NotFound",
+    "Offer",
     "OutOfRange",
+    "Past",
     "PermissionDenied",
     "Placement",
     "Plan",
     "Pool",
     "PoolStatus",
+    "QuoteClaimResponse",
     "Reason",
     "ReasonDetail",
+    "RedeemQuoteResponse",
     "ResourceExhausted",
     "SiliconChoice",
     "Tier",
     "Unauthenticated",
     "Unavailable",
     "Unimplemented",
+    "Wall",
     "Watch",
     "duration",
     "timestamp",

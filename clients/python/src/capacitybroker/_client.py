@@ -23,13 +23,13 @@ from capacitybroker._listing import Listing, Page
 from capacitybroker._names import claim_name, parent
 from capacitybroker._retry import Patience, Time
 from capacitybroker._silence import Stream
-from capacitybroker._times import timestamp
+from capacitybroker._times import duration, timestamp
 from capacitybroker._watch import Watch
 from capacitybroker.v1 import capacity_service_pb2 as capacity
 from capacitybroker.v1 import fleet_service_pb2 as fleets
 from capacitybroker.v1 import planning_service_pb2 as planning
 from capacitybroker.v1.capacity_service_pb2_grpc import CapacityServiceStub
-from capacitybroker.v1.claim_pb2 import Claim
+from capacitybroker.v1.claim_pb2 import Claim, Placement
 from capacitybroker.v1.fleet_pb2 import Fleet
 from capacitybroker.v1.fleet_service_pb2_grpc import FleetServiceStub
 from capacitybroker.v1.plan_pb2 import Plan
@@ -102,17 +102,59 @@ class Client:
         *,
         tenant: str | None = None,
         claim_id: str = "",
+        placements: Iterable[Placement] = (),
         request_id: str | None = None,
         timeout: float | None = None,
     ) -> Claim:
-        """Ask for capacity; the answer is the stored claim, which waits for the planner."""
-        owner = tenant or self.tenant
-        if not owner:
-            raise ValueError("for which tenant? Give one to the call or to the client, or set BROKER_TENANT")
+        """Ask for capacity; the answer is the stored claim, granted at once or waiting for the planner.
+
+        With the ``placements`` of an offer for exactly this claim it is granted as offered, or refused: OFFER_GONE.
+        """
         request = capacity.CreateClaimRequest(
-            parent=parent(owner), claim=claim, claim_id=claim_id, request_id=request_id or self._new_id()
+            parent=self._owner(tenant),
+            claim=claim,
+            claim_id=claim_id,
+            placements=placements,
+            request_id=request_id or self._new_id(),
         )
         return self._ask(self._capacity.CreateClaim, request, timeout).claim
+
+    def quote_claim(
+        self,
+        claim: Claim,
+        *,
+        tenant: str | None = None,
+        hold_for: float | None = None,
+        claim_id: str = "",
+        max_offers: int = 0,
+        request_id: str | None = None,
+        timeout: float | None = None,
+    ) -> capacity.QuoteClaimResponse:
+        """What a claim could have now, and could have instead; ``hold_for`` seconds the best offer is kept aside."""
+        holding = hold_for is not None
+        request = capacity.QuoteClaimRequest(
+            parent=self._owner(tenant),
+            claim=claim,
+            hold_for=None if hold_for is None else duration(seconds=hold_for),
+            claim_id=claim_id,
+            max_offers=max_offers,
+            request_id=request_id or (self._new_id() if holding else ""),
+        )
+        return self._ask(self._capacity.QuoteClaim, request, timeout)
+
+    def redeem_quote(
+        self, name: str, *, etag: str = "", request_id: str | None = None, timeout: float | None = None
+    ) -> capacity.RedeemQuoteResponse:
+        """Make a claim of what a quote holds; once it has lapsed the answer has no claim, but fresh offers."""
+        request = capacity.RedeemQuoteRequest(
+            name=claim_name(name, self.tenant), etag=etag, request_id=request_id or self._new_id()
+        )
+        return self._ask(self._capacity.RedeemQuote, request, timeout)
+
+    def explain_claim(self, name: str, *, timeout: float | None = None) -> capacity.ExplainClaimResponse:
+        """Why a claim waits, who holds what it needs, and the smallest change that would let it in."""
+        request = capacity.ExplainClaimRequest(name=claim_name(name, self.tenant))
+        return self._ask(self._capacity.ExplainClaim, request, timeout)
 
     def get_claim(self, name: str, *, timeout: float | None = None) -> Claim:
         """The claim as it is now."""
@@ -250,6 +292,12 @@ class Client:
         """A plan by its name (``plans/7`` or ``7``); the latest by default."""
         request = planning.GetPlanRequest(name=f"plans/{name.removeprefix('plans/')}")
         return self._ask(self._planning.GetPlan, request, timeout).plan
+
+    def _owner(self, tenant: str | None) -> str:
+        owner = tenant or self.tenant
+        if not owner:
+            raise ValueError("for which tenant? Give one to the call or to the client, or set BROKER_TENANT")
+        return parent(owner)
 
     def _ask(
         self, method: grpc.UnaryUnaryMultiCallable[Request, Response], request: Request, timeout: float | None
