@@ -2,9 +2,9 @@
 
     python -m bench.online PROBLEM.json.gz ... [--seconds 20]
 
-A problem's requests arrive at their first start, in that order, and nobody knows what is to come. A policy says how
-full a pool may get over the time of a request, itself included, for each of three tiers: those worth most a device-slot,
-the middle, and the rest. Each is placed where it can start first, by the loop that answers claims in a server. Without
+Requests arrive at their first start, in that order, and nobody knows what is to come. A policy says how full a pool may
+get over the time of a request, itself included, for each of three tiers: those worth most a device-slot, the middle,
+and the rest. Each is placed where it can start first, by the loop that answers claims in a server. Without
 problems, it says so and measures nothing.
 """
 

@@ -162,10 +162,12 @@ def legal(ways: Iterable[Option], window: Window) -> Iterator[Option]:
 def placed(way: Option, slot: int, calendar: Calendar, *, latest: int) -> Placement:
     """The placement of an option at a start, what it adds to the bill, and what it uses of what is paid for."""
     window = Window(slot, slot + way.slots)
-    row, span = calendar.pools[way.pool], calendar.span(window)
-    paid = int(np.clip(calendar.paid[row, span] - calendar.lent[row, span], 0, way.devices).sum())
-    over = way.devices * way.slots - paid if calendar.overage[row] else 0
-    contract = calendar.fleet.contract_of(way.pool)
+    row, contract = calendar.pools[way.pool], calendar.fleet.contract_of(way.pool)
+    paid = over = 0
+    if contract is not None:
+        span = calendar.span(window)
+        paid = int(np.clip(calendar.paid[row, span] - calendar.lent[row, span], 0, way.devices).sum())
+        over = way.devices * way.slots - paid
     return Placement(
         way.pool,
         way.devices,

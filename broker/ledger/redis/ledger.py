@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from broker.domain.bid_prices import BidPrices
 from broker.domain.claim import Cancelled, Claim, ClaimName
@@ -82,13 +83,18 @@ class RedisLedger:
     ) -> Receipt:
         """See `Ledger.submit`."""
         holds = refusals.checked_submit(claim, candidates)
-        tries = [x for c, h in zip(candidates, holds, strict=True) for x in (holds_text(h), encode_claim(c))]
+        sent = [encode_claim(candidate) for candidate in candidates]
+        tries = [x for text, held in zip(sent, holds, strict=True) for x in (holds_text(held), text)]
         waiting = "" if must_fit else encode_claim(claim)
         reply = await self._mutate("submit", key, at, claim.name.key, waiting, slot_of(at), *tries)
         if reply.code == "NO_ROOM":
             raise refusals.offer_gone()
         if reply.code == "CLAIM_EXISTS":
             raise refusals.claim_exists(claim.name)
+        if reply.code == "OK":
+            # What was stored is one of those that were sent: no need to read it again.
+            stored = dict(zip([*sent, waiting], [*candidates, claim], strict=True))[reply.text(1)]
+            return Receipt(replace(stored, revision=int(reply.text(0))))
         return _receipt(reply)
 
     async def amend(self, claim: Claim, *, key: RequestKey, at: int) -> Receipt:
