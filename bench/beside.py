@@ -62,7 +62,7 @@ class Seconds:
 @contextmanager
 def broker(directory: Path) -> Iterator[str]:
     """The address of a server without a planner; the server and its store stop at the end."""
-    with EmbeddedStore.start(directory / "data") as store, _free_port() as port:
+    with EmbeddedStore.start(directory / "data") as store, free_port() as port:
         settings = ServeSettings(listen=f"127.0.0.1:{port}")
         asyncio.run(open_market(settings, store.url, create=True))
         children = Children()
@@ -75,7 +75,7 @@ def broker(directory: Path) -> Iterator[str]:
 
 
 @contextmanager
-def _free_port() -> Iterator[int]:
+def free_port() -> Iterator[int]:
     """A port that nobody else is given; the server shares it."""
     with socket.socket() as held:
         held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
