@@ -7,14 +7,14 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
 from broker.admission.outlook import Outlook
-from broker.domain.claim import Claim
+from broker.domain.claim import Claim, ClaimName
 from broker.domain.faults import Fault, FaultReason
 from broker.domain.fleet import Fleet
 from broker.domain.plan import PlanRecord
 from broker.domain.snapshot import Event, Snapshot
 from broker.ledger.port import Ledger
 
-__all__ = ["Changes", "Feed", "FeedSettings"]
+__all__ = ["Changes", "Feed", "FeedSettings", "Interest"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +22,7 @@ class FeedSettings:
     """Limits of one process."""
 
     watchers_max: int = 1_000
-    backlog_events_max: int = 1_000  # a watcher that falls further behind is cut
+    backlog_events_max: int = 1_000  # a watcher that has more before it is cut
     progress_seconds: float = 5.0
     batch_events: int = 500
 
@@ -35,12 +35,57 @@ class Changes:
     claims: tuple[Claim, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Interest:
+    """Which changes of claims to tell: those of one tenant (None: all), of these claims, in or out of these states.
+
+    Names and states that are empty limit nothing.
+    """
+
+    tenant: str | None = None
+    names: frozenset[ClaimName] = frozenset()
+    states: frozenset[str] = frozenset()
+
+    def of(self, claims: tuple[Claim, ...]) -> tuple[Claim, ...]:
+        """Those of the claims that an event left behind to be told; needs nothing but the claims, so any server and
+        any resumed watch comes to the same.
+        """
+        if self == _EVERYTHING:
+            return claims
+        return tuple(claim for claim in claims if self._sees(claim))
+
+    def _sees(self, claim: Claim) -> bool:
+        return (
+            self.tenant in (None, claim.name.tenant)
+            and (not self.names or claim.name in self.names)
+            and (not self.states or claim.state_name in self.states or claim.state_name_before in self.states)
+        )
+
+
+_EVERYTHING = Interest()
+
+
 @dataclass(slots=True, eq=False)
 class _Watcher:
-    """One reader's backlog; ``lost`` once it fell behind."""
+    """One reader's backlog of events that it wants; ``lost`` once it fell behind."""
 
     backlog: asyncio.Queue[Event]
+    interest: Interest | None  # None: every event
     lost: bool = False
+
+    @property
+    def tenant(self) -> str | None:
+        """Whose events it may want; None: anybody's."""
+        return self.interest.tenant if self.interest is not None else None
+
+    def tell(self, event: Event, claims: tuple[Claim, ...]) -> None:
+        """Take the event in if it is wanted; ``claims`` are those of the event that can be."""
+        if self.lost or not (self.interest is None or self.interest.of(claims)):
+            return
+        try:
+            self.backlog.put_nowait(event)
+        except asyncio.QueueFull:
+            self.lost = True
 
 
 @dataclass(slots=True)
@@ -50,7 +95,8 @@ class Feed:
     ledger: Ledger
     settings: FeedSettings = field(default_factory=FeedSettings)
     _outlook: Outlook = field(default_factory=lambda: Outlook(Snapshot("", 0, Fleet(), ())))
-    _watchers: set[_Watcher] = field(default_factory=set)
+    _watchers: dict[_Watcher, None] = field(default_factory=dict)  # in order of arrival
+    _by_tenant: dict[str | None, dict[_Watcher, None]] = field(default_factory=dict)  # None: those of all tenants
     _moved: asyncio.Condition = field(default_factory=asyncio.Condition)
     _tail: asyncio.Task[None] | None = None
     _down: Fault | None = None
@@ -87,13 +133,13 @@ class Feed:
 
     async def plan_on(self, revision: int) -> PlanRecord:
         """The first plan that looked at ``revision`` or later; waits for it."""
-        async for event in self._events(revision + 1):
+        async for _, event in self._events(revision + 1, None):
             if event is not None and event.plan is not None and event.plan.based_on_revision >= revision:
                 return event.plan
         raise AssertionError("the feed never ends")
 
-    async def watch(self, start_revision: int, *, tenant: str | None) -> AsyncIterator[Changes]:
-        """Every change of one tenant's claims or of all, once, in order, from ``start_revision`` (0: from now) on.
+    async def watch(self, start_revision: int, interest: Interest = _EVERYTHING) -> AsyncIterator[Changes]:
+        """Every change of interest, once, in order, from ``start_revision`` (0: from now) on.
 
         Yields an empty Changes at once, and whenever nothing was told for a while. Faults: COMPACTED, REVISION_AHEAD,
         WATCH_LIMIT, WATCH_TOO_SLOW.
@@ -109,30 +155,30 @@ class Feed:
         if first <= self.revision:
             # Whoever resumes too late learns it before anything else.
             await self.ledger.events(first - 1, limit=1)
-        told = first - 1
         clock = asyncio.get_running_loop().time
         spoke = clock()
-        yield Changes(told)
-        async for event in self._events(first):
-            told = event.revision if event is not None else told
-            claims = [c for c in event.claims if tenant in (None, c.name.tenant)] if event is not None else []
-            # Others may keep the market busy for hours: that too is progress.
+        yield Changes(first - 1)
+        async for told, event in self._events(first, interest):
+            claims = interest.of(event.claims) if event is not None else ()
+            # A long history may have nothing of interest: that too is progress.
             if claims or event is None or clock() - spoke >= self.settings.progress_seconds:
                 spoke = clock()
-                yield Changes(told, tuple(claims))
+                yield Changes(told, claims)
 
-    async def _events(self, first: int) -> AsyncIterator[Event | None]:
-        """Each event from revision ``first`` on, once, in order; None when none came for a while."""
+    async def _events(self, first: int, interest: Interest | None) -> AsyncIterator[tuple[int, Event | None]]:
+        """Each event of interest (None: each) from revision ``first`` on, once, in order, and its revision; others of
+        the history may come too. When none came for a while: the revision up to which there is none.
+        """
         await self._reach(first - 1)
-        watcher = _Watcher(asyncio.Queue(self.settings.backlog_events_max))
+        watcher = _Watcher(asyncio.Queue(self.settings.backlog_events_max), interest)
         # From here on the backlog has every event after `known`; history has the rest.
         known, after = self.revision, first - 1
-        self._watchers.add(watcher)
+        self._enlist(watcher)
         try:
             while after < known:
                 for event in await self.ledger.events(after, limit=min(self.settings.batch_events, known - after)):
                     after = event.revision
-                    yield event
+                    yield after, event
             while True:
                 if watcher.lost and watcher.backlog.empty():
                     raise Fault(
@@ -141,15 +187,30 @@ class Feed:
                         remedy="Watch again from the last revision received, and read faster.",
                     )
                 try:
-                    event = await asyncio.wait_for(watcher.backlog.get(), self.settings.progress_seconds)
+                    async with asyncio.timeout(self.settings.progress_seconds):
+                        event = await watcher.backlog.get()
                 except TimeoutError:
-                    yield None
+                    # What is of interest and not in the backlog has not happened, unless some of it was lost.
+                    if watcher.backlog.empty() and not watcher.lost:
+                        after = max(after, self.revision)
+                        yield after, None
                     continue
                 if event.revision > after:
                     after = event.revision
-                    yield event
+                    yield after, event
         finally:
-            self._watchers.discard(watcher)
+            self._dismiss(watcher)
+
+    def _enlist(self, watcher: _Watcher) -> None:
+        self._watchers[watcher] = None
+        self._by_tenant.setdefault(watcher.tenant, {})[watcher] = None
+
+    def _dismiss(self, watcher: _Watcher) -> None:
+        del self._watchers[watcher]
+        peers = self._by_tenant[watcher.tenant]
+        del peers[watcher]
+        if not peers:
+            del self._by_tenant[watcher.tenant]
 
     async def _reach(self, revision: int) -> None:
         """Wait until the feed has seen ``revision``, if the ledger has it at all."""
@@ -206,10 +267,13 @@ class Feed:
 
     def _tell(self, event: Event) -> None:
         self._outlook.apply(event)
-        for watcher in self._watchers:
-            if watcher.lost:
-                continue
-            try:
-                watcher.backlog.put_nowait(event)
-            except asyncio.QueueFull:
-                watcher.lost = True
+        for watcher in self._by_tenant.get(None, ()):
+            watcher.tell(event, event.claims)
+        # A plan may change thousands of claims: each watch looks at those of its tenant only.
+        claims: dict[str, list[Claim]] = {}
+        for claim in event.claims:
+            claims.setdefault(claim.name.tenant, []).append(claim)
+        for tenant, changed in claims.items():
+            mine = tuple(changed)
+            for watcher in self._by_tenant.get(tenant, ()):
+                watcher.tell(event, mine)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from broker.cli.claim import TierName
 from broker.cli.connection import (
     DEFAULT_ADDRESS,
     Address,
@@ -38,6 +40,14 @@ class StateName(StrEnum):
 
 
 States = Annotated[list[StateName] | None, typer.Option("--state", help="Only claims in this state. May repeat.")]
+Tiers = Annotated[list[TierName] | None, typer.Option("--tier", help="Only claims of this tier. May repeat.")]
+WorkClass = Annotated[str, typer.Option("--class", help="Only claims of this workload class.")]
+Labels = Annotated[list[str] | None, typer.Option("--label", help="Only claims with this KEY=VALUE. May repeat.")]
+Entered = Annotated[
+    list[StateName] | None,
+    typer.Option("--state", help="Only changes into this state, and out of those named. May repeat."),
+]
+Names = Annotated[list[str] | None, typer.Option("--claim", help="Only this claim. May repeat.")]
 Limit = Annotated[int, typer.Option("--limit", min=1, help="At most this many.")]
 Everyone = Annotated[bool, typer.Option("--all", help="Of all tenants, whatever BROKER_TENANT says.")]
 Name = Annotated[str, typer.Argument(help="tenant/claim, or the claim's id when --tenant is given.", metavar="CLAIM")]
@@ -47,6 +57,9 @@ Count = Annotated[int, typer.Option("--count", min=0, help="End after so many ch
 
 def claims(
     state: States = None,
+    tier: Tiers = None,
+    workload_class: WorkClass = "",
+    label: Labels = None,
     limit: Limit = 200,
     everyone: Everyone = False,
     tenant: Tenant = "",
@@ -56,14 +69,22 @@ def claims(
     """List claims: who gets what, where and when, and what waits and why."""
     from itertools import islice
 
-    from capacitybroker import Claim
+    from capacitybroker.v1.claim_pb2 import Tier
 
     from broker.cli.show import console, json_list
     from broker.cli.tables import claims_table
 
-    states = [Claim.State.Value(f"STATE_{name.name}") for name in state or ()]
+    tiers, labels = [Tier.Value(f"TIER_{name.name}") for name in tier or ()], _labels(label or ())
     with connected(address, tenant) as client:
-        listing = iter(client.list_claims(tenant="-" if everyone else None, states=states))
+        listing = iter(
+            client.list_claims(
+                tenant="-" if everyone else None,
+                states=_states(state),
+                workload_class=workload_class,
+                tiers=tiers,
+                labels=labels,
+            )
+        )
         found = list(islice(listing, limit))
         more = next(listing, None) is not None
     with quiet_when_unread():
@@ -106,6 +127,8 @@ def cancel(name: Name, tenant: Tenant = "", address: Address = DEFAULT_ADDRESS, 
 
 
 def watch(
+    state: Entered = None,
+    claim: Names = None,
     start_revision: FromRevision = 0,
     count: Count = 0,
     everyone: Everyone = False,
@@ -119,14 +142,34 @@ def watch(
     left = count
     with connected(address, tenant) as client, quiet_when_unread():
         try:
-            for change in patiently(client, tenant="-" if everyone else None, start_revision=start_revision):
-                for claim in change.claims:
-                    typer.echo(_line(claim, change.revision, output))
+            changes = patiently(
+                client,
+                tenant="-" if everyone else None,
+                start_revision=start_revision,
+                claims=[_whole(name, tenant) for name in claim or ()],
+                states=_states(state),
+            )
+            for change in changes:
+                for found in change.claims:
+                    typer.echo(_line(found, change.revision, output))
                     left -= 1
                     if left == 0:
                         return
         except KeyboardInterrupt:
             return
+
+
+def _states(names: list[StateName] | None) -> list[Claim.State.ValueType]:
+    from capacitybroker import Claim
+
+    return [Claim.State.Value(f"STATE_{name.name}") for name in names or ()]
+
+
+def _labels(pairs: Sequence[str]) -> dict[str, str]:
+    for pair in pairs:
+        if "=" not in pair:
+            usage(f"--label {pair}: write KEY=VALUE")
+    return {key: value for key, _, value in (pair.partition("=") for pair in pairs)}
 
 
 def _line(claim: Claim, revision: int, output: Format) -> str:

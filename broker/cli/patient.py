@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import typer
 
 if TYPE_CHECKING:
-    from capacitybroker import Client
+    from capacitybroker import Claim, Client, Watch
     from capacitybroker.v1.capacity_service_pb2 import WatchClaimsResponse
 
 __all__ = ["patiently"]
@@ -18,7 +18,14 @@ LOST_SECONDS = 2.0  # without a connection before it is worth a word
 PAUSE_SECONDS = 1.0
 
 
-def patiently(client: Client, *, tenant: str | None, start_revision: int) -> Iterator[WatchClaimsResponse]:
+def patiently(
+    client: Client,
+    *,
+    tenant: str | None,
+    start_revision: int,
+    claims: Sequence[str] = (),
+    states: Sequence[Claim.State.ValueType] = (),
+) -> Iterator[WatchClaimsResponse]:
     """Revisions one after another; says on the error stream when the broker went away and when it came back.
 
     A broker that is not there to begin with raises ``Unavailable``, as any refusal does.
@@ -26,9 +33,18 @@ def patiently(client: Client, *, tenant: str | None, start_revision: int) -> Ite
     from capacitybroker import Unavailable
 
     lost = False
-    watch = client.watch_claims(
-        tenant=tenant, start_revision=start_revision, progress=True, give_up_seconds=LOST_SECONDS
-    )
+
+    def watching(start: int) -> Watch:
+        return client.watch_claims(
+            tenant=tenant,
+            claims=claims,
+            states=states,
+            start_revision=start,
+            progress=True,
+            give_up_seconds=LOST_SECONDS,
+        )
+
+    watch = watching(start_revision)
     while True:
         try:
             for change in watch:
@@ -43,6 +59,4 @@ def patiently(client: Client, *, tenant: str | None, start_revision: int) -> Ite
             time.sleep(max(PAUSE_SECONDS, error.retry_after_seconds or 0.0))
         else:
             return
-        watch = client.watch_claims(
-            tenant=tenant, start_revision=watch.next_revision, progress=True, give_up_seconds=LOST_SECONDS
-        )
+        watch = watching(watch.next_revision)

@@ -206,7 +206,8 @@ class Past:
 class Claim:
     """What was asked and what became of it; ``revision`` is the ledger's of its last change, 0 before it is stored.
 
-    ``past`` is what it was before, latest first; the last dozen are kept.
+    ``past`` is what it was before, latest first; the last dozen are kept. ``replaced`` is the revision before
+    ``revision`` that changed it, 0 for the one that made it.
     """
 
     name: ClaimName
@@ -216,6 +217,19 @@ class Claim:
     state_at: int  # Unix seconds
     revision: int = 0
     past: tuple[Past, ...] = ()
+    replaced: int = 0
+
+    @property
+    def state_name(self) -> str:
+        """Such as WAITING."""
+        return type(self.state).__name__.upper()
+
+    @property
+    def state_name_before(self) -> str:
+        """The name of its state until its last change; empty for a claim that is new."""
+        if not self.replaced:
+            return ""
+        return self.past[0].state if self.past and self.past[0].revision == self.replaced else self.state_name
 
     @property
     def live(self) -> bool:
@@ -258,7 +272,7 @@ class Claim:
         after = replace(self, state=state, state_at=self.state_at if same else at)
         if not self.revision or (same and _dominant(after) == _dominant(self)):
             return after
-        was = Past(type(self.state).__name__.upper(), _dominant(self), self.state_at, self.revision)
+        was = Past(self.state_name, _dominant(self), self.state_at, self.revision)
         return replace(after, past=(was, *self.past)[:PAST_MAX])
 
 

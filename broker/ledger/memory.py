@@ -6,6 +6,7 @@ Every mutation runs without an ``await``, so that each is one step for all tasks
 from __future__ import annotations
 
 import asyncio
+import secrets
 from bisect import bisect_right, insort
 from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
@@ -49,6 +50,7 @@ class MemoryLedger:
     """
 
     def __init__(self, *, incarnation: str, monotonic: Callable[[], float], log_events_max: int = 1_000_000) -> None:
+        self.token_key = secrets.token_bytes(32)
         self._incarnation = incarnation
         self._monotonic = monotonic
         self._market = Market()
@@ -107,7 +109,7 @@ class MemoryLedger:
             raise refusals.claim_closed(claim.name)
         if gains(present.holds(), holds):
             raise refusals.gains_holds(claim.name)
-        stored = replace(claim, revision=self._market.revision + 1)
+        stored = replace(claim, revision=self._market.revision + 1, replaced=claim.revision)
         self._record(Event(stored.revision, kind, at, claims=(stored,)))
         return self._remember(key, Receipt(stored))
 
@@ -170,7 +172,7 @@ class MemoryLedger:
         for claim in claims:
             present = self._market.claims.get(claim.name)
             if present is not None and present.live and present.revision == claim.revision:
-                taken.append(replace(claim, revision=revision))
+                taken.append(replace(claim, revision=revision, replaced=claim.revision))
             else:
                 skipped.append(claim.name)
         if self._overdrawn(taken, at) is not None:

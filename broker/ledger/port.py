@@ -93,6 +93,14 @@ class Balance:
 class Ledger(Protocol):
     """All methods may raise Fault STORE_UNAVAILABLE (outcome unknown: retry with the same key) and SAFE_HALT."""
 
+    @property
+    def token_key(self) -> bytes:
+        """What page tokens are signed with: every process on the market has it, no caller does, and it never changes.
+
+        It is random and kept beside the market's head. The incarnation would not do: messages to callers name it.
+        """
+        ...
+
     async def submit(
         self,
         claim: Claim,

@@ -12,7 +12,7 @@ from broker.domain.slots import slot_at_or_after, slot_of
 from broker.transport.names import plain_id, pool_id
 from broker.transport.times import duration_slots, seconds_of
 
-__all__ = ["DEVICES_MAX", "ITEMS_MAX", "ask", "at_most", "quantity"]
+__all__ = ["DEVICES_MAX", "ITEMS_MAX", "ask", "at_most", "checked_labels", "quantity"]
 
 DEVICES_MAX = 10_000_000
 ITEMS_MAX = 32
@@ -52,7 +52,7 @@ def ask(claim: pb.Claim) -> Ask:
         deadline=deadline,
         preferred_pools=_pools(claim.preferred_pools, "claim.preferred_pools"),
         forbidden_pools=_pools(claim.forbidden_pools, "claim.forbidden_pools"),
-        labels=_labels(claim.labels),
+        labels=checked_labels(claim.labels, "claim.labels"),
     )
     if both := set(wanted.preferred_pools) & set(wanted.forbidden_pools):
         raise Fault(
@@ -158,15 +158,16 @@ def _pools(names: Sequence[str], field: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(pool_id(name, field) for name in names))
 
 
-def _labels(labels: Mapping[str, str]) -> dict[str, str]:
-    at_most(ITEMS_MAX, labels, "claim.labels")
+def checked_labels(labels: Mapping[str, str], field: str) -> dict[str, str]:
+    """The labels, if there are not too many and none is too long."""
+    at_most(ITEMS_MAX, labels, field)
     for key, value in labels.items():
         if not 0 < len(key) <= LABEL_KEY_MAX or len(value) > LABEL_VALUE_MAX:
             raise Fault(
                 FaultReason.TEXT_TOO_LONG,
                 f"A label has a key of 1 to {LABEL_KEY_MAX} and a value of up to {LABEL_VALUE_MAX} characters",
                 remedy="Shorten it.",
-                field="claim.labels",
+                field=field,
             )
     return dict(labels)
 

@@ -19,6 +19,7 @@ from broker.feed import Feed
 from broker.ledger.port import Receipt
 from broker.transport.asks import ask
 from broker.transport.claims import asked_message, claim_message
+from broker.transport.filters import interest, list_filter
 from broker.transport.names import claim_name, plain_id, tenant_id
 from broker.transport.quotes import (
     explanation_message,
@@ -28,7 +29,7 @@ from broker.transport.quotes import (
     quote_message,
     redeemed_message,
 )
-from broker.transport.requests import page_size, page_token, read_page_token, replay_key
+from broker.transport.requests import page_size, replay_key
 
 __all__ = ["CapacityService"]
 
@@ -71,22 +72,20 @@ class CapacityService(pb_grpc.CapacityServiceServicer):
 
     async def ListClaims(self, request: pb.ListClaimsRequest, context: Context) -> pb.ListClaimsResponse:
         """A page of claims."""
-        tenant = tenant_id(request.parent, wildcard=True)
-        size = page_size(request.page_size)
-        filters = [request.parent, *(str(state) for state in sorted(request.states))]
-        token = read_page_token(request.page_token, filters)
-        after = claim_name(token, "page_token") if token else None
+        wanted, size = list_filter(request), page_size(request.page_size)
+        tokens = wanted.tokens(self.desk.ledger.token_key)
+        begin = tokens.read(request.page_token)
+        after = claim_name(begin, "page_token") if begin else None
         found: list[claim_pb2.Claim] = []
         revision = 0
         for _ in range(SCANS_MAX):
-            page = await self.desk.claims(tenant=tenant, after=after, limit=size - len(found))
+            page = await self.desk.claims(tenant=wanted.tenant, after=after, limit=size - len(found))
             revision = revision or page.revision
-            messages = [claim_message(claim) for claim in page.claims]
-            found += [message for message in messages if not request.states or message.state in request.states]
+            found += [claim_message(claim) for claim in page.claims if wanted.passes(claim)]
             after = page.after
             if after is None or len(found) >= size:
                 break
-        following = page_token(str(after), filters) if after is not None else ""
+        following = tokens.token(str(after)) if after is not None else ""
         return pb.ListClaimsResponse(claims=found, next_page_token=following, revision=revision)
 
     async def UpdateClaim(self, request: pb.UpdateClaimRequest, context: Context) -> pb.UpdateClaimResponse:
@@ -129,7 +128,7 @@ class CapacityService(pb_grpc.CapacityServiceServicer):
         self, request: pb.WatchClaimsRequest, context: Context
     ) -> AsyncIterator[pb.WatchClaimsResponse]:
         """Every change, once, in order."""
-        tenant = tenant_id(request.parent, wildcard=True)
+        wanted = interest(request)
         if request.start_revision < 0:
             raise Fault(
                 FaultReason.QUANTITY_OUT_OF_RANGE,
@@ -137,7 +136,7 @@ class CapacityService(pb_grpc.CapacityServiceServicer):
                 remedy="Send 0 for now, or a revision that a reply has named.",
                 field="start_revision",
             )
-        async for changes in self.feed.watch(request.start_revision, tenant=tenant):
+        async for changes in self.feed.watch(request.start_revision, wanted):
             for message in _watch_messages(changes.revision, changes.claims):
                 yield message
 

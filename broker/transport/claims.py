@@ -16,7 +16,7 @@ def claim_message(claim: Claim) -> pb.Claim:
     message = asked_message(claim.ask)
     message.name = str(claim.name)
     message.value_microusd = claim.ask.worth_microusd
-    message.state = pb.Claim.State.Value(f"STATE_{type(claim.state).__name__.upper()}")
+    message.state = pb.Claim.State.Value(f"STATE_{claim.state_name}")
     message.reasons.extend(reason_message(because) for because in claim.because)
     message.placements.extend(placement_message(placement) for placement in claim.placements)
     message.revision = claim.revision

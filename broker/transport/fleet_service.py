@@ -15,7 +15,7 @@ from broker.domain.slots import Window, slot_at_or_after, slot_of
 from broker.transport.fleets import fleet
 from broker.transport.names import pool_id
 from broker.transport.pools import change_message, fleet_message, pool_status, shortfall_message
-from broker.transport.requests import page_size, page_token, read_page_token, replay_key
+from broker.transport.requests import PageTokens, page_size, replay_key
 from broker.transport.times import seconds_of
 
 __all__ = ["FleetService"]
@@ -64,13 +64,13 @@ class FleetService(pb_grpc.FleetServiceServicer):
 
     async def ListPools(self, request: pb.ListPoolsRequest, context: Context) -> pb.ListPoolsResponse:
         """All pools and their use."""
-        filters = ["pools"]
-        after, size = read_page_token(request.page_token, filters), page_size(request.page_size)
+        tokens = PageTokens(self.desk.ledger.token_key, ("pools",))
+        after, size = tokens.read(request.page_token), page_size(request.page_size)
         declared, window, balances = await self.desk.pools(_window(request))
         pools = sorted((pool for pool in declared.pools if pool.id > after), key=lambda pool: pool.id)
         return pb.ListPoolsResponse(
             pools=[pool_status(pool, declared, window, balances) for pool in pools[:size]],
-            next_page_token=page_token(pools[size - 1].id, filters) if len(pools) > size else "",
+            next_page_token=tokens.token(pools[size - 1].id) if len(pools) > size else "",
         )
 
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
-from collections.abc import Iterable
+import hmac
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TypeVar
 
 from google.protobuf.message import Message
@@ -14,11 +17,14 @@ from broker.domain.faults import Fault, FaultReason
 from broker.ledger.port import RequestKey
 from broker.transport.names import request_id
 
-__all__ = ["page_size", "page_token", "read_page_token", "replay_key"]
+__all__ = ["PageTokens", "page_size", "replay_key"]
 
 PAGE_DEFAULT, PAGE_MAX = 100, 1_000
+TOKEN_MAX = 1_024  # characters, several times what a name needs
+SIGNATURE_BYTES = 32
 OPERATORS = "-"
 
+Scope = str | Sequence[str] | Sequence[int] | Sequence[tuple[str, str]]
 Request = TypeVar("Request", bound=Message)
 
 
@@ -44,29 +50,41 @@ def page_size(asked: int) -> int:
     return min(asked or PAGE_DEFAULT, PAGE_MAX)
 
 
-def page_token(after: str, filters: Iterable[str]) -> str:
-    """Where the next page of a list with these filters begins."""
-    return base64.urlsafe_b64encode(f"{_digest(filters)}{after}".encode()).decode()
+@dataclass(frozen=True, slots=True)
+class PageTokens:
+    """Where the pages of one list begin, in words that only the market's servers can write.
 
+    ``scope`` is all that a page depends on beside its place: kind of list, parent, filters. It is signed and not sent,
+    so a token is good for exactly this list.
+    """
 
-def read_page_token(token: str, filters: Iterable[str]) -> str:
-    """Where the page begins; empty for the first. A token of another list is refused."""
-    if not token:
-        return ""
-    try:
-        text = base64.urlsafe_b64decode(token.encode()).decode()
-    except (binascii.Error, UnicodeError, ValueError):
-        text = ""
-    expected = _digest(filters)
-    if not text.startswith(expected):
-        raise Fault(
-            FaultReason.PAGE_TOKEN,
-            "The page token is not of this list",
-            remedy="Send the token with the same fields as the page before, or start again without one.",
-            field="page_token",
-        )
-    return text.removeprefix(expected)
+    key: bytes
+    scope: tuple[Scope, ...]
 
+    def token(self, after: str) -> str:
+        """For the page that begins behind ``after``."""
+        return base64.urlsafe_b64encode(self._signature(after) + after.encode()).decode()
 
-def _digest(filters: Iterable[str]) -> str:
-    return hashlib.sha256("\n".join(filters).encode()).hexdigest()[:16]
+    def read(self, token: str) -> str:
+        """Where the page begins; empty for the first. Faults: PAGE_TOKEN unless `token` wrote it for this list."""
+        if not token:
+            return ""
+        try:
+            raw = base64.urlsafe_b64decode(token.encode()) if len(token) <= TOKEN_MAX else b""
+            after = raw[SIGNATURE_BYTES:].decode()
+        except (binascii.Error, UnicodeError, ValueError):
+            raw, after = b"", ""
+        genuine = hmac.compare_digest(raw[:SIGNATURE_BYTES], self._signature(after))
+        # Base64 has several texts for the same bytes; only one of them was given out.
+        if not genuine or token != self.token(after):
+            raise Fault(
+                FaultReason.PAGE_TOKEN,
+                "The page token is not of this list",
+                remedy="Send the token with the same parent and filters as the page before, or start without one.",
+                field="page_token",
+            )
+        return after
+
+    def _signature(self, after: str) -> bytes:
+        signed = json.dumps([self.scope, after], separators=(",", ":"))
+        return hmac.digest(self.key, signed.encode(), "sha256")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import grpc
 import pytest
-from capacitybroker import Claim, Plan, Reason
+from capacitybroker import Claim, Plan, Reason, Tier
 from capacitybroker.v1 import capacity_service_pb2 as capacity
 from capacitybroker.v1 import fleet_service_pb2 as fleets
 from capacitybroker.v1 import planning_service_pb2 as planning
@@ -82,6 +82,22 @@ def test_lists_are_tables_or_json() -> None:
     found = json.loads(run(script, "claims", "--output", "json").stdout)
     assert [entry["name"] for entry in found] == ["tenants/lab/claims/one", "tenants/lab/claims/two"]
     assert found[0]["placements"][0]["start_time"] == "2026-11-23T05:00:00Z"
+
+
+def test_lists_and_watches_can_be_limited() -> None:
+    script = Script(
+        ListClaims=[answer(capacity.ListClaimsResponse(claims=[PLACED]))],
+        WatchClaims=[stream(capacity.WatchClaimsResponse(revision=7, claims=[WAITS]))],
+    )
+    run(script, "claims", "--tier", "spot", "--tier", "standard", "--class", "training", "--label", "team=a=b")
+    listed = script.requests[0]
+    assert list(listed.tiers) == [Tier.TIER_SPOT, Tier.TIER_STANDARD]
+    assert (listed.workload_class, dict(listed.labels)) == ("training", {"team": "a=b"})
+    line = ["watch", "--from", "7", "--count", "1", "--claim", "lab/two", "--state", "waiting", "--state", "planned"]
+    assert run(script, *line).exit_code == 0
+    watched = script.requests[1]
+    assert list(watched.claims) == ["tenants/lab/claims/two"]
+    assert list(watched.states) == [Claim.STATE_WAITING, Claim.STATE_PLANNED]
 
 
 def test_an_empty_list_says_what_to_do() -> None:
@@ -256,6 +272,8 @@ def test_a_refusal_is_one_clear_message_and_status_1() -> None:
         ("show one", "whose claim"),
         ("pools --ahead soon", "no length of time"),
         ("claims --state nowhere", "nowhere"),
+        ("claims --label team", "KEY=VALUE"),
+        ("watch --claim one", "whose claim"),
     ],
 )
 def test_a_wrong_command_line_is_status_2(arguments: str, says: str) -> None:

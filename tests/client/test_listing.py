@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 import pytest
-from capacitybroker import Claim, Client, PoolStatus, timestamp
+from capacitybroker import Claim, Client, PoolStatus, Tier, timestamp
 from capacitybroker.v1.capacity_service_pb2 import ListClaimsResponse
 from capacitybroker.v1.fleet_service_pb2 import ListPoolsResponse
 
@@ -26,6 +26,16 @@ def test_pages_follow_each_other_even_over_an_empty_one() -> None:
     assert all(r.parent == "tenants/lab" and r.page_size == 2 for r in script.requests)
     # Whoever watches from the first page's revision misses nothing that later pages already show.
     assert listing.revision == 7
+
+
+def test_what_a_list_is_limited_to_is_sent_with_every_page() -> None:
+    script = Script(ListClaims=[answer(page("a", token="t1")), answer(page("b"))])
+    with serving(script) as address, Client(address) as client:
+        listing = client.list_claims(workload_class="training", tiers=[Tier.TIER_SPOT], labels={"team": "a"})
+        assert [claim.name for claim in listing] == ["a", "b"]
+    for request in script.requests:
+        assert (request.workload_class, list(request.tiers)) == ("training", [Tier.TIER_SPOT])
+        assert request.labels == {"team": "a"}
 
 
 @pytest.mark.parametrize(

@@ -49,6 +49,20 @@ def test_parts_of_one_revision_come_as_one() -> None:
     assert seen(script, 2) == [(1, ["a", "b"]), (2, ["c"])]
 
 
+def test_what_a_watch_is_limited_to_is_asked_for_on_every_connection() -> None:
+    script = Script(WatchClaims=[stream(change(5, "a"), then=unavailable()), stream(change(6, "b"))])
+    time = FakeTime()
+    with (
+        serving(script) as address,
+        Client(address, tenant="lab", monotonic=time.monotonic, sleep=time.sleep, rng=TopOfRange()) as client,
+    ):
+        watch = client.watch_claims(claims=["one", "lab/two"], states=[Claim.STATE_PLANNED], start_revision=5)
+        assert [c.revision for c in islice(watch, 2)] == [5, 6]
+    for request in script.requests:
+        assert list(request.claims) == ["tenants/lab/claims/one", "tenants/lab/claims/two"]
+        assert list(request.states) == [Claim.STATE_PLANNED]
+
+
 def test_a_lost_connection_goes_on_after_the_last_whole_revision() -> None:
     script = Script(WatchClaims=[stream(change(5, "a"), then=unavailable()), stream(change(6, "b"))])
     assert seen(script, 2, start_revision=5) == [(5, ["a"]), (6, ["b"])]

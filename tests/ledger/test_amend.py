@@ -126,3 +126,18 @@ async def test_a_claim_ends_by_a_plan_and_keeps_what_it_used(ledger: Ledger, des
     assert (await ledger.snapshot()).claims == ()
     assert await granted(ledger) == (8, 8, 8, 8, 0, 0)
     assert isinstance((await ledger.claim(placed.name)).state, Ended)
+
+
+async def test_a_claim_knows_which_state_its_last_change_found_it_in(ledger: Ledger, desk: Desk) -> None:
+    await desk.open_pools()
+    stored = await desk.submit("atlas/run-1")
+    assert (stored.replaced, stored.state_name_before) == (0, "")
+    placed = await desk.place(stored, placement())
+    assert (placed.replaced, placed.state_name_before) == (stored.revision, "WAITING")
+    changed = replace(placed, ask=replace(placed.ask, labels={"a": "b"}))
+    amended = (await ledger.amend(changed, key=desk.key(), at=0)).claim
+    assert (amended.replaced, amended.state_name_before) == (placed.revision, "PLANNED")
+    gone = await ledger.cancel(amended.becomes(Cancelled(), at=0), key=desk.key(), at=0)
+    assert (gone.claim.replaced, gone.claim.state_name_before) == (amended.revision, "PLANNED")
+    told = [event.claims[0].state_name_before for event in await ledger.events(1, limit=10)]
+    assert told == ["", "WAITING", "PLANNED", "PLANNED"]

@@ -21,7 +21,7 @@ async def test_a_plan_places_claims_in_one_revision(ledger: Ledger, desk: Desk) 
     commit = await ledger.commit(rows, plan(based_on_revision=3, placed=2), fence=await desk.lead(), at=9)
     assert (commit.revision, commit.skipped) == (4, ())
     snapshot = await ledger.snapshot()
-    assert snapshot.claims == tuple(replace(row, revision=4) for row in rows)
+    assert snapshot.claims == tuple(replace(row, revision=4, replaced=row.revision) for row in rows)
     assert await granted(ledger) == (16, 16, 16, 16, 0, 0)
     assert await granted(ledger, "tenants/atlas") == (8, 8, 8, 8, 0, 0)
 

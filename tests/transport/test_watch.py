@@ -109,7 +109,7 @@ async def test_a_slow_reader_is_cut_and_never_skipped() -> None:
     async with world(feed_settings=FeedSettings(backlog_events_max=3)) as w:
         await w.declare(builders.fleet())
         await until(lambda: w.feed.revision == 1)
-        watch = w.feed.watch(0, tenant=None)
+        watch = w.feed.watch(0)
         seen: list[int] = []
         await anext(watch)
         reading = asyncio.ensure_future(anext(watch))
@@ -146,7 +146,7 @@ async def test_trimmed_history_is_told_not_skipped() -> None:
         await w.declare(builders.fleet())
         for _ in range(10):
             await w.ask(builders.ask())
-        watch = w.feed.watch(2, tenant=None)
+        watch = w.feed.watch(2)
         with pytest.raises(Fault) as trimmed:
             await anext(watch)
         assert trimmed.value.reason is FaultReason.COMPACTED

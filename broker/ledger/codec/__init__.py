@@ -36,8 +36,8 @@ __all__ = [
 
 
 def encode_claim(claim: Claim) -> str:
-    """The claim without its revision."""
-    return write(claims.claim_record(claim))
+    """The claim as it is to be stored over its present revision, without the one it will get."""
+    return write(claims.claim_record(claim, replaces=claim.revision))
 
 
 def decode_claim(text: str, *, revision: int) -> Claim:

@@ -41,8 +41,8 @@ _TIERS = {tier.value: tier for tier in Tier}  # a dict is three times as fast as
 _REASONS = {reason.value: reason for reason in Reason}
 
 
-def claim_record(claim: Claim) -> dict[str, Json]:
-    """The claim without its revision."""
+def claim_record(claim: Claim, *, replaces: int) -> dict[str, Json]:
+    """The claim without its revision, as the successor of revision ``replaces`` of it (0: of none)."""
     record: dict[str, Json] = {
         "v": VERSION,
         "tenant": claim.name.tenant,
@@ -58,6 +58,8 @@ def claim_record(claim: Claim) -> dict[str, Json]:
         record["until"] = claim.state.until
     if claim.because:
         record["because"] = [[b.reason.value, b.message, dict(b.facts)] for b in claim.because]
+    if replaces:
+        record["replaces"] = replaces
     if claim.past:
         record["past"] = [[p.state, p.reason and p.reason.value, p.at, p.revision] for p in claim.past]
     return record
@@ -79,6 +81,7 @@ def claim_of(record: Json, revision: int) -> Claim:
         record["state_at"],
         revision,
         tuple(Past(p[0], p[1] and _REASONS[p[1]], p[2], p[3]) for p in record.get("past", ())),
+        record.get("replaces", 0),
     )
 
 

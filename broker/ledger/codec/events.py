@@ -23,7 +23,7 @@ def event_record(event: Event) -> dict[str, Json]:
     """The same record that the store's own functions put together from their parts."""
     record: dict[str, Json] = {"v": VERSION, "revision": event.revision, "kind": event.kind.value, "at": event.at}
     if event.claims:
-        record["claims"] = [claim_record(claim) for claim in event.claims]
+        record["claims"] = [claim_record(claim, replaces=claim.replaced) for claim in event.claims]
     if event.fleet is not None:
         record["fleet"] = fleet_record(event.fleet)
     if event.shortfalls:

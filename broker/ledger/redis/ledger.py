@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -38,8 +39,9 @@ PAGE_MAX = 10_000
 class RedisLedger:
     """Keeps every promise of `Ledger` on one market of a server; see `open`."""
 
-    def __init__(self, link: Link) -> None:
+    def __init__(self, link: Link, token_key: bytes) -> None:
         self._link = link
+        self.token_key = token_key
         self._fleet_text = b""
         self._fleet = Fleet()
 
@@ -67,10 +69,12 @@ class RedisLedger:
             await link.load()
             reply = await (link.call("create", new_id(), SCHEMA, now()) if create else link.read("head"))
             _check_market(reply, market)
+            if not reply.rest[1]:  # new, or made by a release that signed nothing
+                reply = await link.call("seal", secrets.token_hex(32))
         except BaseException:
             await link.close()
             raise
-        return cls(link)
+        return cls(link, bytes(reply.rest[1]))
 
     async def submit(
         self,

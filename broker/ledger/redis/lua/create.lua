@@ -1,7 +1,7 @@
 -- create: makes an empty market unless there is one; never on top of what is left of one.
 -- KEYS  1 prefix of the market's keys
 -- ARGV  1 incarnation, 2 schema, 3 at (Unix s)
--- Reply OK schema (of the market that is there now) | DAMAGED text
+-- Reply OK schema, token key or '' (of the market that is there now) | DAMAGED text
 
 verb('create', function(keys, args)
   local prefix = keys[1]
@@ -19,5 +19,5 @@ verb('create', function(keys, args)
   if not m then
     return missing
   end
-  return market.reply(m, 'OK', redis.call('HGET', m.keys.meta, 'schema'))
+  return market.reply(m, 'OK', unpack(market.seal(m)))
 end)

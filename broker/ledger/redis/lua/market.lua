@@ -29,6 +29,12 @@ function market.reply(m, code, ...)
   return { m.incarnation, market.digits(m.revision), code, ... }
 end
 
+-- Schema, and what page tokens are signed with ('' as long as nobody has set it).
+function market.seal(m)
+  local found = redis.call('HMGET', m.keys.meta, 'schema', 'token_key')
+  return { found[1], found[2] or '' }
+end
+
 -- Makes the next revision with its event; `rest` is JSON that follows the event's first fields, starting with a comma.
 -- XADD comes first: it refuses an id that is not above the last, so a head that went backwards changes nothing.
 function market.record(m, kind, at, rest, log_events_max)

@@ -8,7 +8,7 @@ import secrets
 import time
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Self, TypeVar
 from weakref import WeakSet
 
@@ -29,7 +29,7 @@ from capacitybroker.v1 import capacity_service_pb2 as capacity
 from capacitybroker.v1 import fleet_service_pb2 as fleets
 from capacitybroker.v1 import planning_service_pb2 as planning
 from capacitybroker.v1.capacity_service_pb2_grpc import CapacityServiceStub
-from capacitybroker.v1.claim_pb2 import Claim, Placement
+from capacitybroker.v1.claim_pb2 import Claim, Placement, Tier
 from capacitybroker.v1.fleet_pb2 import Fleet
 from capacitybroker.v1.fleet_service_pb2_grpc import FleetServiceStub
 from capacitybroker.v1.plan_pb2 import Plan
@@ -166,12 +166,20 @@ class Client:
         *,
         tenant: str | None = None,
         states: Iterable[Claim.State.ValueType] = (),
+        workload_class: str = "",
+        tiers: Iterable[Tier.ValueType] = (),
+        labels: Mapping[str, str] = MappingProxyType({}),
         page_size: int = 500,
         timeout: float | None = None,
     ) -> Listing[Claim]:
         """Claims in order of name: of ``tenant``, else of the client's, else of all; ``tenant="-"`` is all of them."""
         request = capacity.ListClaimsRequest(
-            parent=parent(tenant or self.tenant), states=list(states), page_size=page_size
+            parent=parent(tenant or self.tenant),
+            states=list(states),
+            workload_class=workload_class,
+            tiers=list(tiers),
+            labels=dict(labels),
+            page_size=page_size,
         )
 
         def page(token: str) -> Page[Claim]:
@@ -203,6 +211,8 @@ class Client:
         self,
         *,
         tenant: str | None = None,
+        claims: Iterable[str] = (),
+        states: Iterable[Claim.State.ValueType] = (),
         start_revision: int = 0,
         progress: bool = False,
         give_up_seconds: float = 60.0,
@@ -212,15 +222,17 @@ class Client:
 
         Tenants as in `list_claims`. To start from what there is: list, then watch from the listing's revision + 1. The
         broker gives a sign of life every five seconds; after ``silence_seconds`` without one the watch connects anew.
+        Only ``claims`` of these names, and only while they are in one of ``states``: leaving them is told too.
         """
-        name = parent(tenant or self.tenant)
+        name, names, among = parent(tenant or self.tenant), [claim_name(c, self.tenant) for c in claims], list(states)
         if start_revision == 0:
             # A server's "from now" would mean another now after a lost connection.
             request = capacity.ListClaimsRequest(parent=name, page_size=1)
             start_revision = self._ask(self._capacity.ListClaims, request, None).revision + 1
 
         def open_stream(revision: int) -> Stream:
-            return OwnConnection(self.address, capacity.WatchClaimsRequest(parent=name, start_revision=revision))
+            wanted = capacity.WatchClaimsRequest(parent=name, start_revision=revision, claims=names, states=among)
+            return OwnConnection(self.address, wanted)
 
         watch = Watch(
             open_stream,

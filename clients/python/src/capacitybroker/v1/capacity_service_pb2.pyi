@@ -136,19 +136,54 @@ class ListClaimsRequest(message.Message):
 
     DESCRIPTOR: descriptor.Descriptor
 
+    @typing.final
+    class LabelsEntry(message.Message):
+        DESCRIPTOR: descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: builtins.int
+        VALUE_FIELD_NUMBER: builtins.int
+        key: builtins.str
+        value: builtins.str
+        def __init__(
+            self,
+            *,
+            key: builtins.str = ...,
+            value: builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     PARENT_FIELD_NUMBER: builtins.int
     PAGE_SIZE_FIELD_NUMBER: builtins.int
     PAGE_TOKEN_FIELD_NUMBER: builtins.int
     STATES_FIELD_NUMBER: builtins.int
+    WORKLOAD_CLASS_FIELD_NUMBER: builtins.int
+    TIERS_FIELD_NUMBER: builtins.int
+    LABELS_FIELD_NUMBER: builtins.int
     parent: builtins.str
     """Required. `tenants/{tenant}`, or `tenants/-` for all."""
     page_size: builtins.int
     """At most this many; 0: 100; more than 1000: 1000."""
     page_token: builtins.str
-    """`next_page_token` of the page before; the other fields must be the same."""
+    """`next_page_token` of the page before, as it was given; parent and filters must
+    be the same as then. Good for as long as the market lives, on any server.
+    """
+    workload_class: builtins.str
+    """Only claims of this workload class. Empty: any."""
     @builtins.property
     def states(self) -> containers.RepeatedScalarFieldContainer[claim_pb2.Claim.State.ValueType]:
         """Only claims in one of these states. Empty: any."""
+
+    @builtins.property
+    def tiers(self) -> containers.RepeatedScalarFieldContainer[claim_pb2.Tier.ValueType]:
+        """Only claims of one of these tiers. Empty: any."""
+
+    @builtins.property
+    def labels(self) -> containers.ScalarMap[builtins.str, builtins.str]:
+        """Only claims that carry all of these labels with these values; at most 8."""
 
     def __init__(
         self,
@@ -157,10 +192,13 @@ class ListClaimsRequest(message.Message):
         page_size: builtins.int = ...,
         page_token: builtins.str = ...,
         states: abc.Iterable[claim_pb2.Claim.State.ValueType] | None = ...,
+        workload_class: builtins.str = ...,
+        tiers: abc.Iterable[claim_pb2.Tier.ValueType] | None = ...,
+        labels: abc.Mapping[builtins.str, builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["page_size", b"page_size", "page_token", b"page_token", "parent", b"parent", "states", b"states"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["labels", b"labels", "page_size", b"page_size", "page_token", b"page_token", "parent", b"parent", "states", b"states", "tiers", b"tiers", "workload_class", b"workload_class"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -540,19 +578,38 @@ class WatchClaimsRequest(message.Message):
 
     PARENT_FIELD_NUMBER: builtins.int
     START_REVISION_FIELD_NUMBER: builtins.int
+    CLAIMS_FIELD_NUMBER: builtins.int
+    STATES_FIELD_NUMBER: builtins.int
     parent: builtins.str
     """Required. `tenants/{tenant}`, or `tenants/-` for all."""
     start_revision: builtins.int
     """First revision of interest. 0: from now on."""
+    @builtins.property
+    def claims(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Only these, `tenants/{tenant}/claims/{claim}`, within `parent`; at most 100.
+        They need not exist yet. Empty: all.
+        """
+
+    @builtins.property
+    def states(self) -> containers.RepeatedScalarFieldContainer[claim_pb2.Claim.State.ValueType]:
+        """Only changes of claims that are in one of these states after the change, and
+        those that a claim leaves them by: it was in one of them until then, and is
+        told once with its new state. So whoever keeps claims that are in these states
+        and drops the others has the right picture at every revision, also after
+        resuming. Empty: any.
+        """
+
     def __init__(
         self,
         *,
         parent: builtins.str = ...,
         start_revision: builtins.int = ...,
+        claims: abc.Iterable[builtins.str] | None = ...,
+        states: abc.Iterable[claim_pb2.Claim.State.ValueType] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["parent", b"parent", "start_revision", b"start_revision"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["claims", b"claims", "parent", b"parent", "start_revision", b"start_revision", "states", b"states"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
