@@ -146,7 +146,7 @@ def watch(
                 client,
                 tenant="-" if everyone else None,
                 start_revision=start_revision,
-                claims=[_whole(name, tenant) for name in claim or ()],
+                claims=[whole(name, tenant) for name in claim or ()],
                 states=_states(state),
             )
             for change in changes:
