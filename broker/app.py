@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import secrets
@@ -74,6 +75,9 @@ async def _serve(settings: ServeSettings, store_url: str, ready: Ready) -> None:
 
     stopping = _on_terminate()
     scan.warm()
+    # A server keeps every live claim: looking for garbage among them again and again would stop all callers.
+    gc.freeze()
+    gc.set_threshold(100_000, 50, 1_000)
     ledger = await _open(settings, store_url)
     async with Feed(ledger) as feed:
         desk = Desk(ledger, feed, clock(settings.clock_file), new_id, settings.desk)

@@ -169,7 +169,7 @@ class Desk:
     async def lapse(self) -> int:
         """Let go of what is held for quotes that were not redeemed in time; how many."""
         at, count = self.now(), 0
-        for claim in tuple(self.market.outlook.claims.values()):
+        for claim in self.market.outlook.held:
             if isinstance(claim.state, Held) and claim.state.until <= at:
                 over = claim.becomes(Expired((QUOTE_LAPSED,)), at=at)
                 key = RequestKey("-", "Lapse", f"lapse-{claim.name.tenant}-{claim.name.id}"[:64], str(claim.revision))
@@ -211,7 +211,7 @@ class Desk:
         return Quote(found, instead, revision)
 
     def _limit_holds(self, tenant: str, at: int) -> None:
-        mine = (c.state for c in self.market.outlook.claims.values() if c.name.tenant == tenant)
+        mine = (claim.state for claim in self.market.outlook.held if claim.name.tenant == tenant)
         if sum(isinstance(state, Held) and state.until > at for state in mine) >= self.terms.holds_max:
             raise Fault(
                 FaultReason.HOLD_LIMIT,

@@ -7,7 +7,7 @@ from types import MappingProxyType
 
 from broker.admission.calendar import Calendar
 from broker.domain.bid_prices import BidPrices
-from broker.domain.claim import Claim, ClaimName, Hold
+from broker.domain.claim import Claim, ClaimName, Held, Hold
 from broker.domain.fleet import Fleet
 from broker.domain.slots import Window
 from broker.domain.snapshot import Event, Snapshot
@@ -25,6 +25,7 @@ class Outlook:
         self.revision = snapshot.revision
         self.fleet: Fleet = snapshot.fleet
         self._claims: dict[ClaimName, Claim] = {claim.name: claim for claim in snapshot.claims}
+        self._held = {claim.name for claim in snapshot.claims if isinstance(claim.state, Held)}
         self._prices, self._ahead = prices, ahead_slots
         self._calendar: Calendar | None = None
 
@@ -32,6 +33,11 @@ class Outlook:
     def claims(self) -> Mapping[ClaimName, Claim]:
         """Every live claim."""
         return MappingProxyType(self._claims)
+
+    @property
+    def held(self) -> tuple[Claim, ...]:
+        """Every claim that keeps capacity aside for a quote."""
+        return tuple(self._claims[name] for name in self._held)
 
     @property
     def prices(self) -> BidPrices | None:
@@ -52,10 +58,13 @@ class Outlook:
         for claim in event.claims:
             before = self._claims.get(claim.name)
             self._rebook(before.holds() if before is not None else (), claim.holds() if claim.live else ())
+            self._held.discard(claim.name)
             if claim.live:
                 self._claims[claim.name] = claim
             else:
                 self._claims.pop(claim.name, None)
+            if isinstance(claim.state, Held):
+                self._held.add(claim.name)
 
     def calendar(self, first: int) -> Calendar:
         """What is free from slot ``first`` on; the same object as before unless the fleet or the clock moved on."""

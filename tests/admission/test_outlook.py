@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from broker.admission.calendar import Calendar
 from broker.admission.outlook import AHEAD_SLOTS, SPARE_SLOTS, Outlook
 from broker.domain.bid_prices import BidPrices
-from broker.domain.claim import Cancelled, Claim, Planned, State, Waiting
+from broker.domain.claim import Cancelled, Claim, Held, Planned, State, Waiting
 from broker.domain.fleet import Fleet
 from broker.domain.slots import Window
 from broker.domain.snapshot import Event, EventKind, Snapshot
@@ -30,7 +30,7 @@ def random_event(draw: random.Random, revision: int) -> Event:
 def random_claim(draw: random.Random) -> Claim:
     first = draw.randint(0, 60)
     place = placement(draw.choice(["dc-1", "dc-2", "gone"]), draw.randint(1, 9), first, first + draw.randint(1, 30))
-    states: list[State] = [Planned((place,)), Planned((place,)), Waiting((AWAITING_PLAN,)), Cancelled((place,))]
+    states: list[State] = [Planned((place,)), Held((place,), 9), Waiting((AWAITING_PLAN,)), Cancelled((place,))]
     state = draw.choice(states)
     return claim(f"{draw.choice(['atlas', 'b'])}/run-{draw.randint(1, 6)}", state=state)
 
@@ -56,6 +56,9 @@ def test_a_warm_calendar_is_what_a_cold_one_would_be(seed: int) -> None:
         holds = [hold for one in cold.claims.values() for hold in one.holds()]
         assert same(warm, Calendar(outlook.fleet, holds, warm.window, outlook.prices))
         assert warm.window.first <= first
+        assert {one.name for one in outlook.held} == {
+            c.name for c in outlook.claims.values() if isinstance(c.state, Held)
+        }
         assert warm.window.end >= first + AHEAD
 
 
