@@ -74,7 +74,7 @@ class Ranking:
         wanted = self._parts(ask)
         firsts = sorted(self._starts(wanted[0]), key=lambda start: -start.worth)
         # Each further candidate of a claim in parts would cost as much again as the first.
-        found = (self._whole(wanted, [first]) for first in firsts[: most if len(wanted) == 1 else 1])
+        found = (self._whole(wanted, first, firsts) for first in firsts[: most if len(wanted) == 1 else 1])
         return tuple(sorted((whole for whole in found if whole), key=lambda whole: -whole.worth_microusd))
 
     def pinned(self, ask: Ask, places: Sequence[Placement]) -> Candidate | None:
@@ -112,21 +112,48 @@ class Ranking:
                 mine[way.part].append((way, starts))
         return [_part(tuple(way for way, _ in own), tuple(starts for _, starts in own)) for own in mine]
 
-    def _whole(self, wanted: Sequence[_Part], firsts: Sequence[_Start]) -> Candidate | None:
-        """The first parts where they are, each other one where it is worth most beside those before it."""
+    def _whole(self, wanted: Sequence[_Part], first: _Start, known: list[_Start]) -> Candidate | None:
+        """The first part where it is, each other one where it is worth most beside those before it.
+
+        ``known`` are the best starts of the first part.
+        """
         worth, placements = 0.0, list[Placement]()
         with self.calendar.beside(self.tenant) as take:
             for n, part in enumerate(wanted):
-                starts = firsts[n : n + 1] or list(self._starts(part))
-                best = max(starts, key=lambda start: start.worth, default=None)
+                if n:
+                    take(placements[-1])
+                    known = self._after(part, known, placements)
+                best = max(known, key=lambda start: start.worth, default=None) if n else first
                 if best is None:
                     return None
                 worth += best.worth
                 latest = next(last for way, (_, last) in zip(part.ways, part.starts, strict=True) if way is best.way)
                 placements.append(placed(best.way, best.slot, self.calendar, latest=latest))
-                if n + 1 < len(wanted):
-                    take(placements[-1])
         return Candidate(tuple(placements), round(worth))
+
+    def _after(self, part: _Part, known: list[_Start], placements: Sequence[Placement]) -> list[_Start]:
+        """The best starts of a part, given those of the one before it, which was placed meanwhile.
+
+        Placing takes room away and gives none, so in other pools what was best still is, if the quota has room there.
+        """
+        taken = {placement.pool for placement in placements}
+        same = {(way.pool, way.devices, way.slots): way for way in part.ways}
+        if any((start.way.pool, start.way.devices, start.way.slots) not in same for start in known):
+            return list(self._starts(part))
+        left = [start for start in known if start.way.pool not in taken]
+        found = [replace(s, way=same[s.way.pool, s.way.devices, s.way.slots]) for s in left]
+        again = [k for k, way in enumerate(part.ways) if way.pool in taken]
+        found += self._starts(
+            _Part(tuple(part.ways[k] for k in again), tuple(part.starts[k] for k in again), part.punctual)
+        )
+        best = max(found, key=lambda start: start.worth, default=None)
+        return found if best is None or self._in_quota(best) else list(self._starts(part))
+
+    def _in_quota(self, start: _Start) -> bool:
+        """Whether the tenant's quota has room for a start."""
+        span = self.calendar.span(Window(start.slot, start.slot + start.way.slots))
+        room = self.calendar.room[self.calendar.quotas.get(self.tenant, -1), span]
+        return bool((room >= start.way.devices).all())
 
     def _starts(self, part: _Part) -> Iterator[_Start]:
         """The best start of each option of a part that has any."""

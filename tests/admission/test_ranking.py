@@ -203,3 +203,22 @@ def test_costs_are_what_the_placement_adds() -> None:
     (place,) = best.placements
     assert place.window == Window(FIRST, FIRST + 2)
     assert (place.cost_microusd, place.paid_microusd) == (2 * (8 * 1 + 4 * 8), 2 * 4 * 5)
+
+
+@settings(deadline=None)
+@given(seed=st.integers(0, 10**9), percent=st.sampled_from([100, 80]))
+def test_every_part_is_where_it_is_worth_most_beside_those_before_it(seed: int, percent: int) -> None:
+    draw = random.Random(seed)
+    calendar = random_calendar(draw)
+    devices, slots = draw.choice([16, 24, 32, 48, 51]), draw.randint(1, 9)
+    wanted = ask(devices=devices, slots=slots, earliest=FIRST, value_microusd=10**6)
+    ranking = Ranking(calendar, "atlas", TERMS, percent)
+    for candidate in ranking.candidates(wanted):
+        whole = ranking._parts(wanted)
+        with calendar.beside("atlas") as take:
+            for part, place in zip(whole, candidate.placements, strict=True):
+                best = max(ranking._starts(part), key=lambda start: start.worth)
+                chosen = next(start for start in ranking._starts(part) if start.way.pool == place.pool)
+                assert chosen.slot == place.window.first
+                assert chosen.worth >= best.worth - 1  # the value of a claim may not divide by its parts
+                take(place)
