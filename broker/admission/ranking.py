@@ -141,7 +141,7 @@ class Ranking:
         if any((start.way.pool, start.way.devices, start.way.slots) not in same for start in known):
             return list(self._starts(part))
         left = [start for start in known if start.way.pool not in taken]
-        found = [replace(s, way=same[s.way.pool, s.way.devices, s.way.slots]) for s in left]
+        found = [_Start(s.worth, same[s.way.pool, s.way.devices, s.way.slots], s.slot) for s in left]
         again = [k for k, way in enumerate(part.ways) if way.pool in taken]
         found += self._starts(
             _Part(tuple(part.ways[k] for k in again), tuple(part.starts[k] for k in again), part.punctual)

@@ -45,13 +45,18 @@ def options(ask: Ask, fleet: Fleet) -> tuple[Option, ...]:
     work = fleet.workload_class(ask.workload_class)
     if work is None:
         return ()
-    eligible = [(pool, choice) for pool in fleet.pools if (choice := _choice(ask, work, pool, fleet)) is not None]
-    ways = (
-        option
-        for part in range(parts(ask))
-        for pool, choice in eligible
-        for option in _in_pool(ask, part, pool, choice, work.speed_percent[pool.silicon])
-    )
+    sizes = [
+        size
+        for pool in fleet.pools
+        if (choice := _choice(ask, work, pool, fleet)) is not None
+        for size in _sizes(ask, pool, choice, work.speed_percent[pool.silicon])
+    ]
+    count, worth = parts(ask), ask.worth_microusd
+    ways = [
+        size.part(ask, part, count, worth * (part + 1) // count - worth * part // count)
+        for part in range(count)
+        for size in sizes
+    ]
     return tuple(dict.fromkeys(ways)) if ask.elastic else tuple(ways)
 
 
@@ -82,22 +87,38 @@ def _choice(ask: Ask, work: WorkloadClass, pool: Pool, fleet: Fleet) -> SiliconC
     return next((choice for choice in ask.silicon if silicon.answers_to(choice.silicon)), None)
 
 
-def _in_pool(ask: Ask, part: int, pool: Pool, choice: SiliconChoice, speed_percent: int) -> Iterator[Option]:
-    count = parts(ask)
-    value = ask.worth_microusd * (part + 1) // count - ask.worth_microusd * part // count
-    if pool.id in ask.preferred_pools:
-        value += value * PREFERENCE_PERCENT // 100
+@dataclass(frozen=True, slots=True)
+class _Size:
+    """One way to serve a whole claim in a pool."""
+
+    pool: Pool
+    devices: int
+    slots: int
+    latest: int | None
+    domain: int  # devices are rounded up to multiples of this
+    bonus_percent: int
+
+    def part(self, ask: Ask, part: int, count: int, value: int) -> Option:
+        """A part of it, of ``count``; ``value`` is its share of the claim's."""
+        devices = self.devices * (part + 1) // count - self.devices * part // count
+        if self.domain > 1:
+            devices = -(-devices // self.domain) * self.domain
+        value += value * self.bonus_percent // 100
+        pool = self.pool
+        return Option(part, pool.id, pool.silicon, devices, self.slots, ask.earliest, self.latest, value)
+
+
+def _sizes(ask: Ask, pool: Pool, choice: SiliconChoice, speed_percent: int) -> Iterator[_Size]:
     # The time a choice names is already the time on that silicon; the claim's own is at speed 100 %.
     device_slots, speed = (ask.slots, speed_percent) if choice.slots is None else (choice.slots, 100)
+    bonus = PREFERENCE_PERCENT if pool.id in ask.preferred_pools else 0
+    domain = pool.domain_devices if ask.whole_domains else 1
     for level in _levels(ask):
-        wanted = -(-(choice.devices or ask.devices) * level // ask.devices)
-        devices = wanted * (part + 1) // count - wanted * part // count
-        if ask.whole_domains:
-            devices = -(-devices // pool.domain_devices) * pool.domain_devices
+        devices = -(-(choice.devices or ask.devices) * level // ask.devices)
         slots = -(-device_slots * ask.devices * 100 // (level * speed))
         ends = [ask.latest] if ask.latest is not None else []
         ends += [ask.deadline - slots] if ask.deadline is not None else []
-        yield Option(part, pool.id, pool.silicon, devices, slots, ask.earliest, min(ends, default=None), value)
+        yield _Size(pool, devices, slots, min(ends, default=None), domain, bonus)
 
 
 def _levels(ask: Ask) -> list[int]:
