@@ -118,7 +118,11 @@ class Desk:
         """
         first = await self.ledger.recall(key)
         if first is not None:
-            return await self.quote(tenant, ask, most=most), first
+            # What is held is as it was; what else there is may be nothing by now.
+            quote = Quote((), (), self.market.outlook.revision)
+            with suppress(Fault):
+                quote = await self.quote(tenant, ask, most=most)
+            return quote, first
         claim = await self._asked(tenant, claim_id, ask)
         self._limit_holds(tenant, claim.created_at)
         quote = await self._quoted(claim.ask, tenant, most)
@@ -172,7 +176,8 @@ class Desk:
         for claim in self.market.outlook.held:
             if isinstance(claim.state, Held) and claim.state.until <= at:
                 over = claim.becomes(Expired((QUOTE_LAPSED,)), at=at)
-                key = RequestKey("-", "Lapse", f"lapse-{claim.name.tenant}-{claim.name.id}"[:64], str(claim.revision))
+                # One revision made the hold; no tenant is called like this scope.
+                key = RequestKey("-lapse", "Lapse", str(claim.revision), claim.name.key)
                 with suppress(Fault):  # redeemed or cancelled meanwhile, or let go of by another server
                     count += not (await self.ledger.amend(over, key=key, at=at)).replayed
         return count

@@ -1,4 +1,4 @@
-"""Tails the ledger's events once per process: keeps the fleet warm and fans out to watchers."""
+"""Tails the ledger's events once per process: keeps the market warm and fans out to watchers."""
 
 from __future__ import annotations
 

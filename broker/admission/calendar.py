@@ -27,9 +27,9 @@ class Calendar:
     """The room that is left in ``window``, and what using it costs.
 
     ``free`` is [pools, slots], negative where supply was lost under what is held; ``room`` is [quotas + 1, slots], the
-    last row for whoever has no quota;
-    ``lent`` is what claims hold of each pool. ``price`` and ``quota_price`` are running sums of money for each
-    device-slot, one entry longer than the window: running costs and bid prices of pools, bid prices of quotas.
+    last row for whoever has no quota; ``lent`` is what claims hold of each pool. ``price`` and ``quota_price`` are
+    running sums of micro-USD for each device-slot, one entry longer than the window: running costs and bid prices of
+    pools, bid prices of quotas.
     """
 
     def __init__(self, fleet: Fleet, holds: Iterable[Hold], window: Window, prices: BidPrices | None = None) -> None:

@@ -216,3 +216,20 @@ async def test_bad_questions_are_refused(served: World, fields: dict[str, object
     code, found, _ = await refusal(served.capacity.QuoteClaim(request))
     assert (code, found) == (grpc.StatusCode.INVALID_ARGUMENT, reason)
     assert await served.ledger.revision() == 1
+
+
+async def test_quotes_with_the_longest_names_lapse_too(served: World) -> None:
+    for last in "ab":
+        await served.capacity.QuoteClaim(quote(claim(devices=1, gang=True), hold=60, claim_id="x" * 62 + last))
+    served.now += 60
+    await seen(served)
+    assert await served.desk.lapse() == 2
+
+
+async def test_a_hold_is_replayed_when_nothing_can_be_quoted_any_more(served: World) -> None:
+    soon = Timestamp(seconds=NOON + SLOT_SECONDS)
+    request = quote(claim(devices=1, gang=True, latest_start_time=soon), hold=60)
+    first = await served.capacity.QuoteClaim(request)
+    served.now += 10 * SLOT_SECONDS
+    again = await served.capacity.QuoteClaim(request)
+    assert (again.held, list(again.offers)) == (first.held, [])
