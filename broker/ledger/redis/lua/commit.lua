@@ -23,9 +23,9 @@ local function each_row(m, args, visit)
   end
 end
 
--- Rows to take, keys of the others, and what taking them changes in the books.
+-- Rows to take, keys of the others, what each row's claim holds now, and what taking them all changes in the books.
 local function sort_rows(m, args)
-  local taken, skipped, net = {}, {}, {}
+  local taken, skipped, held_by, net = {}, {}, {}, {}
   each_row(m, args, function(row, stored)
     local revision, held
     if stored then
@@ -36,33 +36,29 @@ local function sort_rows(m, args)
       return
     end
     taken[#taken + 1] = row
+    held_by[row] = held
     if held ~= args[row + 3] then
       books.add(net, held, -1)
       books.add(net, args[row + 3], 1)
     end
   end)
-  return taken, skipped, net
+  return taken, skipped, held_by, net
 end
 
--- Taken rows, skipped keys and staged books when what holds capacity already comes first, all of it together, and then
--- the others one by one as far as they fit; nil and a refusal when not even the first do, or nothing is left.
-local function stage_apart(m, args, from_slot)
-  local taken, skipped, net, newcomers = {}, {}, {}, {}
-  each_row(m, args, function(row, stored)
-    local revision, held
-    if stored then
-      revision, held = claims.head(stored)
-    end
-    if not revision or revision ~= args[row + 1] then
-      skipped[#skipped + 1] = args[row]
-    elseif held == '[]' and args[row + 3] ~= '[]' then
+-- Taken rows and staged books when what holds capacity already comes first, all of it together, and then the others one
+-- by one as far as they fit, the keys of those who do not added to `skipped`; nil and a refusal when not even the first
+-- do, or nothing is left.
+local function stage_apart(m, args, rows, skipped, held_by, from_slot)
+  local taken, newcomers, net = {}, {}, {}
+  for _, row in ipairs(rows) do
+    if held_by[row] == '[]' and args[row + 3] ~= '[]' then
       newcomers[#newcomers + 1] = row
     else
       taken[#taken + 1] = row
-      books.add(net, held, -1)
+      books.add(net, held_by[row], -1)
       books.add(net, args[row + 3], 1)
     end
-  end)
+  end
   local staged, refusal = books.stage(m, net, from_slot)
   if not staged then
     return nil, refusal
@@ -85,7 +81,7 @@ local function stage_apart(m, args, from_slot)
     return nil, first_refusal
   end
   table.sort(taken) -- in the order of the plan
-  return { taken = taken, skipped = skipped, staged = staged }
+  return taken, staged
 end
 
 local function write_rows(m, args, taken, revision)
@@ -118,13 +114,14 @@ verb('commit', function(keys, args)
   if incarnation ~= m.incarnation or epoch ~= present_epoch then
     return market.reply(m, 'FENCED', present_epoch)
   end
-  local taken, skipped, net = sort_rows(m, args)
+  local taken, skipped, held_by, net = sort_rows(m, args)
   local staged, refusal = books.stage(m, net, tonumber(from_slot))
   if not staged and refusal[1] == 'OVERCOMMIT' then
-    local apart
-    apart, refusal = stage_apart(m, args, tonumber(from_slot))
-    if apart then
-      taken, skipped, staged = apart.taken, apart.skipped, apart.staged
+    local fitting, outcome = stage_apart(m, args, taken, skipped, held_by, tonumber(from_slot))
+    if fitting then
+      taken, staged = fitting, outcome
+    else
+      refusal = outcome
     end
   end
   if not staged then
