@@ -29,9 +29,9 @@ from capacitybroker import Client
 from capacitybroker.v1.capacity_service_pb2 import CreateClaimRequest, GetClaimRequest
 from capacitybroker.v1.capacity_service_pb2_grpc import CapacityServiceStub
 
-from bench.beside import claim_message, free_port, small_fleet
 from bench.isolated import peak_mib
 from bench.reference import run_reference
+from bench.served import READY_SECONDS, claim_message, free_port, small_fleet
 from broker.admission.outlook import Outlook
 from broker.admission.policy import Policy
 from broker.app import open_market, run_server
@@ -48,7 +48,6 @@ from broker.settings import ServeSettings
 
 CLAIMS, POOLS, SLOTS, TENANTS = 5_000, 32, 26 * 168, 20
 DECISIONS = 3_000
-READY_SECONDS = 60.0
 
 
 def live_market(rng: random.Random) -> tuple[Snapshot, BidPrices]:

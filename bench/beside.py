@@ -14,12 +14,10 @@ from __future__ import annotations
 import argparse
 import asyncio
 import random
-import socket
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import count
@@ -28,21 +26,16 @@ from statistics import median, quantiles
 from typing import Any
 
 import grpc
-from capacitybroker import TIER_STANDARD, Claim, Client, Fleet, Pool, duration
+from capacitybroker import Client
 from capacitybroker.v1.capacity_service_pb2 import CreateClaimRequest, GetClaimRequest
 from capacitybroker.v1.capacity_service_pb2_grpc import CapacityServiceStub
-from capacitybroker.v1.fleet_pb2 import POOL_KIND_INTERNAL, Delivery, Silicon, SiliconSpeed, Tenant, WorkloadClass
 
 from bench.cores import cores
 from bench.generator import Synthetic, synthetic
-from broker.app import open_market, run_server
-from broker.ledger.redis.embedded import EmbeddedStore
+from bench.served import broker, claim_message, small_fleet
 from broker.optimiser.problem import Problem
 from broker.optimiser.worker import SolverProcess
-from broker.processes import Children
-from broker.settings import ServeSettings
 
-READY_SECONDS = 60.0
 WARM_SECONDS = 2.0  # of calls that are not counted
 SOLVING = Synthetic("L", 1.1, 1)
 CANCELLED = (Synthetic("M", 1.1, 1), SOLVING)
@@ -50,7 +43,7 @@ CANCELS = 5
 SOLVE_SECONDS = 10.0  # that a cancelled solve would have had
 TENANT = "tenants/atlas"
 
-__all__ = ["beside", "broker", "cancels", "claim_message", "free_port", "main", "small_fleet"]
+__all__ = ["beside", "cancels", "main"]
 
 
 @dataclass(slots=True)
@@ -59,30 +52,6 @@ class Seconds:
 
     get: list[float] = field(default_factory=list)
     create: list[float] = field(default_factory=list)
-
-
-@contextmanager
-def broker(directory: Path) -> Iterator[str]:
-    """The address of a server without a planner; the server and its store stop at the end."""
-    with EmbeddedStore.start(directory / "data") as store, free_port() as port:
-        settings = ServeSettings(listen=f"127.0.0.1:{port}")
-        asyncio.run(open_market(settings, store.url, create=True))
-        children = Children()
-        try:
-            children.start("server", partial(run_server, settings, store.url))
-            children.wait_ready(READY_SECONDS)
-            yield settings.listen
-        finally:
-            children.stop()
-
-
-@contextmanager
-def free_port() -> Iterator[int]:
-    """A port that nobody else is given; the server shares it."""
-    with socket.socket() as held:
-        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        held.bind(("127.0.0.1", 0))
-        yield held.getsockname()[1]
 
 
 class Caller:
@@ -130,25 +99,6 @@ class Caller:
 
 def _note(into: list[float], due: float, _call: object) -> None:
     into.append(time.perf_counter() - due)
-
-
-def small_fleet() -> Fleet:
-    """One pool with plenty of devices, and one tenant."""
-    supply = Pool(
-        id="dc-1", kind=POOL_KIND_INTERNAL, silicon="b200", domain_devices=8, deliveries=[Delivery(devices=65_536)]
-    )
-    speeds = [SiliconSpeed(silicon="b200", speed_percent=100)]
-    return Fleet(
-        silicon=[Silicon(id="b200", family="blackwell")],
-        workload_classes=[WorkloadClass(id="training", speeds=speeds)],
-        pools=[supply],
-        tenants=[Tenant(id="atlas")],
-    )
-
-
-def claim_message() -> Claim:
-    """A small claim."""
-    return Claim(workload_class="training", devices=8, duration=duration(hours=4), tier=TIER_STANDARD)
 
 
 async def beside(problem: Problem, work: Callable[[], Seconds], seconds: float) -> Seconds:
@@ -209,7 +159,7 @@ def main() -> int:
     args = ask.parse_args()
     print(f"{cores()} cores; {args.rate:g} calls/s for {args.seconds:g} s; the solver works on {SOLVING}", flush=True)
     problem = synthetic(SOLVING)
-    with tempfile.TemporaryDirectory() as directory, broker(Path(directory)) as address:
+    with tempfile.TemporaryDirectory() as directory, broker(Path(directory)) as (address, _):
         caller = Caller(address, args.rate)
         caller.prepare()
         idle = caller.stretch(args.seconds)

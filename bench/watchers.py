@@ -19,10 +19,8 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from statistics import quantiles
 from typing import TYPE_CHECKING
@@ -35,12 +33,8 @@ from capacitybroker.v1.fleet_pb2 import POOL_KIND_INTERNAL, Delivery, Silicon, S
 from capacitybroker.v1.fleet_service_pb2 import ApplyFleetRequest
 from capacitybroker.v1.fleet_service_pb2_grpc import FleetServiceStub
 
-from bench.beside import READY_SECONDS, free_port
 from bench.cores import cores
-from broker.app import open_market, run_server
-from broker.ledger.redis.embedded import EmbeddedStore
-from broker.processes import Children
-from broker.settings import ServeSettings
+from bench.served import broker
 
 if TYPE_CHECKING:
     from capacitybroker.v1.capacity_service_pb2_grpc import CapacityServiceAsyncStub
@@ -68,21 +62,6 @@ class Sent:
 
     tenant: str
     due: float
-
-
-@contextmanager
-def broker(directory: Path) -> Iterator[tuple[str, int]]:
-    """The address and the process id of a server without a planner; the server and its store stop at the end."""
-    with EmbeddedStore.start(directory / "data") as store, free_port() as port:
-        settings = ServeSettings(listen=f"127.0.0.1:{port}")
-        asyncio.run(open_market(settings, store.url, create=True))
-        children = Children()
-        try:
-            children.start("server", partial(run_server, settings, store.url))
-            children.wait_ready(READY_SECONDS)
-            yield settings.listen, children.pids["server"]
-        finally:
-            children.stop()
 
 
 def rss_kib(pid: int) -> int:
