@@ -75,9 +75,10 @@ async def _serve(settings: ServeSettings, store_url: str, ready: Ready) -> None:
 
     stopping = _on_terminate()
     scan.warm()
-    # A server keeps every live claim: looking for garbage among them again and again would stop all callers.
+    # Looking for garbage stops all callers: 1 ms for a thousand new objects, so look often among the few new ones
+    # (5 ms), and hardly ever among all live claims.
     gc.freeze()
-    gc.set_threshold(100_000, 50, 1_000)
+    gc.set_threshold(5_000, 20, 1_000)
     ledger = await _open(settings, store_url)
     async with Feed(ledger) as feed:
         desk = Desk(ledger, feed, clock(settings.clock_file), new_id, settings.desk)
