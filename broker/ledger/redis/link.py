@@ -13,6 +13,7 @@ from redis.exceptions import ResponseError
 
 from broker.domain.faults import Fault, FaultReason
 from broker.ledger.redis import keys
+from broker.ledger.redis.batch import Batches
 from broker.ledger.redis.faults import translated
 from broker.ledger.redis.library import library
 
@@ -23,11 +24,11 @@ Durability = Literal["strict", "relaxed"]
 
 @dataclass(frozen=True, slots=True)
 class StoreSettings:
-    """How long to wait for the store, how many calls at once, and how much history to keep."""
+    """How long to wait for the store, how much to ask of it at once, and how much history to keep."""
 
     call_seconds_max: float = 5.0
     connect_seconds_max: float = 2.0
-    connections_max: int = 32
+    batches_max: int = 2  # on their way to the store at once
     waiting_reads_max: int = 8
     replay_hours: int = 25
     log_events_max: int = 1_000_000
@@ -57,7 +58,8 @@ class Link:
     def __init__(self, url: str, *, market: str, settings: StoreSettings) -> None:
         self.market = market
         self.settings = settings
-        self.client = _client(url, settings, connections=settings.connections_max)
+        self.client = _client(url, settings, connections=settings.batches_max)
+        self._batches = Batches(self.client, flights_max=settings.batches_max, seconds_max=settings.call_seconds_max)
         self._waiter = _client(url, settings, connections=settings.waiting_reads_max)
         self._incarnation: str | None = None
         self._seen = 0
@@ -90,6 +92,7 @@ class Link:
 
     async def close(self) -> None:
         """Let go of all connections."""
+        await self._batches.close()
         await self.client.aclose()
         await self._waiter.aclose()
 
@@ -99,18 +102,17 @@ class Link:
         named = [keys.prefix(self.market), *([replay] if replay else [])]
         seen = self._seen  # replies may overtake each other; none may be older than what was known when it was asked
         with translated():
-            async with asyncio.timeout(self.settings.call_seconds_max):
-                raw = await self._function(fcall, library().function(verb), len(named), *named, *args)
+            raw = await self._function(fcall, library().function(verb), len(named), *named, *args)
         return self._believed(raw, seen)
 
     async def _function(self, fcall: str, function: str, *args: str | int | bytes) -> list[Any]:
         try:
-            return cast(list[Any], await command(self.client, fcall, function, *args))
+            return cast(list[Any], await self._batches.send(fcall, function, *args))
         except ResponseError as error:
             if "function not found" not in str(error).lower():
                 raise
         await self.load()
-        return cast(list[Any], await command(self.client, fcall, function, *args))
+        return cast(list[Any], await self._batches.send(fcall, function, *args))
 
     async def load(self) -> None:
         """Give the server this release's functions, unless it has them."""
