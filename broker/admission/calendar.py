@@ -15,7 +15,7 @@ from broker.domain.claim import Hold, Placement
 from broker.domain.fleet import Fleet
 from broker.domain.slots import Steps, Window
 
-__all__ = ["Calendar"]
+__all__ = ["PLENTY", "Calendar"]
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]

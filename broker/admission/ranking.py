@@ -6,18 +6,23 @@ A start counts only if all devices are free for the whole run, and if the pool d
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
-from broker.admission.calendar import Calendar
+from broker.admission.calendar import PLENTY, Calendar
 from broker.admission.scan import scan
 from broker.domain.claim import Ask, Placement
-from broker.domain.options import Option, options, parts
+from broker.domain.options import Option, Size, in_domains, parts, share, sizes, with_bonus
 from broker.domain.slots import Window
-from broker.domain.terms import Due, Terms, due
+from broker.domain.terms import Terms
 
 __all__ = ["Candidate", "Ranking", "legal", "placed"]
+
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,28 +34,41 @@ class Candidate:
 
 
 @dataclass(frozen=True, slots=True)
-class _Start:
-    """The best start of one option."""
+class _Part:
+    """The legal options of one part of a claim, as rows that the loop over starts takes."""
 
-    worth: float
-    way: Option
-    slot: int
+    ask: Ask
+    number: int
+    sizes: tuple[Size, ...]  # each option is a part of one
+    rows: (
+        Ints  # [ways, 6]: pool, devices, slots, first start, last start, punctual start; from the calendar's first slot
+    )
+    money: Floats  # [ways, 2]: value of a punctual start, what each slot of waiting costs
+
+    @property
+    def shape(self) -> bytes:
+        """The same for parts that take the same devices in the same pools for as long."""
+        return self.rows[:, :3].tobytes()
 
 
 @dataclass(frozen=True, slots=True)
-class _Part:
-    """The options of one part of a claim with the first and last start of each, and what is punctual among them."""
+class _Starts:
+    """The best start of each option of a part and what is left of its value there: -inf where it fits nowhere."""
 
-    ways: tuple[Option, ...]
-    starts: tuple[tuple[int, int], ...]
-    punctual: Due
+    worth: Floats
+    slot: Ints
 
-    def way_of(self, pool: str, devices: int, slots: int) -> tuple[Option, tuple[int, int]] | None:
-        """The option that takes so much there, and its starts."""
-        for way, starts in zip(self.ways, self.starts, strict=True):
-            if (way.pool, way.devices, way.slots) == (pool, devices, slots):
-                return way, starts
-        return None
+    def best(self) -> int | None:
+        """The option that is worth most; None when none fits."""
+        best = int(self.worth.argmax()) if len(self.worth) else -1
+        return best if best >= 0 and self.slot[best] >= 0 else None
+
+
+class _Known(NamedTuple):
+    """The best starts beside so many placements."""
+
+    starts: _Starts
+    beside: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +90,12 @@ class Ranking:
         expected to make more of the capacity.
         """
         wanted = self._parts(ask)
-        firsts = sorted(self._starts(wanted[0]), key=lambda start: -start.worth)
+        if not wanted:
+            return ()
+        starts = self._starts(wanted[0].rows, wanted[0].money)
         # Each further candidate of a claim in parts would cost as much again as the first.
-        found = (self._whole(wanted, first, firsts) for first in firsts[: most if len(wanted) == 1 else 1])
+        firsts = np.argsort(-starts.worth, kind="stable")[: most if len(wanted) == 1 else 1].tolist()
+        found = (self._whole(wanted, first, starts) for first in firsts if starts.slot[first] >= 0)
         return tuple(sorted((whole for whole in found if whole), key=lambda whole: -whole.worth_microusd))
 
     def pinned(self, ask: Ask, places: Sequence[Placement]) -> Candidate | None:
@@ -85,105 +106,145 @@ class Ranking:
         worth, placements = 0.0, list[Placement]()
         with self.calendar.beside(self.tenant) as take:
             for part, place in zip(wanted, sorted(places, key=lambda place: place.part), strict=True):
-                found = part.way_of(place.pool, place.devices, place.window.slots)
-                if found is None or not found[1][0] <= place.window.first <= found[1][1]:
+                if (k := self._way_of(part, place)) is None:
                     return None
-                start = (place.window.first, place.window.first)
-                best = next(self._starts(_Part((found[0],), (start,), part.punctual)), None)
-                if best is None:
+                row = part.rows[k].copy()
+                row[3] = row[4] = place.window.first - self.calendar.window.first
+                starts = self._starts(row[None], part.money[k : k + 1])
+                if starts.best() is None:
                     return None
-                worth += best.worth
-                placements.append(placed(best.way, best.slot, self.calendar, latest=found[1][1]))
+                worth += float(starts.worth[0])
+                placements.append(self._placed(part, k, int(starts.slot[0])))
                 take(placements[-1])
         return Candidate(tuple(placements), round(worth))
 
     def worth(self, way: Option) -> int | None:
         """What is left of the value of one legal option at its best start; None when it has no start."""
         assert way.latest is not None
-        alone = _Part((way,), ((way.earliest, way.latest),), due((way,)))
-        return next((round(start.worth) for start in self._starts(alone)), None)
+        row = (self.calendar.pools[way.pool], way.devices, way.slots, way.earliest, way.latest)
+        _, rows = self._rows(np.array([row], np.int64))
+        starts = self._starts(rows, self._money(rows, np.full(len(rows), way.value_microusd)))
+        return None if starts.best() is None else round(float(starts.worth[0]))
 
     def _parts(self, ask: Ask) -> list[_Part]:
         """The legal options of each part."""
-        window = self.calendar.window
-        mine: list[list[tuple[Option, tuple[int, int]]]] = [[] for _ in range(parts(ask))]
-        for way in options(ask, self.calendar.fleet):
-            if (starts := _starts_in(way, window)) is not None:
-                mine[way.part].append((way, starts))
-        return [_part(tuple(way for way, _ in own), tuple(starts for _, starts in own)) for own in mine]
+        pools, end, count = self.calendar.pools, self.calendar.window.end, parts(ask)
+        found = sizes(ask, self.calendar.fleet)
+        table = np.array(
+            [
+                (pools[s.pool.id], s.devices, s.slots, ask.earliest, end if s.latest is None else s.latest)
+                for s in found
+            ],
+            np.int64,
+        ).reshape(len(found), 5)
+        legal, whole = self._rows(table)
+        if not legal.all():
+            found = [found[k] for k in np.flatnonzero(legal)]
+        domain = np.array([s.domain for s in found], np.int64)
+        bonus = np.array([s.bonus_percent for s in found], np.int64)
+        wanted = []
+        for n in range(count):
+            rows = whole.copy() if count > 1 else whole
+            rows[:, 1] = in_domains(share(whole[:, 1], n, count), domain)
+            value = with_bonus(np.full(len(found), share(ask.worth_microusd, n, count)), bonus)
+            wanted.append(_Part(ask, n, tuple(found), rows, self._money(rows, value)))
+        return wanted
 
-    def _whole(self, wanted: Sequence[_Part], first: _Start, known: list[_Start]) -> Candidate | None:
+    def _rows(self, table: Ints) -> tuple[NDArray[np.bool_], Ints]:
+        """Which options have a start in the calendar, and those as `_Part` has them.
+
+        A row of ``table`` is pool, devices, slots, first and last start. Punctual: the first of any, and the shortest.
+        """
+        first, slots = self.calendar.window.first, table[:, 2]
+        rows = np.empty((len(table), 6), np.int64)
+        rows[:, :3] = table[:, :3]
+        np.maximum(table[:, 3] - first, 0, out=rows[:, 3])
+        np.minimum(table[:, 4] - first, self.calendar.window.slots - slots, out=rows[:, 4])
+        legal = rows[:, 3] <= rows[:, 4]
+        rows = rows[legal]
+        rows[:, 5] = rows[:, 3].min(initial=self.calendar.window.slots)
+        return legal, rows
+
+    def _money(self, rows: Ints, value: Ints) -> Floats:
+        """What punctual starts are worth, where a longer option is late by as much from its start on; see `Terms`."""
+        late, slots = value // self.terms.waiting, rows[:, 2]
+        money = np.empty((len(rows), 2))
+        money[:, 0], money[:, 1] = value - late * (slots - slots.min(initial=PLENTY)), late
+        return money
+
+    def _way_of(self, part: _Part, place: Placement) -> int | None:
+        """The option that takes so much there and may start then."""
+        slot = place.window.first - self.calendar.window.first
+        alike = part.rows[:, :3] == (self.calendar.pools.get(place.pool, -1), place.devices, place.window.slots)
+        for k in np.flatnonzero(alike.all(axis=1)).tolist():
+            if part.rows[k, 3] <= slot <= part.rows[k, 4]:
+                return int(k)
+        return None
+
+    def _whole(self, wanted: Sequence[_Part], first: int, starts: _Starts) -> Candidate | None:
         """The first part where it is, each other one where it is worth most beside those before it.
 
-        ``known`` are the best starts of the first part.
+        ``starts`` are the best ones of the first part.
         """
-        worth, placements = 0.0, list[Placement]()
+        worth, placements = float(starts.worth[first]), [self._placed(wanted[0], first, int(starts.slot[first]))]
+        if len(wanted) == 1:
+            return Candidate(tuple(placements), round(worth))
+        known = {wanted[0].shape: _Known(starts, 0)}
         with self.calendar.beside(self.tenant) as take:
-            for n, part in enumerate(wanted):
-                if n:
-                    take(placements[-1])
-                    known = self._after(part, known, placements)
-                best = max(known, key=lambda start: start.worth, default=None) if n else first
-                if best is None:
+            for part in wanted[1:]:
+                take(placements[-1])
+                starts = self._beside(part, placements, known)
+                if (best := starts.best()) is None:
                     return None
-                worth += best.worth
-                latest = next(last for way, (_, last) in zip(part.ways, part.starts, strict=True) if way is best.way)
-                placements.append(placed(best.way, best.slot, self.calendar, latest=latest))
+                worth += float(starts.worth[best])
+                placements.append(self._placed(part, best, int(starts.slot[best])))
         return Candidate(tuple(placements), round(worth))
 
-    def _after(self, part: _Part, known: list[_Start], placements: Sequence[Placement]) -> list[_Start]:
-        """The best starts of a part, given those of the one before it, which was placed meanwhile.
+    def _beside(self, part: _Part, placements: Sequence[Placement], known: dict[bytes, _Known]) -> _Starts:
+        """The best starts of a part beside the placements of those before it, given what is known of parts like it.
 
         Placing takes room away and gives none, so in other pools what was best still is, if the quota has room there.
         """
-        taken = {placement.pool for placement in placements}
-        same = {(way.pool, way.devices, way.slots): way for way in part.ways}
-        if any((start.way.pool, start.way.devices, start.way.slots) not in same for start in known):
-            return list(self._starts(part))
-        left = [start for start in known if start.way.pool not in taken]
-        found = [_Start(s.worth, same[s.way.pool, s.way.devices, s.way.slots], s.slot) for s in left]
-        again = [k for k, way in enumerate(part.ways) if way.pool in taken]
-        found += self._starts(
-            _Part(tuple(part.ways[k] for k in again), tuple(part.starts[k] for k in again), part.punctual)
-        )
-        best = max(found, key=lambda start: start.worth, default=None)
-        return found if best is None or self._in_quota(best) else list(self._starts(part))
+        before = known.get(part.shape)
+        if before is None:
+            found = self._starts(part.rows, part.money)
+        else:
+            again = np.zeros(len(part.rows), np.bool_)
+            for placement in placements[before.beside :]:
+                again |= part.rows[:, 0] == self.calendar.pools[placement.pool]
+            anew = self._starts(part.rows[again], part.money[again])
+            worth, slot = before.starts.worth.copy(), before.starts.slot.copy()
+            worth[again], slot[again] = anew.worth, anew.slot
+            found = _Starts(worth, slot)
+            best = found.best()
+            if best is not None and not self._in_quota(part.rows[best], int(slot[best])):
+                found = self._starts(part.rows, part.money)
+        known[part.shape] = _Known(found, len(placements))
+        return found
 
-    def _in_quota(self, start: _Start) -> bool:
+    def _in_quota(self, row: Ints, slot: int) -> bool:
         """Whether the tenant's quota has room for a start."""
-        span = self.calendar.span(Window(start.slot, start.slot + start.way.slots))
-        room = self.calendar.room[self.calendar.quotas.get(self.tenant, -1), span]
-        return bool((room >= start.way.devices).all())
+        room = self.calendar.room[self.calendar.quotas.get(self.tenant, -1), slot : slot + row[2]]
+        return bool((room >= row[1]).all())
 
-    def _starts(self, part: _Part) -> Iterator[_Start]:
-        """The best start of each option of a part that has any."""
-        if not part.ways:
-            return
-        origin, rows = self.calendar.window.first, self.calendar.pools
-        punctual, late_cost = part.punctual, self.terms.late_cost
-        ways = np.array(
-            [
-                (rows[way.pool], way.devices, way.slots, first - origin, last - origin, punctual.slot - origin)
-                for way, (first, last) in zip(part.ways, part.starts, strict=True)
-            ],
-            np.int64,
-        )
-        late = [late_cost(way) for way in part.ways]
-        value = [punctual.value(way, cost) for way, cost in zip(part.ways, late, strict=True)]
-        worth, start = np.empty(len(ways)), np.empty(len(ways), np.int64)
-        money = np.array((value, late), np.float64).T.copy()
+    def _starts(self, rows: Ints, money: Floats) -> _Starts:
+        worth, slot = np.empty(len(rows)), np.empty(len(rows), np.int64)
         quota = self.calendar.quotas.get(self.tenant, -1)
-        scan(self.calendar.board, ways, money, quota, self.use_percent, worth, start)
-        for way, left, at in zip(part.ways, worth.tolist(), start.tolist(), strict=True):
-            if at >= 0:
-                yield _Start(left, way, origin + at)
+        scan(self.calendar.board, rows, money, quota, self.use_percent, worth, slot)
+        return _Starts(worth, slot)
+
+    def _placed(self, part: _Part, k: int, slot: int) -> Placement:
+        """Option ``k`` at a slot of the calendar."""
+        first = self.calendar.window.first
+        way = part.sizes[k].part(part.ask, part.number)
+        return placed(way, first + slot, self.calendar, latest=first + int(part.rows[k, 4]))
 
 
 def legal(ways: Iterable[Option], window: Window) -> Iterator[Option]:
     """The options that can start and end in ``window``, with their starts cut to it."""
     for way in ways:
         if (starts := _starts_in(way, window)) is not None:
-            yield replace(way, earliest=starts[0], latest=starts[1])
+            yield way._replace(earliest=starts[0], latest=starts[1])
 
 
 def placed(way: Option, slot: int, calendar: Calendar, *, latest: int) -> Placement:
@@ -205,13 +266,6 @@ def placed(way: Option, slot: int, calendar: Calendar, *, latest: int) -> Placem
         cost_microusd=int(calendar.unit[row]) * way.devices * way.slots + int(calendar.overage[row]) * over,
         paid_microusd=paid * contract.committed_price_microusd if contract is not None else 0,
     )
-
-
-def _part(ways: tuple[Option, ...], starts: tuple[tuple[int, int], ...]) -> _Part:
-    """What is punctual is the first start of any of them, and the shortest."""
-    if not ways:
-        return _Part((), (), Due(0, 0))
-    return _Part(ways, starts, Due(min(first for first, _ in starts), min(way.slots for way in ways)))
 
 
 def _starts_in(way: Option, window: Window) -> tuple[int, int] | None:

@@ -1,7 +1,7 @@
 """The one hot loop of an answer: all starts of an option, from the first on, in machine code.
 
-Each start costs a few nanoseconds: a look at the slot that enters the run, a look at the running sums of prices, and a
-little more where a pool may not get too full or has overage. It ends once no later start could be worth more than the
+A slot without room costs about a nanosecond, a start a few: a look at the running sums of prices, and a little more
+where a pool may not get too full or has overage. It ends once no later start could be worth more than the
 best, since prices are never negative and waiting only costs.
 """
 
@@ -49,25 +49,29 @@ def scan(  # noqa: C901 - calls would copy the board
         value, late = money[k, 0], money[k, 1]
         best, at = -np.inf, -1
         cheapest = float(b.unit[p] * devices * slots)
-        has_overage = b.overage[p] > 0
-        blocked, over, spare = first - 1, 0, 0
-        entered = first
-        for s in range(first, last + 1):
+        has_overage, has_share = b.overage[p] > 0, percent < 100
+        run, over, spare = 0, 0, 0  # slots free without a break; sums over the run's last ``slots``
+        for entered in range(first, last + slots):
+            if b.free[p, entered] < devices or b.room[quota, entered] < devices:
+                run = over = spare = 0
+                continue
+            run += 1
+            if has_overage:
+                over += min(devices, max(0, b.lent[p, entered] + devices - b.paid[p, entered]))
+            if has_share:
+                spare += percent * b.supply[p, entered] - 100 * b.lent[p, entered]
+            if run < slots:
+                continue
+            s = entered + 1 - slots
+            if run > slots:
+                if has_overage:
+                    over -= min(devices, max(0, b.lent[p, s - 1] + devices - b.paid[p, s - 1]))
+                if has_share:
+                    spare -= percent * b.supply[p, s - 1] - 100 * b.lent[p, s - 1]
             waited = max(0, s - due)
             if value - late * waited - cheapest <= best:
                 break
-            if s > first:
-                if has_overage:
-                    over -= min(devices, max(0, b.lent[p, s - 1] + devices - b.paid[p, s - 1]))
-                spare -= percent * b.supply[p, s - 1] - 100 * b.lent[p, s - 1]
-            while entered < s + slots:
-                if b.free[p, entered] < devices or b.room[quota, entered] < devices:
-                    blocked = entered
-                if has_overage:
-                    over += min(devices, max(0, b.lent[p, entered] + devices - b.paid[p, entered]))
-                spare += percent * b.supply[p, entered] - 100 * b.lent[p, entered]
-                entered += 1
-            if blocked >= s or (percent < 100 and spare < 100 * devices * slots):
+            if has_share and spare < 100 * devices * slots:
                 continue
             price = b.price[p, s + slots] - b.price[p, s] + b.quota_price[quota, s + slots] - b.quota_price[quota, s]
             left = value - late * waited - devices * price - float(b.overage[p] * over)

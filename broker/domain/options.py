@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
 
 from broker.domain.claim import Ask, Placement, SiliconChoice
 from broker.domain.fleet import Fleet, Pool, WorkloadClass
 
-__all__ = ["Option", "option_of", "options", "parts"]
+__all__ = ["Option", "Size", "in_domains", "option_of", "options", "parts", "share", "sizes", "with_bonus"]
+
+Whole = TypeVar("Whole", int, NDArray[np.int64])  # one number, or many at once
 
 PARTS_MAX = 4
 LEVELS_MAX = 6
 PREFERENCE_PERCENT = 2
 
 
-@dataclass(frozen=True, slots=True)
-class Option:
+class Option(NamedTuple):
     """One way to serve one part of a claim; no start after ``latest`` (None: whenever the calendar allows)."""
 
     part: int
@@ -42,22 +46,39 @@ def options(ask: Ask, fleet: Fleet) -> tuple[Option, ...]:
     A larger or smaller size of an elastic claim does the same work, so it takes proportionally shorter or longer and is
     worth the same. A preferred pool is worth 2 % more.
     """
+    ways = [size.part(ask, part) for part in range(parts(ask)) for size in sizes(ask, fleet)]
+    return tuple(dict.fromkeys(ways)) if ask.elastic else tuple(ways)
+
+
+def sizes(ask: Ask, fleet: Fleet) -> list[Size]:
+    """Every way to serve the whole of ``ask``, in order of pool; ``options`` are their parts."""
     work = fleet.workload_class(ask.workload_class)
     if work is None:
-        return ()
-    sizes = [
+        return []
+    choices, levels = _choices(ask, work, fleet), _levels(ask)
+    return [
         size
         for pool in fleet.pools
-        if (choice := _choice(ask, work, pool, fleet)) is not None
-        for size in _sizes(ask, pool, choice, work.speed_percent[pool.silicon])
+        if (choice := choices.get(pool.silicon)) is not None
+        and pool.id not in ask.forbidden_pools
+        and pool.domain_devices >= ask.min_domain_devices
+        for size in _sizes(ask, pool, choice, work.speed_percent[pool.silicon], levels)
     ]
-    count, worth = parts(ask), ask.worth_microusd
-    ways = [
-        size.part(ask, part, count, worth * (part + 1) // count - worth * part // count)
-        for part in range(count)
-        for size in sizes
-    ]
-    return tuple(dict.fromkeys(ways)) if ask.elastic else tuple(ways)
+
+
+def share(whole: Whole, part: int, count: int) -> Whole:
+    """What falls to one of ``count`` parts: all together are the whole, and any two differ by one at most."""
+    return whole * (part + 1) // count - whole * part // count
+
+
+def in_domains(devices: Whole, domain: Whole) -> Whole:
+    """Devices rounded up to whole domains."""
+    return -(-devices // domain) * domain
+
+
+def with_bonus(value: Whole, percent: Whole) -> Whole:
+    """A value, and so much per cent more."""
+    return value + value * percent // 100
 
 
 def option_of(ask: Ask, fleet: Fleet, placement: Placement) -> Option | None:
@@ -75,20 +96,19 @@ def option_of(ask: Ask, fleet: Fleet, placement: Placement) -> Option | None:
     )
 
 
-def _choice(ask: Ask, work: WorkloadClass, pool: Pool, fleet: Fleet) -> SiliconChoice | None:
-    """The first of the claim's choices that the pool answers to; None when the pool must not or cannot serve it."""
-    if pool.silicon not in work.speed_percent or pool.id in ask.forbidden_pools:
-        return None
-    if pool.domain_devices < ask.min_domain_devices:
-        return None
+def _choices(ask: Ask, work: WorkloadClass, fleet: Fleet) -> dict[str, SiliconChoice]:
+    """By silicon: the first of the claim's choices that it answers to; without what must not or cannot serve it."""
     if not ask.silicon:
-        return SiliconChoice(pool.silicon)
-    silicon = next(s for s in fleet.silicon if s.id == pool.silicon)
-    return next((choice for choice in ask.silicon if silicon.answers_to(choice.silicon)), None)
+        return {silicon: SiliconChoice(silicon) for silicon in work.speed_percent}
+    found = {}
+    for silicon in fleet.silicon:
+        choice = next((choice for choice in ask.silicon if silicon.answers_to(choice.silicon)), None)
+        if choice is not None and silicon.id in work.speed_percent:
+            found[silicon.id] = choice
+    return found
 
 
-@dataclass(frozen=True, slots=True)
-class _Size:
+class Size(NamedTuple):
     """One way to serve a whole claim in a pool."""
 
     pool: Pool
@@ -98,27 +118,26 @@ class _Size:
     domain: int  # devices are rounded up to multiples of this
     bonus_percent: int
 
-    def part(self, ask: Ask, part: int, count: int, value: int) -> Option:
-        """A part of it, of ``count``; ``value`` is its share of the claim's."""
-        devices = self.devices * (part + 1) // count - self.devices * part // count
-        if self.domain > 1:
-            devices = -(-devices // self.domain) * self.domain
-        value += value * self.bonus_percent // 100
-        pool = self.pool
+    def part(self, ask: Ask, part: int) -> Option:
+        """A part of it."""
+        count, pool = parts(ask), self.pool
+        devices = in_domains(share(self.devices, part, count), self.domain)
+        value = with_bonus(share(ask.worth_microusd, part, count), self.bonus_percent)
         return Option(part, pool.id, pool.silicon, devices, self.slots, ask.earliest, self.latest, value)
 
 
-def _sizes(ask: Ask, pool: Pool, choice: SiliconChoice, speed_percent: int) -> Iterator[_Size]:
+def _sizes(ask: Ask, pool: Pool, choice: SiliconChoice, speed_percent: int, levels: list[int]) -> Iterator[Size]:
     # The time a choice names is already the time on that silicon; the claim's own is at speed 100 %.
     device_slots, speed = (ask.slots, speed_percent) if choice.slots is None else (choice.slots, 100)
     bonus = PREFERENCE_PERCENT if pool.id in ask.preferred_pools else 0
     domain = pool.domain_devices if ask.whole_domains else 1
-    for level in _levels(ask):
+    for level in levels:
         devices = -(-(choice.devices or ask.devices) * level // ask.devices)
         slots = -(-device_slots * ask.devices * 100 // (level * speed))
-        ends = [ask.latest] if ask.latest is not None else []
-        ends += [ask.deadline - slots] if ask.deadline is not None else []
-        yield _Size(pool, devices, slots, min(ends, default=None), domain, bonus)
+        latest = ask.latest
+        if ask.deadline is not None:
+            latest = ask.deadline - slots if latest is None else min(latest, ask.deadline - slots)
+        yield Size(pool, devices, slots, latest, domain, bonus)
 
 
 def _levels(ask: Ask) -> list[int]:

@@ -108,9 +108,7 @@ def worth(way: Option, slot: int, calendar: Calendar, ways: list[Option]) -> int
     assert pool is not None
     contract = fleet.contract_of(way.pool)
     legal = [w for w in ways if any(True for _ in legal_starts(w, calendar))]
-    punctual = due(
-        [Option(**{f: getattr(w, f) for f in w.__slots__} | {"earliest": max(w.earliest, FIRST)}) for w in legal]
-    )
+    punctual = due([w._replace(earliest=max(w.earliest, FIRST)) for w in legal])
     late = TERMS.late_cost(way)
     total = punctual.value(way, late) - late * max(0, slot - punctual.slot)
     for t in range(slot, slot + way.slots):
@@ -217,8 +215,8 @@ def test_every_part_is_where_it_is_worth_most_beside_those_before_it(seed: int, 
         whole = ranking._parts(wanted)
         with calendar.beside("atlas") as take:
             for part, place in zip(whole, candidate.placements, strict=True):
-                best = max(ranking._starts(part), key=lambda start: start.worth)
-                chosen = next(start for start in ranking._starts(part) if start.way.pool == place.pool)
-                assert chosen.slot == place.window.first
-                assert chosen.worth >= best.worth - 1  # the value of a claim may not divide by its parts
+                starts = ranking._starts(part.rows, part.money)
+                (chosen,) = np.flatnonzero(part.rows[:, 0] == calendar.pools[place.pool])
+                assert starts.slot[chosen] + calendar.window.first == place.window.first
+                assert starts.worth[chosen] >= starts.worth.max() - 1  # a claim's value may not divide by its parts
                 take(place)
