@@ -7,7 +7,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from bench import baselines, compare, curves, planning
+from bench import baselines, compare, curves, planning, resume
 from bench.sources import Source, generalised, offered
 from broker.optimiser.check import check
 from broker.optimiser.problem import Plan
@@ -57,3 +57,12 @@ def test_a_generalised_assignment_instance_is_a_problem_of_one_slot(tmp_path: Pa
     assert not check(problem, everybody).ok
     assert check(problem, Plan(np.array([0, 1, -1]), np.zeros(3, np.int64))).objective == 2 * 10_000 - (1 + 5)
     assert Source(path, is_generalised=True).stem == "tiny"
+
+
+def test_watches_resume_at_every_revision_of_a_short_history(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(resume, monkeypatch, "--history", "128", "--whole", "8", "--told", "5") == 0
+    _, line = capsys.readouterr().out.splitlines()
+    assert line.startswith("128 resumes: ")
+    assert "; 0 faults" in line
