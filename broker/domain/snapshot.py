@@ -33,7 +33,10 @@ class Shortfall:
 
 
 class EventKind(StrEnum):
-    """What changed the market."""
+    """What changed the market.
+
+    SUBMITTED: the first claim is new; any others made room for it within what they had been told.
+    """
 
     SUBMITTED = "SUBMITTED"
     AMENDED = "AMENDED"

@@ -68,6 +68,9 @@ def violations(events: Iterable[Event], *, promises: bool = True) -> tuple[str, 
     out: list[str] = []
     for event in log:
         out += [f"revision {event.revision}: {broken}" for broken in _broken(market, event)]
+        if event.kind is EventKind.SUBMITTED:
+            # Nobody had lost anything: who makes room keeps all that was promised.
+            out += [f"revision {event.revision}: {broken}" for broken in _broken_by_moves(market, event)]
         if promises and event.kind is EventKind.PLANNED:
             out += [f"revision {event.revision}: {broken}" for broken in _broken_by_plan(market, event, log)]
         market.apply(event)
@@ -98,7 +101,7 @@ def _broken_by_claim(before: Claim | None, claim: Claim, event: Event) -> Iterat
         yield f"{claim.name} says revision {claim.revision}"
     if claim.ask.gang and len(claim.placements) > 1:
         yield f"{claim.name} is a gang in {len(claim.placements)} parts"
-    if event.kind is EventKind.SUBMITTED:
+    if event.kind is EventKind.SUBMITTED and claim == event.claims[0]:
         if before is not None:
             yield f"{claim.name} is created a second time"
     elif before is None:
@@ -107,8 +110,16 @@ def _broken_by_claim(before: Claim | None, claim: Claim, event: Event) -> Iterat
         yield f"{claim.name} is replaced after it was closed"
     elif before.created_at != claim.created_at:
         yield f"{claim.name} is replaced by a claim of another time"
-    elif event.kind is EventKind.PLANNED and before.ask != claim.ask:
+    elif event.kind in (EventKind.PLANNED, EventKind.SUBMITTED) and before.ask != claim.ask:
         yield f"{claim.name} is placed for an ask that had been amended"
+
+
+def _broken_by_moves(market: Market, event: Event) -> Iterator[str]:
+    """What those who made room for a new claim were told otherwise."""
+    for claim in event.claims[1:]:
+        before = market.claims.get(claim.name)
+        if before is not None:
+            yield from broken_promises(before, claim, lambda _: False)
 
 
 def _broken_by_plan(market: Market, event: Event, log: tuple[Event, ...]) -> Iterator[str]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from broker.domain.bid_prices import BidPrices
-from broker.domain.claim import Cancelled, Claim, ClaimName
+from broker.domain.claim import Cancelled, Claim, ClaimName, Hold
 from broker.domain.fleet import Fleet
 from broker.domain.plan import PlanRecord
 from broker.domain.slots import Window, slot_of
@@ -69,23 +69,45 @@ class MemoryLedger:
         key: RequestKey,
         at: int,
         candidates: Sequence[Claim] = (),
+        moved: Sequence[Claim] = (),
         must_fit: bool = False,
     ) -> Receipt:
         """See `Ledger.submit`."""
-        holds = refusals.checked_submit(claim, candidates)
+        refusals.checked_submit(claim, candidates, moved)
         if answer := self._replayed(key, Receipt):
             return replace(answer, replayed=True)
         if claim.name in self._market.claims:
             raise refusals.claim_exists(claim.name)
-        overdrawn = self._market.books.overdrawn
-        fitting = (c for c, h in zip(candidates, holds, strict=True) if overdrawn((), h, from_slot=slot_of(at)) is None)
-        chosen = next(fitting, None if must_fit else claim)
+        others = [()] * (len(candidates) - 1) + [tuple(moved)]
+        fitting = (
+            (
+                (candidate, beside)
+                for candidate, beside in zip(candidates, others, strict=True)
+                if self._fits(candidate, beside, at)
+            )
+            if candidates
+            else iter(())
+        )
+        chosen, beside = next(fitting, (None if must_fit else claim, ()))
         if chosen is None:
             raise refusals.offer_gone()
-        stored = replace(chosen, revision=self._market.revision + 1)
+        revision = self._market.revision + 1
+        stored = replace(chosen, revision=revision)
         insort(self._keys, claim.name.key)
-        self._record(Event(stored.revision, EventKind.SUBMITTED, at, claims=(stored,)))
+        after = (replace(other, revision=revision, replaced=other.revision) for other in beside)
+        self._record(Event(revision, EventKind.SUBMITTED, at, claims=(stored, *after)))
         return self._remember(key, Receipt(stored))
+
+    def _fits(self, candidate: Claim, moved: tuple[Claim, ...], at: int) -> bool:
+        """Whether a new claim fits once others, who are as they are said to have been, have moved."""
+        before: list[Hold] = []
+        for claim in moved:
+            present = self._market.claims.get(claim.name)
+            if present is None or not present.live or present.revision != claim.revision:
+                return False
+            before += present.holds()
+        after = [hold for claim in (candidate, *moved) for hold in claim.holds()]
+        return self._market.books.overdrawn(before, after, from_slot=slot_of(at)) is None
 
     async def amend(self, claim: Claim, *, key: RequestKey, at: int) -> Receipt:
         """See `Ledger.amend`."""

@@ -108,13 +108,16 @@ class Ledger(Protocol):
         key: RequestKey,
         at: int,
         candidates: Sequence[Claim] = (),
+        moved: Sequence[Claim] = (),
         must_fit: bool = False,
     ) -> Receipt:
         """Store a new claim: as the first of ``candidates`` whose holds fit, else as ``claim``, which holds nothing.
 
         Candidates are the same claim with capacity, at most eight. Their holds fit where they make or deepen no
-        shortfall from slot ``slot_of(at)`` on. Faults: CLAIM_EXISTS, REQUEST_ID_REUSED; with ``must_fit`` OFFER_GONE
-        when no candidate fits.
+        shortfall from slot ``slot_of(at)`` on. With ``moved`` the last candidate makes room: it comes with these other
+        claims where they are said to be, at most sixteen, all in one revision, and only if each of them is live and at
+        the revision that it names. Faults: CLAIM_EXISTS, REQUEST_ID_REUSED; with ``must_fit`` OFFER_GONE when no
+        candidate fits.
         """
         ...
 

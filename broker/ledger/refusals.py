@@ -13,6 +13,7 @@ from broker.ledger.port import Fence, RequestKey
 __all__ = [
     "CANDIDATES_MAX",
     "COMMIT_CLAIMS_MAX",
+    "MOVED_MAX",
     "checked_commit",
     "checked_submit",
     "claim_closed",
@@ -30,6 +31,7 @@ __all__ = [
 ]
 
 CANDIDATES_MAX = 8
+MOVED_MAX = 16
 COMMIT_CLAIMS_MAX = 20_000
 
 
@@ -45,7 +47,7 @@ def checked_commit(claims: Sequence[Claim]) -> None:
         raise ValueError("a commit names the same claim twice")
 
 
-def checked_submit(claim: Claim, candidates: Sequence[Claim]) -> list[tuple[Hold, ...]]:
+def checked_submit(claim: Claim, candidates: Sequence[Claim], moved: Sequence[Claim]) -> list[tuple[Hold, ...]]:
     """The holds of each candidate; Faults: OVERCOMMIT when the claim itself would hold anything."""
     if checked_holds(claim):
         raise gains_holds(claim.name)
@@ -54,6 +56,10 @@ def checked_submit(claim: Claim, candidates: Sequence[Claim]) -> list[tuple[Hold
     for candidate in candidates:
         if (candidate.name, candidate.ask, candidate.live) != (claim.name, claim.ask, claim.live):
             raise ValueError(f"a candidate for {claim.name} is not the same claim")
+    if len(moved) > MOVED_MAX or (moved and not candidates):
+        raise ValueError(f"{len(moved)} claims moved for {len(candidates)} candidates")
+    if len({claim.name, *(other.name for other in moved)}) != 1 + len(moved):
+        raise ValueError("a submit names the same claim twice")
     return [checked_holds(candidate) for candidate in candidates]
 
 

@@ -83,14 +83,16 @@ class RedisLedger:
         key: RequestKey,
         at: int,
         candidates: Sequence[Claim] = (),
+        moved: Sequence[Claim] = (),
         must_fit: bool = False,
     ) -> Receipt:
         """See `Ledger.submit`."""
-        holds = refusals.checked_submit(claim, candidates)
+        holds = refusals.checked_submit(claim, candidates, moved)
         sent = [encode_claim(candidate) for candidate in candidates]
         tries = [x for text, held in zip(sent, holds, strict=True) for x in (holds_text(held), text)]
         waiting = "" if must_fit else encode_claim(claim)
-        reply = await self._mutate("submit", key, at, claim.name.key, waiting, slot_of(at), *tries)
+        rows = [x for other in moved for x in _row(other)]
+        reply = await self._mutate("submit", key, at, claim.name.key, waiting, slot_of(at), len(moved), *rows, *tries)
         if reply.code == "NO_ROOM":
             raise refusals.offer_gone()
         if reply.code == "CLAIM_EXISTS":
