@@ -14,6 +14,7 @@ from broker.admission.outlook import Outlook
 from broker.admission.policy import Policy
 from broker.admission.quote import Offer, counter_offers, offers
 from broker.admission.ranking import Candidate
+from broker.admission.shift import Room
 from broker.admission.vetting import dated, too_large, unknown
 from broker.domain.claim import Ask, Cancelled, Claim, ClaimName, Committed, Expired, Held, Placement, Planned, Waiting
 from broker.domain.faults import Fault, FaultReason
@@ -93,14 +94,17 @@ class Desk:
         async def decide() -> Receipt:
             claim = await self._asked(tenant, claim_id, ask)
             grants: tuple[Claim, ...]
+            moved: tuple[Claim, ...] = ()
             if places:
                 grants = (self._granted(claim, self._taken(claim, places)),)
             else:
                 grants = tuple(self._granted(claim, found.placements) for found in self._grants(claim))
+            if not grants and (room := self._room(claim)):
+                grants, moved = (self._granted(claim, room.candidate.placements),), room.moved(claim.created_at)
             if not grants and (problem := too_large(claim.ask, self.market.outlook.fleet)):
                 raise problem
             return await self.ledger.submit(
-                claim, key=key, at=claim.created_at, candidates=grants, must_fit=bool(places)
+                claim, key=key, at=claim.created_at, candidates=grants, moved=moved, must_fit=bool(places)
             )
 
         return await self._once(key, decide)
@@ -193,6 +197,12 @@ class Desk:
         """Where the claim may be without a plan, best first."""
         calendar = self.market.outlook.calendar(slot_at_or_after(claim.created_at))
         return self.terms.policy.grants(claim.ask, claim.name.tenant, calendar)
+
+    def _room(self, claim: Claim) -> Room | None:
+        """Where the claim may be without a plan if others, who are told so, start at other times."""
+        outlook, slot = self.market.outlook, slot_at_or_after(claim.created_at)
+        calendar, others, firm = outlook.calendar(slot), outlook.claims.values(), slot + self.terms.freeze_slots
+        return self.terms.policy.room(claim.ask, claim.name.tenant, calendar, others, firm=firm)
 
     def _granted(self, claim: Claim, placements: tuple[Placement, ...]) -> Claim:
         """The claim in these places, firm where it starts soon."""

@@ -7,12 +7,13 @@ not asked yet, and large gangs wait because no price keeps contiguous room for t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from broker.admission.calendar import Calendar
 from broker.admission.ranking import Candidate, Ranking
-from broker.domain.claim import Ask, Placement, Tier
+from broker.admission.shift import Room, room
+from broker.domain.claim import Ask, Claim, Placement, Tier
 from broker.domain.terms import Terms
 
 __all__ = ["Policy"]
@@ -50,6 +51,16 @@ class Policy:
             return ()
         found = self.offers(ask, tenant, calendar)
         return tuple(c for c in found if all(self._is_small(placement, calendar) for placement in c.placements))
+
+    def room(self, ask: Ask, tenant: str, calendar: Calendar, claims: Iterable[Claim], *, firm: int) -> Room | None:
+        """Where the claim is given a place without a plan because others move for it, if it fits nowhere as they are.
+
+        ``claims`` are all that are live; what starts up to slot ``firm`` stays where it is.
+        """
+        if not self.at_once or not calendar.priced:
+            return None
+        found = room(Ranking(calendar, tenant, self.terms, self._use_percent(ask.tier)), ask, claims, firm=firm)
+        return found if found is not None and self._is_small(found.candidate.placements[0], calendar) else None
 
     def _use_percent(self, tier: Tier) -> int:
         return {Tier.GUARANTEED: 100, Tier.STANDARD: self.standard_percent, Tier.SPOT: self.spot_percent}[tier]

@@ -120,11 +120,20 @@ class Ranking:
 
     def worth(self, way: Option) -> int | None:
         """What is left of the value of one legal option at its best start; None when it has no start."""
+        starts = self._alone(way)
+        return None if starts.best() is None else round(float(starts.worth[0]))
+
+    def start(self, way: Option) -> int | None:
+        """The best start of one option that has a latest one; None when it fits nowhere."""
+        starts = self._alone(way)
+        return None if starts.best() is None else self.calendar.window.first + int(starts.slot[0])
+
+    def _alone(self, way: Option) -> _Starts:
+        """The best start of one option."""
         assert way.latest is not None
         row = (self.calendar.pools[way.pool], way.devices, way.slots, way.earliest, way.latest)
         _, rows = self._rows(np.array([row], np.int64))
-        starts = self._starts(rows, self._money(rows, np.full(len(rows), way.value_microusd)))
-        return None if starts.best() is None else round(float(starts.worth[0]))
+        return self._starts(rows, self._money(rows, np.full(len(rows), way.value_microusd)))
 
     def _parts(self, ask: Ask) -> list[_Part]:
         """The legal options of each part."""

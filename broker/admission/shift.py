@@ -1,0 +1,232 @@
+"""Room for a claim that fits nowhere, by shifting a few others inside what they were told; nobody is dropped.
+
+Who is planned and not yet frozen may start at another time in the same pool, no later than the latest start that it was
+told. So for a few starts of the claim where least is missing, the fewest others that would free enough are lifted, the
+claim is put down, and the others are laid down again, the largest first: an ejection chain of length one (Glover 1996,
+"Ejection chains, reference structures and alternating path methods"). What the others lose by starting later is weighed
+against what the claim is worth.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from broker.admission.calendar import Calendar
+from broker.admission.ranking import Candidate, Ranking, placed
+from broker.domain.claim import Ask, Claim, Hold, Placement, Planned
+from broker.domain.options import option_of, parts, sizes
+from broker.domain.slots import Window
+
+__all__ = ["SHIFTED_MAX", "Room", "room"]
+
+Ints = NDArray[np.int64]
+
+SHIFTED_MAX = 8  # claims that move for one
+STARTS_MAX = 3  # tried in each pool
+POOLS_MAX = 4  # tried, those first where least is missing
+
+
+class Shift(NamedTuple):
+    """Another claim, and all its placements as they would be."""
+
+    claim: Claim
+    placements: tuple[Placement, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """Where a claim fits once these others have moved."""
+
+    candidate: Candidate
+    shifts: tuple[Shift, ...]
+
+    def moved(self, at: int) -> tuple[Claim, ...]:
+        """The others, as they are from Unix second ``at`` on."""
+        return tuple(claim.becomes(Planned(placements, claim.because), at=at) for claim, placements in self.shifts)
+
+
+class _Movable(NamedTuple):
+    claim: Claim
+    place: Placement
+
+
+class _Try(NamedTuple):
+    """A start of the claim, and the device-slots that are missing there."""
+
+    missing: int
+    place: Placement
+
+
+def room(ranking: Ranking, ask: Ask, claims: Iterable[Claim], *, firm: int) -> Room | None:
+    """The first way found in which the claim fits and is worth more than its delays cost others.
+
+    Whatever starts up to slot ``firm`` stays where it is. Claims in several parts are not tried. The calendar is as it
+    was when this returns.
+    """
+    calendar = ranking.calendar
+    if parts(ask) != 1:
+        return None
+    movable = _movable(calendar, claims, firm)
+    for one in sorted(_tries(calendar, ask, movable), key=lambda one: one.missing)[: STARTS_MAX * POOLS_MAX]:
+        found = _moved(ranking, ask, one.place, movable[one.place.pool], firm)
+        if found is not None:
+            return found
+    return None
+
+
+def _movable(calendar: Calendar, claims: Iterable[Claim], firm: int) -> dict[str, list[_Movable]]:
+    """By pool: what may start elsewhere."""
+    found: dict[str, list[_Movable]] = {pool: [] for pool in calendar.pools}
+    for claim in claims:
+        if isinstance(claim.state, Planned):
+            for place in claim.placements:
+                if place.pool in found and firm < place.window.first and place.window.end <= calendar.window.end:
+                    found[place.pool].append(_Movable(claim, place))
+    return found
+
+
+def _tries(calendar: Calendar, ask: Ask, movable: dict[str, list[_Movable]]) -> Iterator[_Try]:
+    """Starts at which enough would be free if all that can move were gone, those first where least is missing."""
+    origin, slots = calendar.window.first, calendar.window.slots
+    for size in sizes(ask, calendar.fleet):
+        way, pool = size.part(ask, 0), size.pool.id
+        first = max(0, way.earliest - origin)
+        last = min(slots - way.slots, slots if way.latest is None else way.latest - origin)
+        if first > last or not movable[pool]:
+            continue
+        short = np.maximum(0, way.devices - calendar.free[calendar.pools[pool], first : last + way.slots])
+        hopeless = short > _lifted(movable[pool], origin + first, len(short))
+        lacking, blocked = _over_runs(short, way.slots), _over_runs(hopeless, way.slots)
+        lacking[blocked > 0] = np.iinfo(np.int64).max
+        for k in np.argsort(lacking, kind="stable")[:STARTS_MAX].tolist():
+            if not blocked[k]:
+                slot = origin + first + k
+                window = Window(slot, slot + way.slots)
+                yield _Try(int(lacking[k]), Placement(pool, way.devices, window, slot, silicon=way.silicon))
+
+
+def _lifted(movable: Sequence[_Movable], first: int, slots: int) -> Ints:
+    """Devices that could leave, for each of so many slots."""
+    change = np.zeros(slots + 1, np.int64)
+    for _, place in movable:
+        begin, end = np.clip((place.window.first - first, place.window.end - first), 0, slots)
+        change[begin] += place.devices
+        change[end] -= place.devices
+    levels: Ints = np.cumsum(change[:-1])
+    return levels
+
+
+def _over_runs(values: NDArray[np.generic], slots: int) -> Ints:
+    """Sums over every run of so many slots."""
+    sums = np.concatenate(([0], np.cumsum(values, dtype=np.int64)))
+    runs: Ints = sums[slots:] - sums[:-slots]
+    return runs
+
+
+def _moved(ranking: Ranking, ask: Ask, place: Placement, movable: Sequence[_Movable], firm: int) -> Room | None:
+    """The claim at that place and others moved for it, if that can be and is worth it."""
+    calendar = ranking.calendar
+    span = calendar.span(place.window)
+    with _undone(calendar) as book:
+        away: list[_Movable] = []
+        for one in sorted(movable, key=lambda one: -_overlap(one.place.window, place.window) * one.place.devices):
+            short = np.maximum(0, place.devices - calendar.free[calendar.pools[place.pool], span])
+            if not short.any():
+                break
+            if not short[_within(one.place.window, place.window)].any():
+                continue
+            if len(away) == SHIFTED_MAX:
+                return None
+            book(one.place, one.claim.name.tenant, -1)
+            away.append(one)
+        found = ranking.pinned(ask, (place,))
+        if found is None or found.worth_microusd <= 0:
+            return None
+        book(found.placements[0], ranking.tenant, 1)
+        shifts, cost = [], 0
+        for one in sorted(away, key=lambda one: -one.place.devices * one.place.window.slots):
+            after = _laid(ranking, one, firm)
+            if after is None:
+                return None
+            book(after, one.claim.name.tenant, 1)
+            shifts.append((one, after))
+            cost += _delay_cost(ranking, one, after)
+        if cost >= found.worth_microusd:
+            return None
+    return Room(found, _by_claim(shifts))
+
+
+def _laid(ranking: Ranking, one: _Movable, firm: int) -> Placement | None:
+    """The placement at its best start beside everything else; None when it has none."""
+    way = option_of(one.claim.ask, ranking.calendar.fleet, one.place)
+    if way is None:
+        return None
+    way = way._replace(earliest=max(way.earliest, firm + 1), latest=one.place.latest)
+    at = replace(ranking, tenant=one.claim.name.tenant, use_percent=100).start(way)
+    return None if at is None else placed(way, at, ranking.calendar, latest=one.place.latest)
+
+
+def _delay_cost(ranking: Ranking, one: _Movable, after: Placement) -> int:
+    way = option_of(one.claim.ask, ranking.calendar.fleet, one.place)
+    late = max(0, after.window.first - one.place.window.first)
+    return late * ranking.terms.late_cost(way) if way is not None else 0
+
+
+def _by_claim(shifts: Sequence[tuple[_Movable, Placement]]) -> tuple[Shift, ...]:
+    """One entry for each claim, with what stays of it; claims whose placements end up where they were are left out."""
+    after: dict[str, Shift] = {}
+    for one, place in shifts:
+        claim, placements = after.get(one.claim.name.key, Shift(one.claim, one.claim.placements))
+        placements = tuple(place if old.part == place.part else old for old in placements)
+        after[claim.name.key] = Shift(claim, placements)
+    return tuple(shift for shift in after.values() if shift.placements != shift.claim.placements)
+
+
+def _overlap(one: Window, other: Window) -> int:
+    return max(0, min(one.end, other.end) - max(one.first, other.first))
+
+
+def _within(one: Window, other: Window) -> slice:
+    """The slots of ``other``, counted from its first, that are in ``one``."""
+    first = max(0, one.first - other.first)
+    return slice(first, max(first, min(other.slots, one.end - other.first)))
+
+
+class _Book:
+    """Counts placements as used (1) or free (-1) on a calendar, and can take all of it back."""
+
+    def __init__(self, calendar: Calendar) -> None:
+        self._calendar = calendar
+        self._done: list[tuple[Hold, int]] = []
+
+    def __call__(self, place: Placement, tenant: str, sign: int) -> None:
+        for account in (f"pools/{place.pool}", f"tenants/{tenant}"):
+            hold = Hold(account, place.window, place.devices)
+            self._count(hold, sign)
+            self._done.append((hold, sign))
+
+    def undo(self) -> None:
+        """The calendar as it was."""
+        for hold, sign in reversed(self._done):
+            self._count(hold, -sign)
+
+    def _count(self, hold: Hold, sign: int) -> None:
+        if sign > 0:
+            self._calendar.take(hold)
+        else:
+            self._calendar.give_back(hold)
+
+
+@contextmanager
+def _undone(calendar: Calendar) -> Iterator[_Book]:
+    book = _Book(calendar)
+    try:
+        yield book
+    finally:
+        book.undo()
