@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple, TypeVar
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Any, NamedTuple, TypeVar, cast
 
 from broker.domain.claim import Ask, Placement, SiliconChoice
 from broker.domain.fleet import Fleet, Pool, WorkloadClass
 
 __all__ = ["Option", "Size", "in_domains", "option_of", "options", "parts", "share", "sizes", "with_bonus"]
 
-Whole = TypeVar("Whole", int, NDArray[np.int64])  # one number, or many at once
+Whole = TypeVar("Whole")  # an int, or an array of them
 
 PARTS_MAX = 4
 LEVELS_MAX = 6
@@ -68,17 +65,20 @@ def sizes(ask: Ask, fleet: Fleet) -> list[Size]:
 
 def share(whole: Whole, part: int, count: int) -> Whole:
     """What falls to one of ``count`` parts: all together are the whole, and any two differ by one at most."""
-    return whole * (part + 1) // count - whole * part // count
+    w: Any = whole
+    return cast(Whole, w * (part + 1) // count - w * part // count)
 
 
 def in_domains(devices: Whole, domain: Whole) -> Whole:
     """Devices rounded up to whole domains."""
-    return -(-devices // domain) * domain
+    d: Any = devices
+    return cast(Whole, -(-d // domain) * domain)
 
 
 def with_bonus(value: Whole, percent: Whole) -> Whole:
     """A value, and so much per cent more."""
-    return value + value * percent // 100
+    v: Any = value
+    return cast(Whole, v + v * percent // 100)
 
 
 def option_of(ask: Ask, fleet: Fleet, placement: Placement) -> Option | None:
