@@ -43,7 +43,8 @@ def options(ask: Ask, fleet: Fleet) -> tuple[Option, ...]:
     A larger or smaller size of an elastic claim does the same work, so it takes proportionally shorter or longer and is
     worth the same. A preferred pool is worth 2 % more.
     """
-    ways = [size.part(ask, part) for part in range(parts(ask)) for size in sizes(ask, fleet)]
+    whole = sizes(ask, fleet)
+    ways = [size.part(ask, part) for part in range(parts(ask)) for size in whole]
     return tuple(dict.fromkeys(ways)) if ask.elastic else tuple(ways)
 
 
