@@ -55,9 +55,9 @@ class Policy:
     def room(self, ask: Ask, tenant: str, calendar: Calendar, claims: Iterable[Claim], *, firm: int) -> Room | None:
         """Where the claim is given a place without a plan because others move for it, if it fits nowhere as they are.
 
-        ``claims`` are all that are live; what starts up to slot ``firm`` stays where it is.
+        ``claims`` are all that are live; what starts up to slot ``firm`` stays where it is. Nobody moves for spot work.
         """
-        if not self.at_once or not calendar.priced:
+        if not self.at_once or not calendar.priced or ask.tier is Tier.SPOT:
             return None
         found = room(Ranking(calendar, tenant, self.terms, self._use_percent(ask.tier)), ask, claims, firm=firm)
         return found if found is not None and self._is_small(found.candidate.placements[0], calendar) else None

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from broker.admission.calendar import Calendar
 from broker.admission.ranking import Candidate, Ranking, placed
 from broker.domain.claim import Ask, Claim, Hold, Placement, Planned
-from broker.domain.options import option_of, parts, sizes
+from broker.domain.options import Option, parts, share, sizes
 from broker.domain.slots import Window
 
 __all__ = ["SHIFTED_MAX", "Room", "room"]
@@ -28,8 +28,8 @@ __all__ = ["SHIFTED_MAX", "Room", "room"]
 Ints = NDArray[np.int64]
 
 SHIFTED_MAX = 8  # claims that move for one
-STARTS_MAX = 3  # tried in each pool
-POOLS_MAX = 4  # tried, those first where least is missing
+STARTS_MAX = 2  # tried in each pool
+TRIES_MAX = 4  # in all, those first where least is missing
 
 
 class Shift(NamedTuple):
@@ -72,53 +72,61 @@ def room(ranking: Ranking, ask: Ask, claims: Iterable[Claim], *, firm: int) -> R
     calendar = ranking.calendar
     if parts(ask) != 1:
         return None
-    movable = _movable(calendar, claims, firm)
-    for one in sorted(_tries(calendar, ask, movable), key=lambda one: one.missing)[: STARTS_MAX * POOLS_MAX]:
+    spans = list(_spans(calendar, ask))
+    if not spans:
+        return None
+    reach = Window(min(span.first for _, span in spans), max(span.end for _, span in spans))
+    movable = _movable(calendar, claims, reach, firm)
+    tries = (one for way, span in spans for one in _tries(calendar, way, span, movable.get(way.pool, ())))
+    for one in sorted(tries, key=lambda one: one.missing)[:TRIES_MAX]:
         found = _moved(ranking, ask, one.place, movable[one.place.pool], firm)
         if found is not None:
             return found
     return None
 
 
-def _movable(calendar: Calendar, claims: Iterable[Claim], firm: int) -> dict[str, list[_Movable]]:
-    """By pool: what may start elsewhere."""
-    found: dict[str, list[_Movable]] = {pool: [] for pool in calendar.pools}
+def _spans(calendar: Calendar, ask: Ask) -> Iterator[tuple[Option, Window]]:
+    """Each way to serve the claim, and all slots that it could use."""
+    for size in sizes(ask, calendar.fleet):
+        way = size.part(ask, 0)
+        first = max(calendar.window.first, way.earliest)
+        end = calendar.window.end if way.latest is None else min(calendar.window.end, way.latest + way.slots)
+        if end - first >= way.slots:
+            yield way, Window(first, end)
+
+
+def _movable(calendar: Calendar, claims: Iterable[Claim], reach: Window, firm: int) -> dict[str, list[_Movable]]:
+    """By pool: what uses any of these slots and may start elsewhere."""
+    found: dict[str, list[_Movable]] = {}
     for claim in claims:
-        if isinstance(claim.state, Planned):
-            for place in claim.placements:
-                if place.pool in found and firm < place.window.first and place.window.end <= calendar.window.end:
-                    found[place.pool].append(_Movable(claim, place))
+        if type(claim.state) is Planned:
+            for place in claim.state.placements:
+                window = place.window
+                if firm < window.first < reach.end and reach.first < window.end <= calendar.window.end:
+                    found.setdefault(place.pool, []).append(_Movable(claim, place))
     return found
 
 
-def _tries(calendar: Calendar, ask: Ask, movable: dict[str, list[_Movable]]) -> Iterator[_Try]:
+def _tries(calendar: Calendar, way: Option, span: Window, movable: Sequence[_Movable]) -> Iterator[_Try]:
     """Starts at which enough would be free if all that can move were gone, those first where least is missing."""
-    origin, slots = calendar.window.first, calendar.window.slots
-    for size in sizes(ask, calendar.fleet):
-        way, pool = size.part(ask, 0), size.pool.id
-        first = max(0, way.earliest - origin)
-        last = min(slots - way.slots, slots if way.latest is None else way.latest - origin)
-        if first > last or not movable[pool]:
-            continue
-        short = np.maximum(0, way.devices - calendar.free[calendar.pools[pool], first : last + way.slots])
-        hopeless = short > _lifted(movable[pool], origin + first, len(short))
-        lacking, blocked = _over_runs(short, way.slots), _over_runs(hopeless, way.slots)
-        lacking[blocked > 0] = np.iinfo(np.int64).max
-        for k in np.argsort(lacking, kind="stable")[:STARTS_MAX].tolist():
-            if not blocked[k]:
-                slot = origin + first + k
-                window = Window(slot, slot + way.slots)
-                yield _Try(int(lacking[k]), Placement(pool, way.devices, window, slot, silicon=way.silicon))
+    if not movable:
+        return
+    short = np.maximum(0, way.devices - calendar.free[calendar.pools[way.pool], calendar.span(span)])
+    lacking, blocked = _over_runs(short, way.slots), _over_runs(short > _lifted(movable, span), way.slots)
+    lacking[blocked > 0] = np.iinfo(np.int64).max
+    for k in np.argsort(lacking, kind="stable")[:STARTS_MAX].tolist():
+        if not blocked[k]:
+            window = Window(span.first + k, span.first + k + way.slots)
+            yield _Try(int(lacking[k]), Placement(way.pool, way.devices, window, window.first, silicon=way.silicon))
 
 
-def _lifted(movable: Sequence[_Movable], first: int, slots: int) -> Ints:
-    """Devices that could leave, for each of so many slots."""
-    change = np.zeros(slots + 1, np.int64)
-    for _, place in movable:
-        begin, end = np.clip((place.window.first - first, place.window.end - first), 0, slots)
-        change[begin] += place.devices
-        change[end] -= place.devices
-    levels: Ints = np.cumsum(change[:-1])
+def _lifted(movable: Sequence[_Movable], span: Window) -> Ints:
+    """Devices that could leave, for each slot."""
+    table = np.array([(m.place.window.first, m.place.window.end, m.place.devices) for m in movable], np.int64)
+    bounds = np.clip(table[:, :2] - span.first, 0, span.slots)
+    change = np.bincount(bounds[:, 0], table[:, 2], span.slots + 1)
+    change -= np.bincount(bounds[:, 1], table[:, 2], span.slots + 1)
+    levels: Ints = np.cumsum(change[:-1]).astype(np.int64)
     return levels
 
 
@@ -131,22 +139,10 @@ def _over_runs(values: NDArray[np.generic], slots: int) -> Ints:
 
 def _moved(ranking: Ranking, ask: Ask, place: Placement, movable: Sequence[_Movable], firm: int) -> Room | None:
     """The claim at that place and others moved for it, if that can be and is worth it."""
-    calendar = ranking.calendar
-    span = calendar.span(place.window)
-    with _undone(calendar) as book:
-        away: list[_Movable] = []
-        for one in sorted(movable, key=lambda one: -_overlap(one.place.window, place.window) * one.place.devices):
-            short = np.maximum(0, place.devices - calendar.free[calendar.pools[place.pool], span])
-            if not short.any():
-                break
-            if not short[_within(one.place.window, place.window)].any():
-                continue
-            if len(away) == SHIFTED_MAX:
-                return None
-            book(one.place, one.claim.name.tenant, -1)
-            away.append(one)
-        found = ranking.pinned(ask, (place,))
-        if found is None or found.worth_microusd <= 0:
+    with _undone(ranking.calendar) as book:
+        away = _lift(ranking.calendar, place, movable, book)
+        found = ranking.pinned(ask, (place,)) if away is not None else None
+        if away is None or found is None or found.worth_microusd <= 0:
             return None
         book(found.placements[0], ranking.tenant, 1)
         shifts, cost = [], 0
@@ -162,20 +158,44 @@ def _moved(ranking: Ranking, ask: Ask, place: Placement, movable: Sequence[_Mova
     return Room(found, _by_claim(shifts))
 
 
+def _lift(calendar: Calendar, place: Placement, movable: Sequence[_Movable], book: _Book) -> list[_Movable] | None:
+    """Those who leave so that the place is free, as few as may be; None when it would take too many."""
+    short = place.devices - calendar.free[calendar.pools[place.pool], calendar.span(place.window)]
+    away: list[_Movable] = []
+    for one in sorted(movable, key=lambda one: -_overlap(one.place.window, place.window) * one.place.devices):
+        if not (short > 0).any():
+            break
+        span = _within(one.place.window, place.window)
+        if not (short[span] > 0).any():
+            continue
+        if len(away) == SHIFTED_MAX:
+            return None
+        book(one.place, one.claim.name.tenant, -1)
+        short[span] -= one.place.devices
+        away.append(one)
+    return None if (short > 0).any() else away
+
+
 def _laid(ranking: Ranking, one: _Movable, firm: int) -> Placement | None:
     """The placement at its best start beside everything else; None when it has none."""
-    way = option_of(one.claim.ask, ranking.calendar.fleet, one.place)
-    if way is None:
+    way = _way(one, firm)
+    if way.earliest > one.place.latest:
         return None
-    way = way._replace(earliest=max(way.earliest, firm + 1), latest=one.place.latest)
     at = replace(ranking, tenant=one.claim.name.tenant, use_percent=100).start(way)
     return None if at is None else placed(way, at, ranking.calendar, latest=one.place.latest)
 
 
+def _way(one: _Movable, firm: int) -> Option:
+    """All starts that the placement may have, where it is."""
+    ask, place = one.claim.ask, one.place
+    value = share(ask.worth_microusd, place.part, parts(ask))
+    first = max(ask.earliest, firm + 1)
+    return Option(place.part, place.pool, place.silicon, place.devices, place.window.slots, first, place.latest, value)
+
+
 def _delay_cost(ranking: Ranking, one: _Movable, after: Placement) -> int:
-    way = option_of(one.claim.ask, ranking.calendar.fleet, one.place)
     late = max(0, after.window.first - one.place.window.first)
-    return late * ranking.terms.late_cost(way) if way is not None else 0
+    return late * ranking.terms.late_cost(_way(one, 0))
 
 
 def _by_claim(shifts: Sequence[tuple[_Movable, Placement]]) -> tuple[Shift, ...]:
