@@ -263,7 +263,9 @@ class Feed:
     async def _look(self) -> None:
         """Know the whole market as it is now."""
         snapshot = await self.ledger.snapshot()
-        self._outlook = Outlook(snapshot, await self.ledger.prices())
+        expected = self._outlook.expected
+        expected.resume()
+        self._outlook = Outlook(snapshot, await self.ledger.prices(), expected=expected)
 
     def _tell(self, event: Event) -> None:
         self._outlook.apply(event)
