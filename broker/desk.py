@@ -240,7 +240,7 @@ class Desk:
         return self.expected(self._granted(claim, offer.placements))
 
     def calibration(self) -> tuple[Calibration, ...]:
-        """How what was told of starts fared, since this process began to follow the market."""
+        """How what was told of starts fared, as far as this process has seen."""
         return self.market.outlook.expected.calibration()
 
     async def claims(self, *, tenant: str | None, after: ClaimName | None, limit: int) -> Page:

@@ -95,19 +95,26 @@ class _Past:
 
     errors: deque[int] = field(default_factory=lambda: deque(maxlen=ERRORS_MAX))  # of those that started
     started: deque[bool] = field(default_factory=lambda: deque(maxlen=ERRORS_MAX))
-    in_order: list[int] | None = None  # the errors, once somebody has asked
+    in_order: list[int] = field(default_factory=list)  # the errors, once somebody has asked
+    percent: int = 0  # that started, once somebody has asked
+    known: bool = False  # whether somebody has asked since the last outcome
 
     def add(self, error: int | None) -> None:
         """One more outcome; None: it never started."""
         self.started.append(error is not None)
         if error is not None:
             self.errors.append(error)
-            self.in_order = None
+        self.known = False
+
+    def look(self) -> None:
+        """Put in order what there is, unless it is."""
+        if not self.known:
+            self.in_order = sorted(self.errors)
+            self.percent = round(100 * sum(self.started) / len(self.started))
+            self.known = True
 
     def quantile(self, level: float) -> int:
-        """The smallest error that at least ``level`` of the next are expected to stay within."""
-        if self.in_order is None:
-            self.in_order = sorted(self.errors)
+        """The smallest error that at least ``level`` of the next are expected to stay within; after `look`."""
         return self.in_order[min(len(self.in_order), ceil(level * (len(self.in_order) + 1))) - 1]
 
 
@@ -263,14 +270,14 @@ class Expectations:
         fared, known = self._fared[basis], self._known(kinds)
         middle, far = ahead // 2, ceil(INSIDE * ahead)
         if known is not None:
+            known.look()
             middle, far = known.quantile(fared.middle), known.quantile(fared.level)
 
         def legal(slot: int) -> int:
             return max(earliest, slot if last is None else min(slot, last))
 
         p50 = legal(base + middle)
-        share = round(100 * sum(known.started) / len(known.started)) if known else None
-        starts = len(known.errors) if known else 0
+        share, starts = (known.percent, len(known.errors)) if known is not None else (None, 0)
         return _Told(kinds, base, Expected(basis, earliest, p50, max(p50, legal(base + far)), starts, share))
 
     def _known(self, kinds: Iterable[Kind]) -> _Past | None:

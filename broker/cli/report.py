@@ -10,7 +10,7 @@ __all__ = ["report"]
 
 
 def report(address: Address = DEFAULT_ADDRESS, output: Output = Format.TABLE) -> None:
-    """How expected starts fared against real ones, since the server began to follow the market.
+    """How expected starts fared against real ones, as far as the server has seen.
 
     Four in five are to fall IN P80 RANGE, as many as can be BY P50; what was told of a claim that NEVER started is
     counted beside. A claim is counted once for what it was told waiting, and again after 1, 6 and 24 hours of it, once
@@ -26,4 +26,4 @@ def report(address: Address = DEFAULT_ADDRESS, output: Output = Format.TABLE) ->
     elif any(each.starts or each.never_started for each in found):
         console().print(calibration_table(found))
     else:
-        typer.echo("No claim has started yet since the server began to follow the market.")
+        typer.echo("No claim has started yet, as far as the server has seen.")

@@ -13,6 +13,7 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from broker.domain.slots import SLOT_SECONDS
+from broker.feed import Feed, FeedSettings
 from tests.transport.calls import claim, create, fleet, refusal
 from tests.world import NOON, World, until, world
 
@@ -98,6 +99,40 @@ async def test_starts_are_scored_against_what_was_told(served: World) -> None:
     found = (await served.planning.GetCalibration(planning.GetCalibrationRequest())).calibrations
     assert [each.basis for each in found] == [WAITING, PLANNED, FIRM]
     assert [(each.starts, each.inside_p80, each.by_p50) for each in found] == [(3, 3, 3), (0, 0, 0), (3, 3, 3)]
+
+
+@pytest.mark.parametrize(
+    ("log_events_max", "waiting", "firm"),
+    [
+        (1_000, 4, 4),
+        (6, 2, 3),  # what the second claim was told when it was made is no longer known
+    ],
+)
+async def test_a_server_that_starts_anew_learns_from_the_events_that_are_kept(
+    log_events_max: int, waiting: int, firm: int
+) -> None:
+    def starts(feed: Feed) -> list[int]:
+        return [each.starts for each in feed.outlook.expected.calibration()]
+
+    async with world(serve=True, log_events_max=log_events_max) as made:
+
+        async def one_more() -> None:
+            await made.capacity.CreateClaim(create(claim(latest_start_time=Timestamp(seconds=made.now))))
+            await planned(made)
+            made.now += 2 * SLOT_SECONDS
+
+        await made.fleet.ApplyFleet(fleet_service.ApplyFleetRequest(fleet=fleet(), request_id="f"))
+        for _ in range(4):
+            await one_more()
+        await planned(made)
+        assert starts(made.feed) == [4, 0, 4]
+        async with Feed(made.ledger, FeedSettings(history_batch_events=2)) as other:
+            await until(lambda: starts(other) == [waiting, 0, firm])
+            await one_more()
+            await planned(made)
+            # From here on both learn the same.
+            await until(lambda: starts(other) == [waiting + 1, 0, firm + 1])
+            assert starts(made.feed) == [5, 0, 5]
 
 
 async def test_nobody_may_set_it(served: World) -> None:

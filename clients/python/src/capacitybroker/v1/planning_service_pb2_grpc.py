@@ -73,8 +73,8 @@ class PlanningServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetCalibration(self, request, context):
-        """How expected starts fared against the starts that came, since the server
-        that answers began to follow the market.
+        """How expected starts fared against the starts that came, over the time of the
+        server that answers and the events shortly before it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

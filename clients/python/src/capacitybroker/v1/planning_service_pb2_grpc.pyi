@@ -40,8 +40,8 @@ class PlanningServiceStub:
     GetPlan: _grpc.UnaryUnaryMultiCallable[_planning_service_pb2.GetPlanRequest, _planning_service_pb2.GetPlanResponse]
     """One plan of the last hundred."""
     GetCalibration: _grpc.UnaryUnaryMultiCallable[_planning_service_pb2.GetCalibrationRequest, _planning_service_pb2.GetCalibrationResponse]
-    """How expected starts fared against the starts that came, since the server
-    that answers began to follow the market.
+    """How expected starts fared against the starts that came, over the time of the
+    server that answers and the events shortly before it.
     """
 
 @_typing.type_check_only
@@ -56,8 +56,8 @@ class PlanningServiceAsyncStub(PlanningServiceStub):
     GetPlan: _aio.UnaryUnaryMultiCallable[_planning_service_pb2.GetPlanRequest, _planning_service_pb2.GetPlanResponse]  # type: ignore[assignment]
     """One plan of the last hundred."""
     GetCalibration: _aio.UnaryUnaryMultiCallable[_planning_service_pb2.GetCalibrationRequest, _planning_service_pb2.GetCalibrationResponse]  # type: ignore[assignment]
-    """How expected starts fared against the starts that came, since the server
-    that answers began to follow the market.
+    """How expected starts fared against the starts that came, over the time of the
+    server that answers and the events shortly before it.
     """
 
 class PlanningServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -87,8 +87,8 @@ class PlanningServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _planning_service_pb2.GetCalibrationRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_planning_service_pb2.GetCalibrationResponse, _abc.Awaitable[_planning_service_pb2.GetCalibrationResponse]]:
-        """How expected starts fared against the starts that came, since the server
-        that answers began to follow the market.
+        """How expected starts fared against the starts that came, over the time of the
+        server that answers and the events shortly before it.
         """
 
 def add_PlanningServiceServicer_to_server(servicer: PlanningServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
