@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from broker.admission.changes import changed
+from broker.admission.expected import Calibration, Expected
 from broker.admission.explain import Explanation, explain
 from broker.admission.outlook import Outlook
 from broker.admission.policy import Policy
@@ -237,6 +238,20 @@ class Desk:
     async def claim(self, name: ClaimName) -> Claim:
         """One claim, live or closed."""
         return await self.ledger.claim(name)
+
+    def expected(self, claim: Claim) -> Expected | None:
+        """When a claim is expected to start; None when it has started, is closed, or is only held."""
+        return self.market.outlook.expected.of(claim, self.now())
+
+    def expected_of(self, offer: Offer) -> Expected | None:
+        """When a claim that takes the offer is expected to start."""
+        at = self.now()
+        claim = Claim(ClaimName("-", "-"), offer.ask, Held(offer.placements, at), at, at)
+        return self.expected(self._granted(claim, offer.placements))
+
+    def calibration(self) -> tuple[Calibration, ...]:
+        """How what was told of starts fared, as far as this process has seen."""
+        return self.market.outlook.expected.calibration()
 
     async def claims(self, *, tenant: str | None, after: ClaimName | None, limit: int) -> Page:
         """A page of claims of one tenant or of all, in order of name."""

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
+from broker.admission.expected import Expectations
 from broker.admission.outlook import Outlook
 from broker.domain.claim import Claim, ClaimName
 from broker.domain.faults import Fault, FaultReason
@@ -25,6 +26,8 @@ class FeedSettings:
     backlog_events_max: int = 1_000  # a watcher that has more before it is cut
     progress_seconds: float = 5.0
     batch_events: int = 500
+    history_events: int = 20_000  # before a process begins: what it learns from of how expected starts fared
+    history_batch_events: int = 20  # of these between two answers to callers
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,17 +102,20 @@ class Feed:
     _by_tenant: dict[str | None, dict[_Watcher, None]] = field(default_factory=dict)  # None: those of all tenants
     _moved: asyncio.Condition = field(default_factory=asyncio.Condition)
     _tail: asyncio.Task[None] | None = None
+    _history: asyncio.Task[None] | None = None
     _down: Fault | None = None
 
     async def __aenter__(self) -> Feed:
         await self._look()
         self._tail = asyncio.create_task(self._follow())
+        self._history = asyncio.create_task(self._learn())
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        if self._tail is not None:
-            self._tail.cancel()
-            await asyncio.gather(self._tail, return_exceptions=True)
+        tasks = [task for task in (self._tail, self._history) if task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     @property
     def outlook(self) -> Outlook:
@@ -252,6 +258,26 @@ class Feed:
                 async with self._moved:
                     self._moved.notify_all()
 
+    async def _learn(self) -> None:
+        """Learn how expected starts fared from the events before this process, and go on from there."""
+        learnt, after = Expectations(), max(0, self.revision - self.settings.history_events)
+        while after < self.revision:
+            try:
+                events = await self.ledger.events(after, limit=self.settings.history_batch_events)
+            except Fault as fault:
+                if fault.reason is FaultReason.COMPACTED:
+                    learnt.resume()
+                    after = int(fault.facts["oldest_revision"]) - 1
+                else:
+                    await asyncio.sleep(0.2)
+                continue
+            for event in events:
+                if event.revision <= self.revision:
+                    learnt.apply(event)
+                    after = event.revision
+        # It has seen all that the tail has told until this very moment.
+        self._outlook.expected = learnt
+
     async def _catch_up(self) -> None:
         """Skip what is no longer kept; whoever was watching is cut, because it would miss that."""
         await self._look()
@@ -263,7 +289,9 @@ class Feed:
     async def _look(self) -> None:
         """Know the whole market as it is now."""
         snapshot = await self.ledger.snapshot()
-        self._outlook = Outlook(snapshot, await self.ledger.prices())
+        expected = self._outlook.expected
+        expected.resume()
+        self._outlook = Outlook(snapshot, await self.ledger.prices(), expected=expected)
 
     def _tell(self, event: Event) -> None:
         self._outlook.apply(event)

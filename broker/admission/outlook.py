@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from broker.admission.calendar import Calendar
+from broker.admission.expected import Expectations
 from broker.domain.bid_prices import BidPrices
 from broker.domain.claim import Claim, ClaimName, Held, Hold
 from broker.domain.fleet import Fleet
@@ -19,15 +20,23 @@ SPARE_SLOTS = 168  # a calendar is made anew once it has fallen that far behind 
 
 
 class Outlook:
-    """Live claims, fleet, prices and calendar, one event after the other."""
+    """Live claims, fleet, prices, calendar and expected starts, one event after the other."""
 
-    def __init__(self, snapshot: Snapshot, prices: BidPrices | None = None, *, ahead_slots: int = AHEAD_SLOTS) -> None:
+    def __init__(
+        self,
+        snapshot: Snapshot,
+        prices: BidPrices | None = None,
+        *,
+        ahead_slots: int = AHEAD_SLOTS,
+        expected: Expectations | None = None,
+    ) -> None:
         self.revision = snapshot.revision
         self.fleet: Fleet = snapshot.fleet
         self._claims: dict[ClaimName, Claim] = {claim.name: claim for claim in snapshot.claims}
         self._held = {claim.name for claim in snapshot.claims if isinstance(claim.state, Held)}
         self._prices, self._ahead = prices, ahead_slots
         self._calendar: Calendar | None = None
+        self.expected = expected or Expectations()
 
     @property
     def claims(self) -> Mapping[ClaimName, Claim]:
@@ -53,6 +62,7 @@ class Outlook:
     def apply(self, event: Event) -> None:
         """Take the next event in."""
         self.revision = event.revision
+        self.expected.apply(event)
         if event.fleet is not None:
             self.fleet, self._calendar = event.fleet, None
         for claim in event.claims:

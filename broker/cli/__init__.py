@@ -21,6 +21,7 @@ from broker.cli.plan_now import plan_now
 from broker.cli.pools import pools
 from broker.cli.quote import quote, redeem
 from broker.cli.replay import replay
+from broker.cli.report import report
 from broker.cli.serve import serve
 
 __all__ = ["app", "main"]
@@ -43,6 +44,7 @@ app.command(rich_help_panel=ASKING)(pools)
 app.command(rich_help_panel=ASKING)(picture)
 app.add_typer(fleet, name="fleet", rich_help_panel=ASKING)
 app.command("plan-now", rich_help_panel=ASKING)(plan_now)
+app.command(rich_help_panel=ASKING)(report)
 app.command(rich_help_panel=RUNNING)(demo)
 app.command(rich_help_panel=RUNNING)(serve)
 app.command(rich_help_panel=RUNNING)(plan)

@@ -19,6 +19,7 @@ __all__ = ["explain"]
 
 def explain(name: Name, tenant: Tenant = "", address: Address = DEFAULT_ADDRESS, output: Output = Format.TABLE) -> None:
     """Why a claim waits, who holds what it needs, and the smallest change that would let it in."""
+    from broker.cli.expected import expected_line
     from broker.cli.show import json_one
 
     with connected(address, tenant) as client:
@@ -28,6 +29,8 @@ def explain(name: Name, tenant: Tenant = "", address: Address = DEFAULT_ADDRESS,
             return
         drawn = list(_drawn(client, found))
     typer.echo(_sentence(found))
+    if found.claim.HasField("expected_start"):
+        typer.echo(f"  starts  {expected_line(found.claim.expected_start)}")
     for line in drawn:
         typer.echo(line)
     _tell_way_round(found)

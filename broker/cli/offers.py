@@ -50,12 +50,12 @@ def offers_table(offers: Iterable[Offer], *, title: str | None = None, width: in
 
     LIST PRICE is new money and what is paid already; MARGINAL PRICE is new money and what others would make of it.
     """
-    headers = ("", "IF", "POOL", "DEVICES", "SILICON", "START", "MAY MOVE TO", "END", *MONEY)
+    headers = ("", "IF", "POOL", "DEVICES", "SILICON", "START", "MAY MOVE TO", "STARTED BY, P80", "END", *MONEY)
     return grid(
         headers,
         [row for number, offer in enumerate(offers, start=1) for row in _rows(number, offer)],
         right=("DEVICES", *MONEY),
-        spare=("MAY MOVE TO", "SILICON", "PAID ALREADY", "LIST PRICE", "END"),
+        spare=("STARTED BY, P80", "MAY MOVE TO", "SILICON", "PAID ALREADY", "LIST PRICE", "END"),
         whole=("IF", "POOL", "DEVICES"),
         width=width,
         title=title,
@@ -64,7 +64,7 @@ def offers_table(offers: Iterable[Offer], *, title: str | None = None, width: in
 
 def _rows(number: int, offer: Offer) -> Iterator[tuple[str, ...]]:
     new, paid = offer.cost_microusd, offer.paid_microusd
-    first = (str(number), given_way(offer.changes))
+    first, expected = (str(number), given_way(offer.changes)), when(offer.expected_start.p80_time)
     money = (dollars(new), dollars(paid), dollars(new + paid), dollars(new + offer.price_microusd))
     for place in together(offer):
         moves = place.latest_start_time.seconds > place.start_time.seconds
@@ -75,10 +75,11 @@ def _rows(number: int, offer: Offer) -> Iterator[tuple[str, ...]]:
             place.silicon,
             when(place.start_time),
             when(place.latest_start_time) if moves else "",
+            expected,
             when(place.end_time),
             *money,
         )
-        first, money = ("", ""), ("", "", "", "")
+        first, money, expected = ("", ""), ("", "", "", ""), ""
 
 
 def next_lines(offers: Sequence[Offer], instead: Sequence[Offer], *, tenant: str, asked: Claim | None) -> Iterator[str]:

@@ -16,7 +16,7 @@ import typer
 from broker.cli.connection import connected, fail
 
 if TYPE_CHECKING:
-    from capacitybroker import Claim, Client, Fleet, Plan
+    from capacitybroker import Calibration, Claim, Client, Fleet, Plan
 
     from broker.cli.local_server import LocalServer
     from broker.cli.promises import Promises
@@ -122,7 +122,9 @@ def run(jobs: Sequence[Job], window: Window, *, out: Path, plan_seconds: float) 
             plan = drive.all(jobs, show)
         follower.wait_for(int(plan.name.rpartition("/")[2]), seconds=CATCH_UP_SECONDS)
         claims = {_number(claim): claim for claim in follower.claims.values()}
-    return _judged(jobs, claims, window, promises, drive, nodes=nodes, out=out, seconds=time.monotonic() - begun)
+        calibrations = client.get_calibration()
+    seconds = time.monotonic() - begun
+    return _judged(jobs, claims, window, promises, drive, calibrations, nodes=nodes, out=out, seconds=seconds)
 
 
 @dataclass(slots=True)
@@ -204,6 +206,7 @@ def _judged(
     window: Window,
     promises: Promises,
     drive: _Drive,
+    calibrations: Sequence[Calibration],
     *,
     nodes: dict[str, int],
     out: Path,
@@ -232,6 +235,7 @@ def _judged(
         plans_rejected=drive.rejected,
         plans_unseen=drive.unseen,
         violations=verified(*files),
+        calibrations=tuple(calibrations),
         files=(drive.keep_as / "problem.json.gz", drive.keep_as / "plan.json", *files),
         seconds=seconds,
     )

@@ -7,10 +7,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from capacitybroker import TIER_GUARANTEED, TIER_SPOT, TIER_STANDARD, Claim, Reason, Tier
+from capacitybroker import TIER_GUARANTEED, TIER_SPOT, TIER_STANDARD, Calibration, Claim, Reason, Tier
 from rich.console import Console
 from rich.table import Table
 
+from broker.cli.expected import calibration_table
 from broker.cli.show import grid, word
 
 __all__ = ["Replayed", "report"]
@@ -39,6 +40,7 @@ class Replayed:
     plans_rejected: int
     plans_unseen: int
     violations: tuple[str, ...]
+    calibrations: tuple[Calibration, ...]
     files: tuple[Path, ...]
     seconds: float
 
@@ -72,6 +74,9 @@ def report(console: Console, replayed: Replayed) -> None:
     console.print(f"outcome of the whole window: {'accepted' if not replayed.violations else 'REJECTED'}")
     for violation in replayed.violations[:SHOWN]:
         console.print(f"  {violation}")
+    console.print()
+    console.print(calibration_table(replayed.calibrations))
+    console.print()
     console.print(f"wall time: {replayed.seconds:.0f} s")
     for file in replayed.files:
         console.print(f"  {file}")

@@ -11,6 +11,7 @@ from capacitybroker.v1.fleet_service_pb2 import FleetChange
 from google.protobuf.timestamp_pb2 import Timestamp
 from rich.table import Table
 
+from broker.cli.expected import expected_line
 from broker.cli.facts import in_words
 from broker.cli.parts import together
 from broker.cli.show import WIDE, dollars, grid, hours, short, when, word
@@ -167,6 +168,8 @@ def claim_lines(claim: Claim) -> Iterator[str]:
             + (f" (start may move to {when(placement.latest_start_time)})" if moves else "")
             + f"; new money {dollars(placement.cost_microusd)}, paid already {dollars(placement.paid_microusd)}"
         )
+    if claim.HasField("expected_start"):
+        yield f"  starts  {expected_line(claim.expected_start)}"
     for reason in claim.reasons:
         facts = in_words(reason.facts)
         yield f"  why     {word(Reason, reason.reason)}: {reason.message}" + (f" ({facts})" if facts else "")

@@ -19,15 +19,16 @@ from broker.feed import Feed
 from broker.ledger.port import Receipt
 from broker.transport.asks import ask
 from broker.transport.claims import asked_message, claim_message
+from broker.transport.expected import expected_message
 from broker.transport.filters import interest, list_filter
 from broker.transport.names import claim_name, plain_id, tenant_id
 from broker.transport.quotes import (
     explanation_message,
     hold_seconds,
+    lapsed_message,
     offers_wanted,
     places,
     quote_message,
-    redeemed_message,
 )
 from broker.transport.requests import page_size, replay_key
 
@@ -45,6 +46,7 @@ OUTPUT_ONLY = {
     "create_time",
     "state_time",
     "hold_expire_time",
+    "expected_start",
 }
 WATCH_CLAIMS_MAX = 200  # claims in one message of a watch
 SCANS_MAX = 10  # pages of the ledger read for one filtered page
@@ -64,11 +66,15 @@ class CapacityService(pb_grpc.CapacityServiceServicer):
         claim_id = plain_id(request.claim_id, "claim_id") if request.claim_id else ""
         asked, taken = ask(request.claim), places(request.placements)
         receipt = await self.desk.submit(tenant, claim_id, asked, key, places=taken)
-        return pb.CreateClaimResponse(claim=claim_message(receipt.claim))
+        expected = self.desk.expected(receipt.claim)
+        return pb.CreateClaimResponse(
+            claim=claim_message(receipt.claim),
+            expected_start=expected_message(expected) if expected is not None else None,
+        )
 
     async def GetClaim(self, request: pb.GetClaimRequest, context: Context) -> pb.GetClaimResponse:
         """One claim."""
-        return pb.GetClaimResponse(claim=claim_message(await self.desk.claim(claim_name(request.name))))
+        return pb.GetClaimResponse(claim=self._told(await self.desk.claim(claim_name(request.name))))
 
     async def ListClaims(self, request: pb.ListClaimsRequest, context: Context) -> pb.ListClaimsResponse:
         """A page of claims."""
@@ -81,7 +87,7 @@ class CapacityService(pb_grpc.CapacityServiceServicer):
         for _ in range(SCANS_MAX):
             page = await self.desk.claims(tenant=wanted.tenant, after=after, limit=size - len(found))
             revision = revision or page.revision
-            found += [claim_message(claim) for claim in page.claims if wanted.passes(claim)]
+            found += [self._told(claim) for claim in page.claims if wanted.passes(claim)]
             after = page.after
             if after is None or len(found) >= size:
                 break
@@ -108,21 +114,25 @@ class CapacityService(pb_grpc.CapacityServiceServicer):
         claim_id = plain_id(request.claim_id, "claim_id") if request.claim_id else ""
         asked = ask(request.claim)
         if not request.HasField("hold_for"):
-            return quote_message(await self.desk.quote(tenant, asked, most=most), None)
+            return quote_message(await self.desk.quote(tenant, asked, most=most), None, self.desk.expected_of)
         key, seconds = replay_key(request, tenant), hold_seconds(request.hold_for)
         quote, receipt = await self.desk.hold(tenant, claim_id, asked, key, seconds=seconds, most=most)
-        return quote_message(quote, receipt.claim if receipt is not None else None)
+        return quote_message(quote, receipt.claim if receipt is not None else None, self.desk.expected_of)
 
     async def RedeemQuote(self, request: pb.RedeemQuoteRequest, context: Context) -> pb.RedeemQuoteResponse:
         """Make a claim of what a quote holds."""
         name = claim_name(request.name)
         key = replay_key(request, name.tenant)
         redeemed = await self.desk.redeem(name, etag=_etag(request.etag), key=key)
-        return redeemed_message(redeemed.claim if isinstance(redeemed, Receipt) else redeemed)
+        if isinstance(redeemed, Receipt):
+            return pb.RedeemQuoteResponse(claim=claim_message(redeemed.claim))
+        return lapsed_message(redeemed, self.desk.expected_of)
 
     async def ExplainClaim(self, request: pb.ExplainClaimRequest, context: Context) -> pb.ExplainClaimResponse:
         """Why a claim waits."""
-        return explanation_message(*await self.desk.explain(claim_name(request.name)))
+        claim, found, offer, revision = await self.desk.explain(claim_name(request.name))
+        expected = self.desk.expected_of(offer) if offer is not None else None
+        return explanation_message(self._told(claim), claim.past, found, offer, expected, revision)
 
     async def WatchClaims(
         self, request: pb.WatchClaimsRequest, context: Context
@@ -139,6 +149,10 @@ class CapacityService(pb_grpc.CapacityServiceServicer):
         async for changes in self.feed.watch(request.start_revision, wanted):
             for message in _watch_messages(changes.revision, changes.claims):
                 yield message
+
+    def _told(self, claim: Claim) -> claim_pb2.Claim:
+        """The claim, and when it is expected to start."""
+        return claim_message(claim, self.desk.expected(claim))
 
 
 def _watch_messages(revision: int, claims: tuple[Claim, ...]) -> list[pb.WatchClaimsResponse]:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from capacitybroker.v1 import claim_pb2 as pb
 
+from broker.admission.expected import Expected
 from broker.domain.claim import Ask, Claim, Held, Placement
 from broker.domain.reason import Because
+from broker.transport.expected import expected_message
 from broker.transport.times import moment, slot_moment, span
 
 __all__ = ["asked_message", "claim_message", "placement_message", "reason_message", "reason_value"]
 
 
-def claim_message(claim: Claim) -> pb.Claim:
+def claim_message(claim: Claim, expected: Expected | None = None) -> pb.Claim:
     """The claim with all that became of it."""
     message = asked_message(claim.ask)
     message.name = str(claim.name)
@@ -25,6 +27,8 @@ def claim_message(claim: Claim) -> pb.Claim:
     message.state_time.CopyFrom(moment(claim.state_at))
     if isinstance(claim.state, Held):
         message.hold_expire_time.CopyFrom(moment(claim.state.until))
+    if expected is not None:
+        message.expected_start.CopyFrom(expected_message(expected))
     return message
 
 

@@ -11,6 +11,7 @@ from grpc.aio import ServicerContext
 
 from broker.desk import Desk
 from broker.domain.faults import Fault, FaultReason
+from broker.transport.expected import calibration_message
 from broker.transport.names import plan_revision
 from broker.transport.plans import plan_message
 from broker.transport.requests import replay_key
@@ -45,3 +46,7 @@ class PlanningService(pb_grpc.PlanningServiceServicer):
     async def GetPlan(self, request: pb.GetPlanRequest, context: Context) -> pb.GetPlanResponse:
         """One plan of the last hundred."""
         return pb.GetPlanResponse(plan=plan_message(await self.desk.plan(plan_revision(request.name))))
+
+    async def GetCalibration(self, request: pb.GetCalibrationRequest, context: Context) -> pb.GetCalibrationResponse:
+        """How expected starts fared."""
+        return pb.GetCalibrationResponse(calibrations=map(calibration_message, self.desk.calibration()))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from capacitybroker.v1 import capacity_service_pb2 as pb
 from capacitybroker.v1 import claim_pb2, quote_pb2
 from google.protobuf.duration_pb2 import Duration
 
 from broker.admission.changes import Change
+from broker.admission.expected import Expected
 from broker.admission.explain import Explanation, Holder, Wall
 from broker.admission.quote import Offer
 from broker.desk import Quote
@@ -17,10 +18,13 @@ from broker.domain.faults import Fault, FaultReason
 from broker.domain.slots import SLOT_SECONDS, Window
 from broker.transport.asks import DEVICES_MAX, ITEMS_MAX, at_most, quantity
 from broker.transport.claims import asked_message, claim_message, placement_message, reason_message, reason_value
+from broker.transport.expected import expected_message
 from broker.transport.names import pool_id
 from broker.transport.times import moment, seconds_of, slot_moment
 
-__all__ = ["explanation_message", "hold_seconds", "offers_wanted", "places", "quote_message", "redeemed_message"]
+__all__ = ["explanation_message", "hold_seconds", "lapsed_message", "offers_wanted", "places", "quote_message"]
+
+ExpectedOf = Callable[[Offer], Expected | None]  # when a claim that takes an offer is expected to start
 
 OFFERS_DEFAULT, OFFERS_MAX = 4, 8
 HOLD_SECONDS_MAX = 900
@@ -85,35 +89,36 @@ def _slot(seconds: int, field: str) -> int:
     return seconds // SLOT_SECONDS
 
 
-def quote_message(quote: Quote, held: Claim | None) -> pb.QuoteClaimResponse:
+def quote_message(quote: Quote, held: Claim | None, expected: ExpectedOf) -> pb.QuoteClaimResponse:
     """A quote, and the claim that holds it."""
     return pb.QuoteClaimResponse(
-        offers=[_offer(offer) for offer in quote.offers],
-        counter_offers=[_offer(offer) for offer in quote.counter_offers],
+        offers=[_offer(offer, expected(offer)) for offer in quote.offers],
+        counter_offers=[_offer(offer, expected(offer)) for offer in quote.counter_offers],
         held=claim_message(held) if held is not None else None,
         revision=quote.revision,
     )
 
 
-def redeemed_message(redeemed: Claim | Quote) -> pb.RedeemQuoteResponse:
-    """The claim, or a fresh quote."""
-    if isinstance(redeemed, Claim):
-        return pb.RedeemQuoteResponse(claim=claim_message(redeemed))
+def lapsed_message(quote: Quote, expected: ExpectedOf) -> pb.RedeemQuoteResponse:
+    """A fresh quote, for one that was not redeemed in time."""
     return pb.RedeemQuoteResponse(
-        offers=[_offer(offer) for offer in redeemed.offers],
-        counter_offers=[_offer(offer) for offer in redeemed.counter_offers],
+        offers=[_offer(offer, expected(offer)) for offer in quote.offers],
+        counter_offers=[_offer(offer, expected(offer)) for offer in quote.counter_offers],
     )
 
 
 def explanation_message(
-    claim: Claim, found: Explanation | None, offer: Offer | None, revision: int
+    claim: claim_pb2.Claim,
+    past: Iterable[Past],
+    found: Explanation | None,
+    offer: Offer | None,
+    expected: Expected | None,
+    revision: int,
 ) -> pb.ExplainClaimResponse:
-    """Everything that is known about why a claim is not served."""
-    message = pb.ExplainClaimResponse(
-        claim=claim_message(claim), past=[_past(past) for past in claim.past], revision=revision
-    )
-    if claim.because:
-        message.reason.CopyFrom(reason_message(claim.because[0]))
+    """Everything that is known about why a claim is not served; ``expected`` is of the offer."""
+    message = pb.ExplainClaimResponse(claim=claim, past=[_past(each) for each in past], revision=revision)
+    if claim.reasons:
+        message.reason.CopyFrom(claim.reasons[0])
     if found is not None:
         message.walls.extend(_wall(wall) for wall in found.walls)
         message.holders.extend(_holder(holder) for holder in found.holders)
@@ -121,11 +126,11 @@ def explanation_message(
         # What is true now, like the walls; what the last plan said is in the claim.
         message.reason.CopyFrom(reason_message(found.because))
     if offer is not None:
-        message.offer.CopyFrom(_offer(offer))
+        message.offer.CopyFrom(_offer(offer, expected))
     return message
 
 
-def _offer(offer: Offer) -> quote_pb2.Offer:
+def _offer(offer: Offer, expected: Expected | None) -> quote_pb2.Offer:
     first, latest = offer.starts
     return quote_pb2.Offer(
         claim=asked_message(offer.ask),
@@ -136,6 +141,7 @@ def _offer(offer: Offer) -> quote_pb2.Offer:
         price_microusd=offer.price_microusd,
         start_time=slot_moment(first),
         latest_start_time=slot_moment(latest),
+        expected_start=expected_message(expected) if expected is not None else None,
     )
 
 

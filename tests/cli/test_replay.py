@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from broker.cli.expected import inside_of_all
 from broker.cli.replay import Window, run
 from broker.cli.replay_outcome import captured_is_sound, verified
 from broker.cli.trace import read_jobs
@@ -22,6 +23,8 @@ def test_every_claim_is_answered_and_every_promise_kept(tmp_path: Path) -> None:
     assert replayed.broken == ()
     assert replayed.answered == replayed.submitted == len(jobs) > 20
     assert replayed.plans > 1
+    inside, starts = inside_of_all(replayed.calibrations)
+    assert 0 < inside <= starts
     assert all(file.exists() for file in replayed.files)
     plan = json.loads((tmp_path / "out/outcome.plan.json").read_text())
     assert 0 < plan["objective"] <= plan["bound"]

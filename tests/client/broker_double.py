@@ -88,6 +88,9 @@ class Scripted(CapacityServiceServicer, FleetServiceServicer, PlanningServiceSer
     def GetPlan(self, request: Any, context: Any) -> Any:
         return self.script.play("GetPlan", request, context)
 
+    def GetCalibration(self, request: Any, context: Any) -> Any:
+        return self.script.play("GetCalibration", request, context)
+
 
 @contextlib.contextmanager
 def serving(script: Script) -> Iterator[str]:

@@ -44,6 +44,7 @@ from capacitybroker.v1.claim_pb2 import (
     SiliconChoice,
     Tier,
 )
+from capacitybroker.v1.expected_pb2 import Calibration, ExpectedStart
 from capacitybroker.v1.fleet_pb2 import Fleet, Pool
 from capacitybroker.v1.fleet_service_pb2 import PoolStatus
 from capacitybroker.v1.plan_pb2 import Plan
@@ -56,12 +57,14 @@ __all__ = [
     "Aborted",
     "AlreadyExists",
     "BrokerError",
+    "Calibration",
     "Cancelled",
     "Change",
     "Claim",
     "Client",
     "Compacted",
     "DeadlineExceeded",
+    "ExpectedStart",
     "ExplainClaimResponse",
     "FailedPrecondition",
     "Fleet",

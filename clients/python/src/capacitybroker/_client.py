@@ -30,6 +30,7 @@ from capacitybroker.v1 import fleet_service_pb2 as fleets
 from capacitybroker.v1 import planning_service_pb2 as planning
 from capacitybroker.v1.capacity_service_pb2_grpc import CapacityServiceStub
 from capacitybroker.v1.claim_pb2 import Claim, Placement, Tier
+from capacitybroker.v1.expected_pb2 import Calibration
 from capacitybroker.v1.fleet_pb2 import Fleet
 from capacitybroker.v1.fleet_service_pb2_grpc import FleetServiceStub
 from capacitybroker.v1.plan_pb2 import Plan
@@ -106,7 +107,7 @@ class Client:
         request_id: str | None = None,
         timeout: float | None = None,
     ) -> Claim:
-        """Ask for capacity; the answer is the stored claim, granted at once or waiting for the planner.
+        """Ask for capacity; the answer is the stored claim, granted at once or waiting, and its expected start.
 
         With the ``placements`` of an offer for exactly this claim it is granted as offered, or refused: OFFER_GONE.
         """
@@ -117,7 +118,10 @@ class Client:
             placements=placements,
             request_id=request_id or self._new_id(),
         )
-        return self._ask(self._capacity.CreateClaim, request, timeout).claim
+        answer = self._ask(self._capacity.CreateClaim, request, timeout)
+        if answer.HasField("expected_start"):
+            answer.claim.expected_start.CopyFrom(answer.expected_start)
+        return answer.claim
 
     def quote_claim(
         self,
@@ -304,6 +308,11 @@ class Client:
         """A plan by its name (``plans/7`` or ``7``); the latest by default."""
         request = planning.GetPlanRequest(name=f"plans/{name.removeprefix('plans/')}")
         return self._ask(self._planning.GetPlan, request, timeout).plan
+
+    def get_calibration(self, *, timeout: float | None = None) -> list[Calibration]:
+        """How expected starts fared, one entry for each basis of estimates."""
+        request = planning.GetCalibrationRequest()
+        return list(self._ask(self._planning.GetCalibration, request, timeout).calibrations)
 
     def _owner(self, tenant: str | None) -> str:
         owner = tenant or self.tenant

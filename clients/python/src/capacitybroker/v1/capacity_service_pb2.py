@@ -23,12 +23,13 @@ _sym_db = _symbol_database.Default()
 
 
 from capacitybroker.v1 import claim_pb2 as capacitybroker_dot_v1_dot_claim__pb2
+from capacitybroker.v1 import expected_pb2 as capacitybroker_dot_v1_dot_expected__pb2
 from capacitybroker.v1 import quote_pb2 as capacitybroker_dot_v1_dot_quote__pb2
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mask__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(capacitybroker/v1/capacity_service.proto\x12\x11\x63\x61pacitybroker.v1\x1a\x1d\x63\x61pacitybroker/v1/claim.proto\x1a\x1d\x63\x61pacitybroker/v1/quote.proto\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\"\xa5\x01\n\x12\x43reateClaimRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\'\n\x05\x63laim\x18\x02 \x01(\x0b\x32\x18.capacitybroker.v1.Claim\x12\x10\n\x08\x63laim_id\x18\x03 \x01(\t\x12\x12\n\nrequest_id\x18\x04 \x01(\t\x12\x30\n\nplacements\x18\x05 \x03(\x0b\x32\x1c.capacitybroker.v1.Placement\">\n\x13\x43reateClaimResponse\x12\'\n\x05\x63laim\x18\x01 \x01(\x0b\x32\x18.capacitybroker.v1.Claim\"\x1f\n\x0fGetClaimRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\";\n\x10GetClaimResponse\x12\'\n\x05\x63laim\x18\x01 \x01(\x0b\x32\x18.capacitybroker.v1.Claim\"\xab\x02\n\x11ListClaimsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\x12.\n\x06states\x18\x04 \x03(\x0e\x32\x1e.capacitybroker.v1.Claim.State\x12\x16\n\x0eworkload_class\x18\x05 \x01(\t\x12&\n\x05tiers\x18\x06 \x03(\x0e\x32\x17.capacitybroker.v1.Tier\x12@\n\x06labels\x18\x07 \x03(\x0b\x32\x30.capacitybroker.v1.ListClaimsRequest.LabelsEntry\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"i\n\x12ListClaimsResponse\x12(\n\x06\x63laims\x18\x01 \x03(\x0b\x32\x18.capacitybroker.v1.Claim\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x10\n\x08revision\x18\x03 \x01(\x03\"\x82\x01\n\x12UpdateClaimRequest\x12\'\n\x05\x63laim\x18\x01 \x01(\x0b\x32\x18.capacitybroker.v1.Claim\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x12\n\nrequest_id\x18\x03 \x01(\t\">\n\x13UpdateClaimResponse\x12\'\n\x05\x63laim\x18\x01 \x01(\x0b\x32\x18.capacitybroker.v1.Claim\"D\n\x12\x43\x61ncelClaimRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x0c\n\x04\x65tag\x18\x03 \x01(\t\">\n\x13\x43\x61ncelClaimResponse\x12\'\n\x05\x63laim\x18\x01 \x01(\x0b\x32\x18.capacitybroker.v1.Claim\"\xb3\x01\n\x11QuoteClaimRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\'\n\x05\x63laim\x18\x02 \x01(\x0b\x32\x18.capacitybroker.v1.Claim\x12+\n\x08hold_for\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x10\n\x08\x63laim_id\x18\x04 \x01(\t\x12\x12\n\nrequest_id\x18\x05 \x01(\t\x12\x12\n\nmax_offers\x18\x06 \x01(\x05\"\xaa\x01\n\x12QuoteClaimResponse\x12(\n\x06offers\x18\x01 \x03(\x0b\x32\x18.capacitybroker.v1.Offer\x12\x30\n\x0e\x63ounter_offers\x18\x02 \x03(\x0b\x32\x18.capacitybroker.v1.Offer\x12&\n\x04held\x18\x03 \x01(\x0b\x32\x18.capacitybroker.v1.Claim\x12\x10\n\x08revision\x18\x04 \x01(\x03\"D\n\x12RedeemQuoteRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x0c\n\x04\x65tag\x18\x03 \x01(\t\"\x9a\x01\n\x13RedeemQuoteResponse\x12\'\n\x05\x63laim\x18\x01 \x01(\x0b\x32\x18.capacitybroker.v1.Claim\x12(\n\x06offers\x18\x02 \x03(\x0b\x32\x18.capacitybroker.v1.Offer\x12\x30\n\x0e\x63ounter_offers\x18\x03 \x03(\x0b\x32\x18.capacitybroker.v1.Offer\"#\n\x13\x45xplainClaimRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\xd2\x02\n\x14\x45xplainClaimResponse\x12\'\n\x05\x63laim\x18\x01 \x01(\x0b\x32\x18.capacitybroker.v1.Claim\x12/\n\x06reason\x18\x02 \x01(\x0b\x32\x1f.capacitybroker.v1.ReasonDetail\x12&\n\x05walls\x18\x03 \x03(\x0b\x32\x17.capacitybroker.v1.Wall\x12*\n\x07holders\x18\x04 \x03(\x0b\x32\x19.capacitybroker.v1.Holder\x12*\n\x07\x63hanges\x18\x05 \x03(\x0b\x32\x19.capacitybroker.v1.Change\x12\'\n\x05offer\x18\x06 \x01(\x0b\x32\x18.capacitybroker.v1.Offer\x12%\n\x04past\x18\x07 \x03(\x0b\x32\x17.capacitybroker.v1.Past\x12\x10\n\x08revision\x18\x08 \x01(\x03\"|\n\x12WatchClaimsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x16\n\x0estart_revision\x18\x02 \x01(\x03\x12\x0e\n\x06\x63laims\x18\x03 \x03(\t\x12.\n\x06states\x18\x04 \x03(\x0e\x32\x1e.capacitybroker.v1.Claim.State\"b\n\x13WatchClaimsResponse\x12\x10\n\x08revision\x18\x01 \x01(\x03\x12(\n\x06\x63laims\x18\x02 \x03(\x0b\x32\x18.capacitybroker.v1.Claim\x12\x0f\n\x07partial\x18\x03 \x01(\x08\x32\xd5\x06\n\x0f\x43\x61pacityService\x12\\\n\x0b\x43reateClaim\x12%.capacitybroker.v1.CreateClaimRequest\x1a&.capacitybroker.v1.CreateClaimResponse\x12S\n\x08GetClaim\x12\".capacitybroker.v1.GetClaimRequest\x1a#.capacitybroker.v1.GetClaimResponse\x12Y\n\nListClaims\x12$.capacitybroker.v1.ListClaimsRequest\x1a%.capacitybroker.v1.ListClaimsResponse\x12\\\n\x0bUpdateClaim\x12%.capacitybroker.v1.UpdateClaimRequest\x1a&.capacitybroker.v1.UpdateClaimResponse\x12\\\n\x0b\x43\x61ncelClaim\x12%.capacitybroker.v1.CancelClaimRequest\x1a&.capacitybroker.v1.CancelClaimResponse\x12Y\n\nQuoteClaim\x12$.capacitybroker.v1.QuoteClaimRequest\x1a%.capacitybroker.v1.QuoteClaimResponse\x12\\\n\x0bRedeemQuote\x12%.capacitybroker.v1.RedeemQuoteRequest\x1a&.capacitybroker.v1.RedeemQuoteResponse\x12_\n\x0c\x45xplainClaim\x12&.capacitybroker.v1.ExplainClaimRequest\x1a\'.capacitybroker.v1.ExplainClaimResponse\x12^\n\x0bWatchClaims\x12%.capacitybroker.v1.WatchClaimsRequest\x1a&.capacitybroker.v1.WatchClaimsResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(capacitybroker/v1/capacity_service.proto\x12\x11\x63\x61pacitybroker.v1\x1a\x1d\x63\x61pacitybroker/v1/claim.proto\x1a capacitybroker/v1/expected.proto\x1a\x1d\x63\x61pacitybroker/v1/quote.proto\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\"\xa5\x01\n\x12\x43reateClaimRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\'\n\x05\x63laim\x18\x02 \x01(\x0b\x32\x18.capacitybroker.v1.Claim\x12\x10\n\x08\x63laim_id\x18\x03 \x01(\t\x12\x12\n\nrequest_id\x18\x04 \x01(\t\x12\x30\n\nplacements\x18\x05 \x03(\x0b\x32\x1c.capacitybroker.v1.Placement\"x\n\x13\x43reateClaimResponse\x12\'\n\x05\x63laim\x18\x01 \x01(\x0b\x32\x18.capacitybroker.v1.Claim\x12\x38\n\x0e\x65xpected_start\x18\x02 \x01(\x0b\x32 .capacitybroker.v1.ExpectedStart\"\x1f\n\x0fGetClaimRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\";\n\x10GetClaimResponse\x12\'\n\x05\x63laim\x18\x01 \x01(\x0b\x32\x18.capacitybroker.v1.Claim\"\xab\x02\n\x11ListClaimsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\x12.\n\x06states\x18\x04 \x03(\x0e\x32\x1e.capacitybroker.v1.Claim.State\x12\x16\n\x0eworkload_class\x18\x05 \x01(\t\x12&\n\x05tiers\x18\x06 \x03(\x0e\x32\x17.capacitybroker.v1.Tier\x12@\n\x06labels\x18\x07 \x03(\x0b\x32\x30.capacitybroker.v1.ListClaimsRequest.LabelsEntry\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"i\n\x12ListClaimsResponse\x12(\n\x06\x63laims\x18\x01 \x03(\x0b\x32\x18.capacitybroker.v1.Claim\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x10\n\x08revision\x18\x03 \x01(\x03\"\x82\x01\n\x12UpdateClaimRequest\x12\'\n\x05\x63laim\x18\x01 \x01(\x0b\x32\x18.capacitybroker.v1.Claim\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x12\n\nrequest_id\x18\x03 \x01(\t\">\n\x13UpdateClaimResponse\x12\'\n\x05\x63laim\x18\x01 \x01(\x0b\x32\x18.capacitybroker.v1.Claim\"D\n\x12\x43\x61ncelClaimRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x0c\n\x04\x65tag\x18\x03 \x01(\t\">\n\x13\x43\x61ncelClaimResponse\x12\'\n\x05\x63laim\x18\x01 \x01(\x0b\x32\x18.capacitybroker.v1.Claim\"\xb3\x01\n\x11QuoteClaimRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\'\n\x05\x63laim\x18\x02 \x01(\x0b\x32\x18.capacitybroker.v1.Claim\x12+\n\x08hold_for\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x10\n\x08\x63laim_id\x18\x04 \x01(\t\x12\x12\n\nrequest_id\x18\x05 \x01(\t\x12\x12\n\nmax_offers\x18\x06 \x01(\x05\"\xaa\x01\n\x12QuoteClaimResponse\x12(\n\x06offers\x18\x01 \x03(\x0b\x32\x18.capacitybroker.v1.Offer\x12\x30\n\x0e\x63ounter_offers\x18\x02 \x03(\x0b\x32\x18.capacitybroker.v1.Offer\x12&\n\x04held\x18\x03 \x01(\x0b\x32\x18.capacitybroker.v1.Claim\x12\x10\n\x08revision\x18\x04 \x01(\x03\"D\n\x12RedeemQuoteRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x0c\n\x04\x65tag\x18\x03 \x01(\t\"\x9a\x01\n\x13RedeemQuoteResponse\x12\'\n\x05\x63laim\x18\x01 \x01(\x0b\x32\x18.capacitybroker.v1.Claim\x12(\n\x06offers\x18\x02 \x03(\x0b\x32\x18.capacitybroker.v1.Offer\x12\x30\n\x0e\x63ounter_offers\x18\x03 \x03(\x0b\x32\x18.capacitybroker.v1.Offer\"#\n\x13\x45xplainClaimRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\xd2\x02\n\x14\x45xplainClaimResponse\x12\'\n\x05\x63laim\x18\x01 \x01(\x0b\x32\x18.capacitybroker.v1.Claim\x12/\n\x06reason\x18\x02 \x01(\x0b\x32\x1f.capacitybroker.v1.ReasonDetail\x12&\n\x05walls\x18\x03 \x03(\x0b\x32\x17.capacitybroker.v1.Wall\x12*\n\x07holders\x18\x04 \x03(\x0b\x32\x19.capacitybroker.v1.Holder\x12*\n\x07\x63hanges\x18\x05 \x03(\x0b\x32\x19.capacitybroker.v1.Change\x12\'\n\x05offer\x18\x06 \x01(\x0b\x32\x18.capacitybroker.v1.Offer\x12%\n\x04past\x18\x07 \x03(\x0b\x32\x17.capacitybroker.v1.Past\x12\x10\n\x08revision\x18\x08 \x01(\x03\"|\n\x12WatchClaimsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x16\n\x0estart_revision\x18\x02 \x01(\x03\x12\x0e\n\x06\x63laims\x18\x03 \x03(\t\x12.\n\x06states\x18\x04 \x03(\x0e\x32\x1e.capacitybroker.v1.Claim.State\"b\n\x13WatchClaimsResponse\x12\x10\n\x08revision\x18\x01 \x01(\x03\x12(\n\x06\x63laims\x18\x02 \x03(\x0b\x32\x18.capacitybroker.v1.Claim\x12\x0f\n\x07partial\x18\x03 \x01(\x08\x32\xd5\x06\n\x0f\x43\x61pacityService\x12\\\n\x0b\x43reateClaim\x12%.capacitybroker.v1.CreateClaimRequest\x1a&.capacitybroker.v1.CreateClaimResponse\x12S\n\x08GetClaim\x12\".capacitybroker.v1.GetClaimRequest\x1a#.capacitybroker.v1.GetClaimResponse\x12Y\n\nListClaims\x12$.capacitybroker.v1.ListClaimsRequest\x1a%.capacitybroker.v1.ListClaimsResponse\x12\\\n\x0bUpdateClaim\x12%.capacitybroker.v1.UpdateClaimRequest\x1a&.capacitybroker.v1.UpdateClaimResponse\x12\\\n\x0b\x43\x61ncelClaim\x12%.capacitybroker.v1.CancelClaimRequest\x1a&.capacitybroker.v1.CancelClaimResponse\x12Y\n\nQuoteClaim\x12$.capacitybroker.v1.QuoteClaimRequest\x1a%.capacitybroker.v1.QuoteClaimResponse\x12\\\n\x0bRedeemQuote\x12%.capacitybroker.v1.RedeemQuoteRequest\x1a&.capacitybroker.v1.RedeemQuoteResponse\x12_\n\x0c\x45xplainClaim\x12&.capacitybroker.v1.ExplainClaimRequest\x1a\'.capacitybroker.v1.ExplainClaimResponse\x12^\n\x0bWatchClaims\x12%.capacitybroker.v1.WatchClaimsRequest\x1a&.capacitybroker.v1.WatchClaimsResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,44 +38,44 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_LISTCLAIMSREQUEST_LABELSENTRY']._loaded_options = None
   _globals['_LISTCLAIMSREQUEST_LABELSENTRY']._serialized_options = b'8\001'
-  _globals['_CREATECLAIMREQUEST']._serialized_start=192
-  _globals['_CREATECLAIMREQUEST']._serialized_end=357
-  _globals['_CREATECLAIMRESPONSE']._serialized_start=359
-  _globals['_CREATECLAIMRESPONSE']._serialized_end=421
-  _globals['_GETCLAIMREQUEST']._serialized_start=423
-  _globals['_GETCLAIMREQUEST']._serialized_end=454
-  _globals['_GETCLAIMRESPONSE']._serialized_start=456
-  _globals['_GETCLAIMRESPONSE']._serialized_end=515
-  _globals['_LISTCLAIMSREQUEST']._serialized_start=518
-  _globals['_LISTCLAIMSREQUEST']._serialized_end=817
-  _globals['_LISTCLAIMSREQUEST_LABELSENTRY']._serialized_start=772
-  _globals['_LISTCLAIMSREQUEST_LABELSENTRY']._serialized_end=817
-  _globals['_LISTCLAIMSRESPONSE']._serialized_start=819
-  _globals['_LISTCLAIMSRESPONSE']._serialized_end=924
-  _globals['_UPDATECLAIMREQUEST']._serialized_start=927
-  _globals['_UPDATECLAIMREQUEST']._serialized_end=1057
-  _globals['_UPDATECLAIMRESPONSE']._serialized_start=1059
-  _globals['_UPDATECLAIMRESPONSE']._serialized_end=1121
-  _globals['_CANCELCLAIMREQUEST']._serialized_start=1123
-  _globals['_CANCELCLAIMREQUEST']._serialized_end=1191
-  _globals['_CANCELCLAIMRESPONSE']._serialized_start=1193
-  _globals['_CANCELCLAIMRESPONSE']._serialized_end=1255
-  _globals['_QUOTECLAIMREQUEST']._serialized_start=1258
-  _globals['_QUOTECLAIMREQUEST']._serialized_end=1437
-  _globals['_QUOTECLAIMRESPONSE']._serialized_start=1440
-  _globals['_QUOTECLAIMRESPONSE']._serialized_end=1610
-  _globals['_REDEEMQUOTEREQUEST']._serialized_start=1612
-  _globals['_REDEEMQUOTEREQUEST']._serialized_end=1680
-  _globals['_REDEEMQUOTERESPONSE']._serialized_start=1683
-  _globals['_REDEEMQUOTERESPONSE']._serialized_end=1837
-  _globals['_EXPLAINCLAIMREQUEST']._serialized_start=1839
-  _globals['_EXPLAINCLAIMREQUEST']._serialized_end=1874
-  _globals['_EXPLAINCLAIMRESPONSE']._serialized_start=1877
-  _globals['_EXPLAINCLAIMRESPONSE']._serialized_end=2215
-  _globals['_WATCHCLAIMSREQUEST']._serialized_start=2217
-  _globals['_WATCHCLAIMSREQUEST']._serialized_end=2341
-  _globals['_WATCHCLAIMSRESPONSE']._serialized_start=2343
-  _globals['_WATCHCLAIMSRESPONSE']._serialized_end=2441
-  _globals['_CAPACITYSERVICE']._serialized_start=2444
-  _globals['_CAPACITYSERVICE']._serialized_end=3297
+  _globals['_CREATECLAIMREQUEST']._serialized_start=226
+  _globals['_CREATECLAIMREQUEST']._serialized_end=391
+  _globals['_CREATECLAIMRESPONSE']._serialized_start=393
+  _globals['_CREATECLAIMRESPONSE']._serialized_end=513
+  _globals['_GETCLAIMREQUEST']._serialized_start=515
+  _globals['_GETCLAIMREQUEST']._serialized_end=546
+  _globals['_GETCLAIMRESPONSE']._serialized_start=548
+  _globals['_GETCLAIMRESPONSE']._serialized_end=607
+  _globals['_LISTCLAIMSREQUEST']._serialized_start=610
+  _globals['_LISTCLAIMSREQUEST']._serialized_end=909
+  _globals['_LISTCLAIMSREQUEST_LABELSENTRY']._serialized_start=864
+  _globals['_LISTCLAIMSREQUEST_LABELSENTRY']._serialized_end=909
+  _globals['_LISTCLAIMSRESPONSE']._serialized_start=911
+  _globals['_LISTCLAIMSRESPONSE']._serialized_end=1016
+  _globals['_UPDATECLAIMREQUEST']._serialized_start=1019
+  _globals['_UPDATECLAIMREQUEST']._serialized_end=1149
+  _globals['_UPDATECLAIMRESPONSE']._serialized_start=1151
+  _globals['_UPDATECLAIMRESPONSE']._serialized_end=1213
+  _globals['_CANCELCLAIMREQUEST']._serialized_start=1215
+  _globals['_CANCELCLAIMREQUEST']._serialized_end=1283
+  _globals['_CANCELCLAIMRESPONSE']._serialized_start=1285
+  _globals['_CANCELCLAIMRESPONSE']._serialized_end=1347
+  _globals['_QUOTECLAIMREQUEST']._serialized_start=1350
+  _globals['_QUOTECLAIMREQUEST']._serialized_end=1529
+  _globals['_QUOTECLAIMRESPONSE']._serialized_start=1532
+  _globals['_QUOTECLAIMRESPONSE']._serialized_end=1702
+  _globals['_REDEEMQUOTEREQUEST']._serialized_start=1704
+  _globals['_REDEEMQUOTEREQUEST']._serialized_end=1772
+  _globals['_REDEEMQUOTERESPONSE']._serialized_start=1775
+  _globals['_REDEEMQUOTERESPONSE']._serialized_end=1929
+  _globals['_EXPLAINCLAIMREQUEST']._serialized_start=1931
+  _globals['_EXPLAINCLAIMREQUEST']._serialized_end=1966
+  _globals['_EXPLAINCLAIMRESPONSE']._serialized_start=1969
+  _globals['_EXPLAINCLAIMRESPONSE']._serialized_end=2307
+  _globals['_WATCHCLAIMSREQUEST']._serialized_start=2309
+  _globals['_WATCHCLAIMSREQUEST']._serialized_end=2433
+  _globals['_WATCHCLAIMSRESPONSE']._serialized_start=2435
+  _globals['_WATCHCLAIMSRESPONSE']._serialized_end=2533
+  _globals['_CAPACITYSERVICE']._serialized_start=2536
+  _globals['_CAPACITYSERVICE']._serialized_end=3389
 # @@protoc_insertion_point(module_scope)

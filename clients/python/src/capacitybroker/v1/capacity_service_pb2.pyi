@@ -4,6 +4,7 @@ isort:skip_file
 """
 
 from capacitybroker.v1 import claim_pb2 as claim_pb2
+from capacitybroker.v1 import expected_pb2 as expected_pb2
 from capacitybroker.v1 import quote_pb2 as quote_pb2
 from collections import abc as abc
 from google.protobuf import descriptor as descriptor
@@ -73,18 +74,28 @@ class CreateClaimResponse(message.Message):
     DESCRIPTOR: descriptor.Descriptor
 
     CLAIM_FIELD_NUMBER: builtins.int
+    EXPECTED_START_FIELD_NUMBER: builtins.int
     @builtins.property
     def claim(self) -> claim_pb2.Claim:
-        """The stored claim."""
+        """The stored claim, without `expected_start`: a repeated request gets it as it
+        was.
+        """
+
+    @builtins.property
+    def expected_start(self) -> expected_pb2.ExpectedStart:
+        """When it is expected to start, as of this answer. Unset: it has started, or is
+        closed.
+        """
 
     def __init__(
         self,
         *,
         claim: claim_pb2.Claim | None = ...,
+        expected_start: expected_pb2.ExpectedStart | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = typing.Literal["claim", b"claim"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = typing.Literal["claim", b"claim", "expected_start", b"expected_start"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["claim", b"claim"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["claim", b"claim", "expected_start", b"expected_start"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

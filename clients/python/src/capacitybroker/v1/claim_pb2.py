@@ -22,11 +22,12 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from capacitybroker.v1 import expected_pb2 as capacitybroker_dot_v1_dot_expected__pb2
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1d\x63\x61pacitybroker/v1/claim.proto\x12\x11\x63\x61pacitybroker.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x81\t\n\x05\x43laim\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x16\n\x0eworkload_class\x18\x02 \x01(\t\x12\x0f\n\x07\x64\x65vices\x18\x03 \x01(\x03\x12\x31\n\x07silicon\x18\x04 \x03(\x0b\x32 .capacitybroker.v1.SiliconChoice\x12\x0c\n\x04gang\x18\x05 \x01(\x08\x12\x15\n\rwhole_domains\x18\x06 \x01(\x08\x12\x1a\n\x12min_domain_devices\x18\x07 \x01(\x03\x12\x13\n\x0bmin_devices\x18\x08 \x01(\x03\x12\x13\n\x0bmax_devices\x18\t \x01(\x03\x12+\n\x08\x64uration\x18\n \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x37\n\x13\x65\x61rliest_start_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x35\n\x11latest_start_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x64\x65\x61\x64line\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x17\n\x0fpreferred_pools\x18\x0e \x03(\t\x12\x17\n\x0f\x66orbidden_pools\x18\x0f \x03(\t\x12%\n\x04tier\x18\x10 \x01(\x0e\x32\x17.capacitybroker.v1.Tier\x12\x16\n\x0evalue_microusd\x18\x11 \x01(\x03\x12\x34\n\x06labels\x18\x12 \x03(\x0b\x32$.capacitybroker.v1.Claim.LabelsEntry\x12-\n\x05state\x18  \x01(\x0e\x32\x1e.capacitybroker.v1.Claim.State\x12\x30\n\x07reasons\x18! \x03(\x0b\x32\x1f.capacitybroker.v1.ReasonDetail\x12\x30\n\nplacements\x18\" \x03(\x0b\x32\x1c.capacitybroker.v1.Placement\x12\x10\n\x08revision\x18# \x01(\x03\x12\x0c\n\x04\x65tag\x18$ \x01(\t\x12/\n\x0b\x63reate_time\x18% \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nstate_time\x18& \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x34\n\x10hold_expire_time\x18\' \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xb7\x01\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x11\n\rSTATE_WAITING\x10\x01\x12\x11\n\rSTATE_PLANNED\x10\x02\x12\x13\n\x0fSTATE_COMMITTED\x10\x03\x12\x0f\n\x0bSTATE_ENDED\x10\x04\x12\x13\n\x0fSTATE_DISPLACED\x10\x05\x12\x13\n\x0fSTATE_CANCELLED\x10\x06\x12\x11\n\rSTATE_EXPIRED\x10\x07\x12\x0e\n\nSTATE_HELD\x10\x08\"^\n\rSiliconChoice\x12\x0f\n\x07silicon\x18\x01 \x01(\t\x12\x0f\n\x07\x64\x65vices\x18\x02 \x01(\x03\x12+\n\x08\x64uration\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"\x8c\x02\n\tPlacement\x12\x0c\n\x04pool\x18\x01 \x01(\t\x12\x0f\n\x07\x64\x65vices\x18\x02 \x01(\x03\x12.\n\nstart_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x35\n\x11latest_start_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\rcost_microusd\x18\x06 \x01(\x03\x12\x15\n\rpaid_microusd\x18\x07 \x01(\x03\x12\x0f\n\x07silicon\x18\x08 \x01(\t\x12\x0c\n\x04part\x18\t \x01(\x05\"\xb3\x01\n\x0cReasonDetail\x12)\n\x06reason\x18\x01 \x01(\x0e\x32\x19.capacitybroker.v1.Reason\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x39\n\x05\x66\x61\x63ts\x18\x03 \x03(\x0b\x32*.capacitybroker.v1.ReasonDetail.FactsEntry\x1a,\n\nFactsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01*S\n\x04Tier\x12\x14\n\x10TIER_UNSPECIFIED\x10\x00\x12\x13\n\x0fTIER_GUARANTEED\x10\x01\x12\x11\n\rTIER_STANDARD\x10\x02\x12\r\n\tTIER_SPOT\x10\x03*\x8c\x03\n\x06Reason\x12\x16\n\x12REASON_UNSPECIFIED\x10\x00\x12\x18\n\x14REASON_AWAITING_PLAN\x10\x01\x12\x1b\n\x17REASON_NO_ELIGIBLE_POOL\x10\x02\x12\x1b\n\x17REASON_EXCEEDS_CAPACITY\x10\x03\x12\x1d\n\x19REASON_COST_EXCEEDS_VALUE\x10\x04\x12\x18\n\x14REASON_QUOTA_REACHED\x10\x05\x12\x11\n\rREASON_OUTBID\x10\x06\x12\x1d\n\x19REASON_NO_CONTIGUOUS_ROOM\x10\x07\x12\x16\n\x12REASON_SUPPLY_LOST\x10\x08\x12\x18\n\x14REASON_WINDOW_PASSED\x10\t\x12\x12\n\x0eREASON_AMENDED\x10\n\x12\x19\n\x15REASON_BEYOND_HORIZON\x10\x0b\x12\x1b\n\x17REASON_WINDOW_TOO_SHORT\x10\x0c\x12\x17\n\x13REASON_QUOTE_LAPSED\x10\r\x12\x14\n\x10REASON_ROOM_KEPT\x10\x0e\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1d\x63\x61pacitybroker/v1/claim.proto\x12\x11\x63\x61pacitybroker.v1\x1a capacitybroker/v1/expected.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xbb\t\n\x05\x43laim\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x16\n\x0eworkload_class\x18\x02 \x01(\t\x12\x0f\n\x07\x64\x65vices\x18\x03 \x01(\x03\x12\x31\n\x07silicon\x18\x04 \x03(\x0b\x32 .capacitybroker.v1.SiliconChoice\x12\x0c\n\x04gang\x18\x05 \x01(\x08\x12\x15\n\rwhole_domains\x18\x06 \x01(\x08\x12\x1a\n\x12min_domain_devices\x18\x07 \x01(\x03\x12\x13\n\x0bmin_devices\x18\x08 \x01(\x03\x12\x13\n\x0bmax_devices\x18\t \x01(\x03\x12+\n\x08\x64uration\x18\n \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x37\n\x13\x65\x61rliest_start_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x35\n\x11latest_start_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x64\x65\x61\x64line\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x17\n\x0fpreferred_pools\x18\x0e \x03(\t\x12\x17\n\x0f\x66orbidden_pools\x18\x0f \x03(\t\x12%\n\x04tier\x18\x10 \x01(\x0e\x32\x17.capacitybroker.v1.Tier\x12\x16\n\x0evalue_microusd\x18\x11 \x01(\x03\x12\x34\n\x06labels\x18\x12 \x03(\x0b\x32$.capacitybroker.v1.Claim.LabelsEntry\x12-\n\x05state\x18  \x01(\x0e\x32\x1e.capacitybroker.v1.Claim.State\x12\x30\n\x07reasons\x18! \x03(\x0b\x32\x1f.capacitybroker.v1.ReasonDetail\x12\x30\n\nplacements\x18\" \x03(\x0b\x32\x1c.capacitybroker.v1.Placement\x12\x10\n\x08revision\x18# \x01(\x03\x12\x0c\n\x04\x65tag\x18$ \x01(\t\x12/\n\x0b\x63reate_time\x18% \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nstate_time\x18& \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x34\n\x10hold_expire_time\x18\' \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x38\n\x0e\x65xpected_start\x18( \x01(\x0b\x32 .capacitybroker.v1.ExpectedStart\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xb7\x01\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x11\n\rSTATE_WAITING\x10\x01\x12\x11\n\rSTATE_PLANNED\x10\x02\x12\x13\n\x0fSTATE_COMMITTED\x10\x03\x12\x0f\n\x0bSTATE_ENDED\x10\x04\x12\x13\n\x0fSTATE_DISPLACED\x10\x05\x12\x13\n\x0fSTATE_CANCELLED\x10\x06\x12\x11\n\rSTATE_EXPIRED\x10\x07\x12\x0e\n\nSTATE_HELD\x10\x08\"^\n\rSiliconChoice\x12\x0f\n\x07silicon\x18\x01 \x01(\t\x12\x0f\n\x07\x64\x65vices\x18\x02 \x01(\x03\x12+\n\x08\x64uration\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"\x8c\x02\n\tPlacement\x12\x0c\n\x04pool\x18\x01 \x01(\t\x12\x0f\n\x07\x64\x65vices\x18\x02 \x01(\x03\x12.\n\nstart_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x35\n\x11latest_start_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\rcost_microusd\x18\x06 \x01(\x03\x12\x15\n\rpaid_microusd\x18\x07 \x01(\x03\x12\x0f\n\x07silicon\x18\x08 \x01(\t\x12\x0c\n\x04part\x18\t \x01(\x05\"\xb3\x01\n\x0cReasonDetail\x12)\n\x06reason\x18\x01 \x01(\x0e\x32\x19.capacitybroker.v1.Reason\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x39\n\x05\x66\x61\x63ts\x18\x03 \x03(\x0b\x32*.capacitybroker.v1.ReasonDetail.FactsEntry\x1a,\n\nFactsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01*S\n\x04Tier\x12\x14\n\x10TIER_UNSPECIFIED\x10\x00\x12\x13\n\x0fTIER_GUARANTEED\x10\x01\x12\x11\n\rTIER_STANDARD\x10\x02\x12\r\n\tTIER_SPOT\x10\x03*\x8c\x03\n\x06Reason\x12\x16\n\x12REASON_UNSPECIFIED\x10\x00\x12\x18\n\x14REASON_AWAITING_PLAN\x10\x01\x12\x1b\n\x17REASON_NO_ELIGIBLE_POOL\x10\x02\x12\x1b\n\x17REASON_EXCEEDS_CAPACITY\x10\x03\x12\x1d\n\x19REASON_COST_EXCEEDS_VALUE\x10\x04\x12\x18\n\x14REASON_QUOTA_REACHED\x10\x05\x12\x11\n\rREASON_OUTBID\x10\x06\x12\x1d\n\x19REASON_NO_CONTIGUOUS_ROOM\x10\x07\x12\x16\n\x12REASON_SUPPLY_LOST\x10\x08\x12\x18\n\x14REASON_WINDOW_PASSED\x10\t\x12\x12\n\x0eREASON_AMENDED\x10\n\x12\x19\n\x15REASON_BEYOND_HORIZON\x10\x0b\x12\x1b\n\x17REASON_WINDOW_TOO_SHORT\x10\x0c\x12\x17\n\x13REASON_QUOTE_LAPSED\x10\r\x12\x14\n\x10REASON_ROOM_KEPT\x10\x0e\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,22 +38,22 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CLAIM_LABELSENTRY']._serialized_options = b'8\001'
   _globals['_REASONDETAIL_FACTSENTRY']._loaded_options = None
   _globals['_REASONDETAIL_FACTSENTRY']._serialized_options = b'8\001'
-  _globals['_TIER']._serialized_start=1822
-  _globals['_TIER']._serialized_end=1905
-  _globals['_REASON']._serialized_start=1908
-  _globals['_REASON']._serialized_end=2304
-  _globals['_CLAIM']._serialized_start=118
-  _globals['_CLAIM']._serialized_end=1271
-  _globals['_CLAIM_LABELSENTRY']._serialized_start=1040
-  _globals['_CLAIM_LABELSENTRY']._serialized_end=1085
-  _globals['_CLAIM_STATE']._serialized_start=1088
-  _globals['_CLAIM_STATE']._serialized_end=1271
-  _globals['_SILICONCHOICE']._serialized_start=1273
-  _globals['_SILICONCHOICE']._serialized_end=1367
-  _globals['_PLACEMENT']._serialized_start=1370
-  _globals['_PLACEMENT']._serialized_end=1638
-  _globals['_REASONDETAIL']._serialized_start=1641
-  _globals['_REASONDETAIL']._serialized_end=1820
-  _globals['_REASONDETAIL_FACTSENTRY']._serialized_start=1776
-  _globals['_REASONDETAIL_FACTSENTRY']._serialized_end=1820
+  _globals['_TIER']._serialized_start=1914
+  _globals['_TIER']._serialized_end=1997
+  _globals['_REASON']._serialized_start=2000
+  _globals['_REASON']._serialized_end=2396
+  _globals['_CLAIM']._serialized_start=152
+  _globals['_CLAIM']._serialized_end=1363
+  _globals['_CLAIM_LABELSENTRY']._serialized_start=1132
+  _globals['_CLAIM_LABELSENTRY']._serialized_end=1177
+  _globals['_CLAIM_STATE']._serialized_start=1180
+  _globals['_CLAIM_STATE']._serialized_end=1363
+  _globals['_SILICONCHOICE']._serialized_start=1365
+  _globals['_SILICONCHOICE']._serialized_end=1459
+  _globals['_PLACEMENT']._serialized_start=1462
+  _globals['_PLACEMENT']._serialized_end=1730
+  _globals['_REASONDETAIL']._serialized_start=1733
+  _globals['_REASONDETAIL']._serialized_end=1912
+  _globals['_REASONDETAIL_FACTSENTRY']._serialized_start=1868
+  _globals['_REASONDETAIL_FACTSENTRY']._serialized_end=1912
 # @@protoc_insertion_point(module_scope)

@@ -3,6 +3,7 @@
 isort:skip_file
 """
 
+from capacitybroker.v1 import expected_pb2 as expected_pb2
 from collections import abc as abc
 from google.protobuf import descriptor as descriptor
 from google.protobuf import duration_pb2 as duration_pb2
@@ -226,6 +227,7 @@ class Claim(message.Message):
     CREATE_TIME_FIELD_NUMBER: builtins.int
     STATE_TIME_FIELD_NUMBER: builtins.int
     HOLD_EXPIRE_TIME_FIELD_NUMBER: builtins.int
+    EXPECTED_START_FIELD_NUMBER: builtins.int
     name: builtins.str
     """Output only. `tenants/{tenant}/claims/{claim}`."""
     workload_class: builtins.str
@@ -323,6 +325,13 @@ class Claim(message.Message):
     def hold_expire_time(self) -> timestamp_pb2.Timestamp:
         """Output only. Until when a quote can be redeemed."""
 
+    @builtins.property
+    def expected_start(self) -> expected_pb2.ExpectedStart:
+        """Output only. When the claim is expected to start, as of now; told by GetClaim,
+        ListClaims and ExplainClaim only. Unset: it has started, is closed, or is held
+        for a quote.
+        """
+
     def __init__(
         self,
         *,
@@ -352,10 +361,11 @@ class Claim(message.Message):
         create_time: timestamp_pb2.Timestamp | None = ...,
         state_time: timestamp_pb2.Timestamp | None = ...,
         hold_expire_time: timestamp_pb2.Timestamp | None = ...,
+        expected_start: expected_pb2.ExpectedStart | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = typing.Literal["create_time", b"create_time", "deadline", b"deadline", "duration", b"duration", "earliest_start_time", b"earliest_start_time", "hold_expire_time", b"hold_expire_time", "latest_start_time", b"latest_start_time", "state_time", b"state_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = typing.Literal["create_time", b"create_time", "deadline", b"deadline", "duration", b"duration", "earliest_start_time", b"earliest_start_time", "expected_start", b"expected_start", "hold_expire_time", b"hold_expire_time", "latest_start_time", b"latest_start_time", "state_time", b"state_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["create_time", b"create_time", "deadline", b"deadline", "devices", b"devices", "duration", b"duration", "earliest_start_time", b"earliest_start_time", "etag", b"etag", "forbidden_pools", b"forbidden_pools", "gang", b"gang", "hold_expire_time", b"hold_expire_time", "labels", b"labels", "latest_start_time", b"latest_start_time", "max_devices", b"max_devices", "min_devices", b"min_devices", "min_domain_devices", b"min_domain_devices", "name", b"name", "placements", b"placements", "preferred_pools", b"preferred_pools", "reasons", b"reasons", "revision", b"revision", "silicon", b"silicon", "state", b"state", "state_time", b"state_time", "tier", b"tier", "value_microusd", b"value_microusd", "whole_domains", b"whole_domains", "workload_class", b"workload_class"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["create_time", b"create_time", "deadline", b"deadline", "devices", b"devices", "duration", b"duration", "earliest_start_time", b"earliest_start_time", "etag", b"etag", "expected_start", b"expected_start", "forbidden_pools", b"forbidden_pools", "gang", b"gang", "hold_expire_time", b"hold_expire_time", "labels", b"labels", "latest_start_time", b"latest_start_time", "max_devices", b"max_devices", "min_devices", b"min_devices", "min_domain_devices", b"min_domain_devices", "name", b"name", "placements", b"placements", "preferred_pools", b"preferred_pools", "reasons", b"reasons", "revision", b"revision", "silicon", b"silicon", "state", b"state", "state_time", b"state_time", "tier", b"tier", "value_microusd", b"value_microusd", "whole_domains", b"whole_domains", "workload_class", b"workload_class"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

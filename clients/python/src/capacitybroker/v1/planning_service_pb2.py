@@ -22,25 +22,30 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from capacitybroker.v1 import expected_pb2 as capacitybroker_dot_v1_dot_expected__pb2
 from capacitybroker.v1 import plan_pb2 as capacitybroker_dot_v1_dot_plan__pb2
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(capacitybroker/v1/planning_service.proto\x12\x11\x63\x61pacitybroker.v1\x1a\x1c\x63\x61pacitybroker/v1/plan.proto\x1a\x1egoogle/protobuf/duration.proto\"S\n\x0eRunPlanRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12-\n\ntime_limit\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"8\n\x0fRunPlanResponse\x12%\n\x04plan\x18\x01 \x01(\x0b\x32\x17.capacitybroker.v1.Plan\"\x1e\n\x0eGetPlanRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"8\n\x0fGetPlanResponse\x12%\n\x04plan\x18\x01 \x01(\x0b\x32\x17.capacitybroker.v1.Plan2\xb5\x01\n\x0fPlanningService\x12P\n\x07RunPlan\x12!.capacitybroker.v1.RunPlanRequest\x1a\".capacitybroker.v1.RunPlanResponse\x12P\n\x07GetPlan\x12!.capacitybroker.v1.GetPlanRequest\x1a\".capacitybroker.v1.GetPlanResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(capacitybroker/v1/planning_service.proto\x12\x11\x63\x61pacitybroker.v1\x1a capacitybroker/v1/expected.proto\x1a\x1c\x63\x61pacitybroker/v1/plan.proto\x1a\x1egoogle/protobuf/duration.proto\"S\n\x0eRunPlanRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12-\n\ntime_limit\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"8\n\x0fRunPlanResponse\x12%\n\x04plan\x18\x01 \x01(\x0b\x32\x17.capacitybroker.v1.Plan\"\x1e\n\x0eGetPlanRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"8\n\x0fGetPlanResponse\x12%\n\x04plan\x18\x01 \x01(\x0b\x32\x17.capacitybroker.v1.Plan\"\x17\n\x15GetCalibrationRequest\"N\n\x16GetCalibrationResponse\x12\x34\n\x0c\x63\x61librations\x18\x01 \x03(\x0b\x32\x1e.capacitybroker.v1.Calibration2\x9c\x02\n\x0fPlanningService\x12P\n\x07RunPlan\x12!.capacitybroker.v1.RunPlanRequest\x1a\".capacitybroker.v1.RunPlanResponse\x12P\n\x07GetPlan\x12!.capacitybroker.v1.GetPlanRequest\x1a\".capacitybroker.v1.GetPlanResponse\x12\x65\n\x0eGetCalibration\x12(.capacitybroker.v1.GetCalibrationRequest\x1a).capacitybroker.v1.GetCalibrationResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'capacitybroker.v1.planning_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_RUNPLANREQUEST']._serialized_start=125
-  _globals['_RUNPLANREQUEST']._serialized_end=208
-  _globals['_RUNPLANRESPONSE']._serialized_start=210
-  _globals['_RUNPLANRESPONSE']._serialized_end=266
-  _globals['_GETPLANREQUEST']._serialized_start=268
-  _globals['_GETPLANREQUEST']._serialized_end=298
-  _globals['_GETPLANRESPONSE']._serialized_start=300
-  _globals['_GETPLANRESPONSE']._serialized_end=356
-  _globals['_PLANNINGSERVICE']._serialized_start=359
-  _globals['_PLANNINGSERVICE']._serialized_end=540
+  _globals['_RUNPLANREQUEST']._serialized_start=159
+  _globals['_RUNPLANREQUEST']._serialized_end=242
+  _globals['_RUNPLANRESPONSE']._serialized_start=244
+  _globals['_RUNPLANRESPONSE']._serialized_end=300
+  _globals['_GETPLANREQUEST']._serialized_start=302
+  _globals['_GETPLANREQUEST']._serialized_end=332
+  _globals['_GETPLANRESPONSE']._serialized_start=334
+  _globals['_GETPLANRESPONSE']._serialized_end=390
+  _globals['_GETCALIBRATIONREQUEST']._serialized_start=392
+  _globals['_GETCALIBRATIONREQUEST']._serialized_end=415
+  _globals['_GETCALIBRATIONRESPONSE']._serialized_start=417
+  _globals['_GETCALIBRATIONRESPONSE']._serialized_end=495
+  _globals['_PLANNINGSERVICE']._serialized_start=498
+  _globals['_PLANNINGSERVICE']._serialized_end=782
 # @@protoc_insertion_point(module_scope)

@@ -3,10 +3,13 @@
 isort:skip_file
 """
 
+from capacitybroker.v1 import expected_pb2 as expected_pb2
 from capacitybroker.v1 import plan_pb2 as plan_pb2
+from collections import abc as abc
 from google.protobuf import descriptor as descriptor
 from google.protobuf import duration_pb2 as duration_pb2
 from google.protobuf import message as message
+from google.protobuf.internal import containers as containers
 import builtins as builtins
 import sys
 import typing as typing
@@ -105,5 +108,42 @@ class GetPlanResponse(message.Message):
     _HasFieldArgType: _TypeAlias = typing.Literal["plan", b"plan"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
     _ClearFieldArgType: _TypeAlias = typing.Literal["plan", b"plan"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class GetCalibrationRequest(message.Message):
+    """Input of GetCalibration."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class GetCalibrationResponse(message.Message):
+    """Result of GetCalibration."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    CALIBRATIONS_FIELD_NUMBER: builtins.int
+    @builtins.property
+    def calibrations(self) -> containers.RepeatedCompositeFieldContainer[expected_pb2.Calibration]:
+        """One for each basis of estimates."""
+
+    def __init__(
+        self,
+        *,
+        calibrations: abc.Iterable[expected_pb2.Calibration] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["calibrations", b"calibrations"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...

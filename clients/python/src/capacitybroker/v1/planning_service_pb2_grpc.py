@@ -46,6 +46,11 @@ class PlanningServiceStub:
                 request_serializer=capacitybroker_dot_v1_dot_planning__service__pb2.GetPlanRequest.SerializeToString,
                 response_deserializer=capacitybroker_dot_v1_dot_planning__service__pb2.GetPlanResponse.FromString,
                 _registered_method=True)
+        self.GetCalibration = channel.unary_unary(
+                '/capacitybroker.v1.PlanningService/GetCalibration',
+                request_serializer=capacitybroker_dot_v1_dot_planning__service__pb2.GetCalibrationRequest.SerializeToString,
+                response_deserializer=capacitybroker_dot_v1_dot_planning__service__pb2.GetCalibrationResponse.FromString,
+                _registered_method=True)
 
 
 class PlanningServiceServicer:
@@ -67,6 +72,14 @@ class PlanningServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetCalibration(self, request, context):
+        """How expected starts fared against the starts that came, over the time of the
+        server that answers and the events shortly before it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_PlanningServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -79,6 +92,11 @@ def add_PlanningServiceServicer_to_server(servicer, server):
                     servicer.GetPlan,
                     request_deserializer=capacitybroker_dot_v1_dot_planning__service__pb2.GetPlanRequest.FromString,
                     response_serializer=capacitybroker_dot_v1_dot_planning__service__pb2.GetPlanResponse.SerializeToString,
+            ),
+            'GetCalibration': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetCalibration,
+                    request_deserializer=capacitybroker_dot_v1_dot_planning__service__pb2.GetCalibrationRequest.FromString,
+                    response_serializer=capacitybroker_dot_v1_dot_planning__service__pb2.GetCalibrationResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -137,6 +155,33 @@ class PlanningService:
             '/capacitybroker.v1.PlanningService/GetPlan',
             capacitybroker_dot_v1_dot_planning__service__pb2.GetPlanRequest.SerializeToString,
             capacitybroker_dot_v1_dot_planning__service__pb2.GetPlanResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetCalibration(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/capacitybroker.v1.PlanningService/GetCalibration',
+            capacitybroker_dot_v1_dot_planning__service__pb2.GetCalibrationRequest.SerializeToString,
+            capacitybroker_dot_v1_dot_planning__service__pb2.GetCalibrationResponse.FromString,
             options,
             channel_credentials,
             insecure,

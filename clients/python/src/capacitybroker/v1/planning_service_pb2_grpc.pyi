@@ -39,6 +39,10 @@ class PlanningServiceStub:
     """Plans everything known now and answers when the plan is in force."""
     GetPlan: _grpc.UnaryUnaryMultiCallable[_planning_service_pb2.GetPlanRequest, _planning_service_pb2.GetPlanResponse]
     """One plan of the last hundred."""
+    GetCalibration: _grpc.UnaryUnaryMultiCallable[_planning_service_pb2.GetCalibrationRequest, _planning_service_pb2.GetCalibrationResponse]
+    """How expected starts fared against the starts that came, over the time of the
+    server that answers and the events shortly before it.
+    """
 
 @_typing.type_check_only
 class PlanningServiceAsyncStub(PlanningServiceStub):
@@ -51,6 +55,10 @@ class PlanningServiceAsyncStub(PlanningServiceStub):
     """Plans everything known now and answers when the plan is in force."""
     GetPlan: _aio.UnaryUnaryMultiCallable[_planning_service_pb2.GetPlanRequest, _planning_service_pb2.GetPlanResponse]  # type: ignore[assignment]
     """One plan of the last hundred."""
+    GetCalibration: _aio.UnaryUnaryMultiCallable[_planning_service_pb2.GetCalibrationRequest, _planning_service_pb2.GetCalibrationResponse]  # type: ignore[assignment]
+    """How expected starts fared against the starts that came, over the time of the
+    server that answers and the events shortly before it.
+    """
 
 class PlanningServiceServicer(metaclass=_abc_1.ABCMeta):
     """What operators call to plan now, and to see how good a plan is. The planner
@@ -72,5 +80,15 @@ class PlanningServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_planning_service_pb2.GetPlanResponse, _abc.Awaitable[_planning_service_pb2.GetPlanResponse]]:
         """One plan of the last hundred."""
+
+    @_abc_1.abstractmethod
+    def GetCalibration(
+        self,
+        request: _planning_service_pb2.GetCalibrationRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_planning_service_pb2.GetCalibrationResponse, _abc.Awaitable[_planning_service_pb2.GetCalibrationResponse]]:
+        """How expected starts fared against the starts that came, over the time of the
+        server that answers and the events shortly before it.
+        """
 
 def add_PlanningServiceServicer_to_server(servicer: PlanningServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -4,6 +4,7 @@ isort:skip_file
 """
 
 from capacitybroker.v1 import claim_pb2 as claim_pb2
+from capacitybroker.v1 import expected_pb2 as expected_pb2
 from collections import abc as abc
 from google.protobuf import descriptor as descriptor
 from google.protobuf import message as message
@@ -39,6 +40,7 @@ class Offer(message.Message):
     PRICE_MICROUSD_FIELD_NUMBER: builtins.int
     START_TIME_FIELD_NUMBER: builtins.int
     LATEST_START_TIME_FIELD_NUMBER: builtins.int
+    EXPECTED_START_FIELD_NUMBER: builtins.int
     cost_microusd: builtins.int
     """New money that it costs: running, and overage above what is contracted."""
     paid_microusd: builtins.int
@@ -69,6 +71,10 @@ class Offer(message.Message):
     def latest_start_time(self) -> timestamp_pb2.Timestamp:
         """Latest start that the broker may still move one of them to before it is firm."""
 
+    @builtins.property
+    def expected_start(self) -> expected_pb2.ExpectedStart:
+        """When a claim that takes the offer is expected to start."""
+
     def __init__(
         self,
         *,
@@ -80,10 +86,11 @@ class Offer(message.Message):
         price_microusd: builtins.int = ...,
         start_time: timestamp_pb2.Timestamp | None = ...,
         latest_start_time: timestamp_pb2.Timestamp | None = ...,
+        expected_start: expected_pb2.ExpectedStart | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = typing.Literal["claim", b"claim", "latest_start_time", b"latest_start_time", "start_time", b"start_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = typing.Literal["claim", b"claim", "expected_start", b"expected_start", "latest_start_time", b"latest_start_time", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["changes", b"changes", "claim", b"claim", "cost_microusd", b"cost_microusd", "latest_start_time", b"latest_start_time", "paid_microusd", b"paid_microusd", "placements", b"placements", "price_microusd", b"price_microusd", "start_time", b"start_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["changes", b"changes", "claim", b"claim", "cost_microusd", b"cost_microusd", "expected_start", b"expected_start", "latest_start_time", b"latest_start_time", "paid_microusd", b"paid_microusd", "placements", b"placements", "price_microusd", b"price_microusd", "start_time", b"start_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
