@@ -13,7 +13,7 @@ from broker.admission.expected import Calibration, Expected
 from broker.admission.explain import Explanation, explain
 from broker.admission.outlook import Outlook
 from broker.admission.policy import Policy
-from broker.admission.quote import Offer, counter_offers, offers
+from broker.admission.quote import Offer, Quote, counter_offers, offers
 from broker.admission.ranking import Candidate
 from broker.admission.shift import Room
 from broker.admission.vetting import dated, too_large, unknown
@@ -26,9 +26,9 @@ from broker.domain.promise import promised
 from broker.domain.reason import Because, Reason
 from broker.domain.slots import Window, slot_at_or_after, slot_of
 from broker.ledger.port import Applied, Balance, Ledger, Page, Receipt, RequestKey
-from broker.ledger.refusals import offer_gone
+from broker.ledger.refusals import etag_mismatch, offer_gone
 
-__all__ = ["Clock", "Desk", "DeskTerms", "Market", "NewId", "Quote"]
+__all__ = ["Clock", "Desk", "DeskTerms", "Market", "NewId"]
 
 Clock = Callable[[], int]  # Unix seconds
 NewId = Callable[[], str]  # unguessable, [a-z0-9-], at most 63 characters
@@ -58,15 +58,6 @@ class DeskTerms:
     freeze_slots: int = 1  # a grant is firm once it starts within this many slots
     holds_max: int = 16  # quotes that one tenant may have capacity held for at once
     plan_seconds_max: float = 60.0  # how long RunPlan waits, beyond the time limit that it names
-
-
-@dataclass(frozen=True, slots=True)
-class Quote:
-    """What could be had as asked, what instead where that is nothing, and the revision that both are true for."""
-
-    offers: tuple[Offer, ...]
-    counter_offers: tuple[Offer, ...]
-    revision: int
 
 
 class _Lapsed(Exception):
@@ -338,13 +329,13 @@ class Desk:
                 if fault.reason is not FaultReason.CONTENDED:
                     raise
                 if etag:
-                    raise _etag_mismatch() from None
+                    raise etag_mismatch() from None
         raise Fault(FaultReason.CONTENDED, "The claim keeps changing", remedy="Send the same request again.")
 
     async def _held(self, name: ClaimName, etag: str) -> Claim:
         claim = await self.ledger.claim(name)
         if etag and etag != str(claim.revision):
-            raise _etag_mismatch()
+            raise etag_mismatch()
         if not claim.live:
             state = type(claim.state).__name__.upper()
             raise Fault(
@@ -401,9 +392,3 @@ class Desk:
 def _firm(placements: tuple[Placement, ...]) -> tuple[Placement, ...]:
     """The placements at starts that no longer move."""
     return tuple(replace(placement, latest=placement.window.first) for placement in placements)
-
-
-def _etag_mismatch() -> Fault:
-    return Fault(
-        FaultReason.ETAG_MISMATCH, "The claim has changed since it was read", remedy="Read it again and retry."
-    )

@@ -12,7 +12,7 @@ from broker.admission.policy import Policy
 from broker.admission.ranking import Candidate
 from broker.domain.claim import Ask, Placement
 
-__all__ = ["Offer", "counter_offers", "offers"]
+__all__ = ["Offer", "Quote", "counter_offers", "offers"]
 
 COUNTER_OFFERS_MAX = 8
 
@@ -46,6 +46,15 @@ class Offer:
         """First slot at the earliest, and the latest that the broker may still move it to."""
         firsts = [placement.window.first for placement in self.placements]
         return min(firsts), max(placement.latest for placement in self.placements)
+
+
+@dataclass(frozen=True, slots=True)
+class Quote:
+    """What could be had as asked, what instead where that is nothing, and the revision that both are true for."""
+
+    offers: tuple[Offer, ...]
+    counter_offers: tuple[Offer, ...]
+    revision: int
 
 
 def offers(policy: Policy, ask: Ask, tenant: str, calendar: Calendar, *, most: int = 4) -> tuple[Offer, ...]:

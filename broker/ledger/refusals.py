@@ -21,6 +21,7 @@ __all__ = [
     "claim_not_found",
     "compacted",
     "contended",
+    "etag_mismatch",
     "fenced",
     "gains_holds",
     "offer_gone",
@@ -165,4 +166,11 @@ def plan_not_found(revision: int | None) -> Fault:
         FaultReason.PLAN_NOT_FOUND,
         "there is no plan yet" if revision is None else f"there is no plan of revision {revision}",
         remedy="Ask for a plan" if revision is None else "Ask for the latest plan; the last hundred are kept",
+    )
+
+
+def etag_mismatch() -> Fault:
+    """The caller names another version of the claim."""
+    return Fault(
+        FaultReason.ETAG_MISMATCH, "The claim has changed since it was read", remedy="Read it again and retry."
     )

@@ -11,8 +11,7 @@ from google.protobuf.duration_pb2 import Duration
 from broker.admission.changes import Change
 from broker.admission.expected import Expected
 from broker.admission.explain import Explanation, Holder, Wall
-from broker.admission.quote import Offer
-from broker.desk import Quote
+from broker.admission.quote import Offer, Quote
 from broker.domain.claim import Claim, Past, Placement
 from broker.domain.faults import Fault, FaultReason
 from broker.domain.slots import SLOT_SECONDS, Window
