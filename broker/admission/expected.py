@@ -65,10 +65,12 @@ class Expected:
 class Calibration:
     """How estimates of one basis fared: starts, those in the range, those by the middle of it, and those never seen.
 
-    Medians are of the last starts: error against ``p50`` (later is positive) and length of the range, in slots.
+    ``waited`` hours a claim had waited when it was told so. Medians are of the last starts: error against ``p50``
+    (later is positive) and length of the range, in slots.
     """
 
     basis: Basis
+    waited: int
     starts: int
     inside: int
     by_p50: int
@@ -79,6 +81,11 @@ class Calibration:
 
 Kind = tuple[object, ...]
 Occasion = tuple[Basis, int]  # with the age of a claim that waits
+OCCASIONS: tuple[Occasion, ...] = (
+    *((Basis.WAITING, age) for age in range(len(AGES) + 1)),
+    (Basis.PLANNED, 0),
+    (Basis.FIRM, 0),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,8 +128,10 @@ class _Past:
 
 @dataclass(slots=True)
 class _Fared:
-    """The running count of one basis."""
+    """The running count of one occasion, and the quantiles by which as many have started as was said."""
 
+    middle: float = HALF
+    far: float = INSIDE
     starts: int = 0
     inside: int = 0
     by_p50: int = 0
@@ -137,17 +146,6 @@ class _Fared:
         self.by_p50 += start <= expected.p50
         self.errors.append(start - expected.p50)
         self.ranges.append(expected.p80 - expected.earliest)
-
-
-@dataclass(slots=True)
-class _Levels:
-    """The quantiles by which as many have started as was said; what is told first and what is told later differ."""
-
-    middle: float = HALF
-    far: float = INSIDE
-
-    def correct(self, expected: Expected, start: int) -> None:
-        """One more start."""
         self.middle = _towards(HALF, self.middle, start <= expected.p50)
         self.far = _towards(INSIDE, self.far, start <= expected.p80)
 
@@ -162,17 +160,17 @@ class Expectations:
 
     def __init__(self) -> None:
         self._past: dict[Kind, _Past] = defaultdict(_Past)
-        self._fared = {basis: _Fared() for basis in Basis}
-        self._levels: dict[Occasion, _Levels] = defaultdict(_Levels)
+        self._fared = {occasion: _Fared() for occasion in OCCASIONS}
         self._open: dict[ClaimName, dict[Occasion, _Told]] = {}
         self._claims: dict[ClaimName, Claim] = {}
         self._due: list[tuple[int, ClaimName]] = []  # slots at which a claim starts, or is told anew
 
     def calibration(self) -> tuple[Calibration, ...]:
-        """How the estimates of each basis fared so far."""
+        """How estimates fared so far; of waiting claims one entry for each age, the first told first."""
         return tuple(
             Calibration(
                 basis,
+                AGES[age - 1] if age else 0,
                 fared.starts,
                 fared.inside,
                 fared.by_p50,
@@ -180,7 +178,7 @@ class Expectations:
                 _median(fared.errors),
                 _median(fared.ranges),
             )
-            for basis, fared in self._fared.items()
+            for (basis, age), fared in self._fared.items()
         )
 
     def of(self, claim: Claim, at: int) -> Expected | None:
@@ -243,16 +241,15 @@ class Expectations:
             self._settle(claim.name, _first(claim))
             return
         self._claims.pop(claim.name, None)
-        for told in self._open.pop(claim.name, {}).values():
-            self._fared[told.expected.basis].never += 1
+        for occasion, told in self._open.pop(claim.name, {}).items():
+            self._fared[occasion].never += 1
             for kind in told.kinds:
                 self._past[kind].add(None)
 
     def _settle(self, name: ClaimName, start: int) -> None:
         self._claims.pop(name, None)
         for occasion, told in self._open.pop(name, {}).items():
-            self._fared[told.expected.basis].count(told.expected, start)
-            self._levels[occasion].correct(told.expected, start)
+            self._fared[occasion].count(told.expected, start)
             for kind in told.kinds:
                 self._past[kind].add(start - told.base)
 
@@ -278,11 +275,11 @@ class Expectations:
         self, occasion: Occasion, kinds: tuple[Kind, ...], base: int, earliest: int, last: int | None, ahead: int
     ) -> _Told:
         """The base and what the narrowest kind that knows enough has to add; without any, even over what is ahead."""
-        levels, known = self._levels[occasion], self._known(kinds)
+        fared, known = self._fared[occasion], self._known(kinds)
         middle, far = ahead // 2, ceil(INSIDE * ahead)
         if known is not None:
             known.look()
-            middle, far = known.quantile(levels.middle), known.quantile(levels.far)
+            middle, far = known.quantile(fared.middle), known.quantile(fared.far)
 
         def legal(slot: int) -> int:
             return max(earliest, slot if last is None else min(slot, last))
