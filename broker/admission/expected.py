@@ -65,10 +65,12 @@ class Expected:
 class Calibration:
     """How estimates of one basis fared: starts, those in the range, those by the middle of it, and those never seen.
 
-    Medians are of the last starts: error against ``p50`` (later is positive) and length of the range, in slots.
+    ``waited`` hours a claim had waited when it was told so. Medians are of the last starts: error against ``p50``
+    (later is positive) and length of the range, in slots.
     """
 
     basis: Basis
+    waited: int
     starts: int
     inside: int
     by_p50: int
@@ -78,6 +80,12 @@ class Calibration:
 
 
 Kind = tuple[object, ...]
+Occasion = tuple[Basis, int]  # with the age of a claim that waits
+OCCASIONS: tuple[Occasion, ...] = (
+    *((Basis.WAITING, age) for age in range(len(AGES) + 1)),
+    (Basis.PLANNED, 0),
+    (Basis.FIRM, 0),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,10 +128,10 @@ class _Past:
 
 @dataclass(slots=True)
 class _Fared:
-    """The running count of one basis, and the quantile at which four in five have fallen inside."""
+    """The running count of one occasion, and the quantiles by which as many have started as was said."""
 
     middle: float = HALF
-    level: float = INSIDE
+    far: float = INSIDE
     starts: int = 0
     inside: int = 0
     by_p50: int = 0
@@ -133,14 +141,13 @@ class _Fared:
 
     def count(self, expected: Expected, start: int) -> None:
         """One more start."""
-        inside, early = start <= expected.p80, start <= expected.p50
         self.starts += 1
-        self.inside += inside
-        self.by_p50 += early
+        self.inside += start <= expected.p80
+        self.by_p50 += start <= expected.p50
         self.errors.append(start - expected.p50)
         self.ranges.append(expected.p80 - expected.earliest)
-        self.middle = _towards(HALF, self.middle, early)
-        self.level = _towards(INSIDE, self.level, inside)
+        self.middle = _towards(HALF, self.middle, start <= expected.p50)
+        self.far = _towards(INSIDE, self.far, start <= expected.p80)
 
 
 class Expectations:
@@ -153,16 +160,17 @@ class Expectations:
 
     def __init__(self) -> None:
         self._past: dict[Kind, _Past] = defaultdict(_Past)
-        self._fared = {basis: _Fared() for basis in Basis}
-        self._open: dict[ClaimName, dict[tuple[Basis, int], _Told]] = {}
+        self._fared = {occasion: _Fared() for occasion in OCCASIONS}
+        self._open: dict[ClaimName, dict[Occasion, _Told]] = {}
         self._claims: dict[ClaimName, Claim] = {}
         self._due: list[tuple[int, ClaimName]] = []  # slots at which a claim starts, or is told anew
 
     def calibration(self) -> tuple[Calibration, ...]:
-        """How the estimates of each basis fared so far."""
+        """How estimates fared so far; of waiting claims one entry for each age, the first told first."""
         return tuple(
             Calibration(
                 basis,
+                AGES[age - 1] if age else 0,
                 fared.starts,
                 fared.inside,
                 fared.by_p50,
@@ -170,7 +178,7 @@ class Expectations:
                 _median(fared.errors),
                 _median(fared.ranges),
             )
-            for basis, fared in self._fared.items()
+            for (basis, age), fared in self._fared.items()
         )
 
     def of(self, claim: Claim, at: int) -> Expected | None:
@@ -233,59 +241,59 @@ class Expectations:
             self._settle(claim.name, _first(claim))
             return
         self._claims.pop(claim.name, None)
-        for told in self._open.pop(claim.name, {}).values():
-            self._fared[told.expected.basis].never += 1
+        for occasion, told in self._open.pop(claim.name, {}).items():
+            self._fared[occasion].never += 1
             for kind in told.kinds:
                 self._past[kind].add(None)
 
     def _settle(self, name: ClaimName, start: int) -> None:
         self._claims.pop(name, None)
-        for told in self._open.pop(name, {}).values():
-            self._fared[told.expected.basis].count(told.expected, start)
+        for occasion, told in self._open.pop(name, {}).items():
+            self._fared[occasion].count(told.expected, start)
             for kind in told.kinds:
                 self._past[kind].add(start - told.base)
 
     def _tell(self, claim: Claim, at: int) -> _Told | None:
-        now = slot_at_or_after(at)
+        now, occasion = slot_at_or_after(at), _occasion(claim, at)
         match claim.state:
             case Waiting() | Displaced():
                 base, last = max(claim.ask.earliest, now), _latest(claim.ask)
                 if last is not None and last < base:
                     return None
                 ahead = OPEN_SLOTS if last is None else last - base
-                kinds = _kinds(Basis.WAITING, claim.ask, ahead, _waited(claim, at))
-                return self._corrected(kinds, base, base, last, ahead)
+                return self._corrected(occasion, _kinds(occasion, claim.ask, ahead), base, base, last, ahead)
             case Planned(placements) if _first(claim) >= slot_of(at):
                 base, last = _first(claim), max(placement.latest for placement in placements)
-                kinds = _kinds(Basis.PLANNED, claim.ask, base - now, 0)
-                return self._corrected(kinds, base, min(base, max(claim.ask.earliest, now)), last, 0)
+                earliest = min(base, max(claim.ask.earliest, now))
+                return self._corrected(occasion, _kinds(occasion, claim.ask, base - now), base, earliest, last, 0)
             case Committed() if (base := _first(claim)) >= slot_of(at):
                 return _Told((), base, Expected(Basis.FIRM, base, base, base))
             case _:
                 return None
 
-    def _corrected(self, kinds: tuple[Kind, ...], base: int, earliest: int, last: int | None, ahead: int) -> _Told:
+    def _corrected(
+        self, occasion: Occasion, kinds: tuple[Kind, ...], base: int, earliest: int, last: int | None, ahead: int
+    ) -> _Told:
         """The base and what the narrowest kind that knows enough has to add; without any, even over what is ahead."""
-        basis = Basis(str(kinds[-1][0]))
-        fared, known = self._fared[basis], self._known(kinds)
+        fared, known = self._fared[occasion], self._known(kinds)
         middle, far = ahead // 2, ceil(INSIDE * ahead)
         if known is not None:
             known.look()
-            middle, far = known.quantile(fared.middle), known.quantile(fared.level)
+            middle, far = known.quantile(fared.middle), known.quantile(fared.far)
 
         def legal(slot: int) -> int:
             return max(earliest, slot if last is None else min(slot, last))
 
         p50 = legal(base + middle)
         share, starts = (known.percent, len(known.errors)) if known is not None else (None, 0)
-        return _Told(kinds, base, Expected(basis, earliest, p50, max(p50, legal(base + far)), starts, share))
+        return _Told(kinds, base, Expected(occasion[0], earliest, p50, max(p50, legal(base + far)), starts, share))
 
     def _known(self, kinds: Iterable[Kind]) -> _Past | None:
         found = (self._past[kind] for kind in kinds if kind in self._past)
         return next((past for past in found if len(past.errors) >= ERRORS_MIN), None)
 
 
-def _occasion(claim: Claim, at: int) -> tuple[Basis, int]:
+def _occasion(claim: Claim, at: int) -> Occasion:
     """For what a claim is counted once: each basis, and each age that it waits."""
     match claim.state:
         case Committed():
@@ -296,9 +304,9 @@ def _occasion(claim: Claim, at: int) -> tuple[Basis, int]:
             return Basis.WAITING, bisect_right(AGES, _waited(claim, at))
 
 
-def _kinds(basis: Basis, ask: Ask, ahead: int, waited: int) -> tuple[Kind, ...]:
+def _kinds(occasion: Occasion, ask: Ask, ahead: int) -> tuple[Kind, ...]:
     """The kinds that an estimate belongs to, from the narrowest to the widest."""
-    lead, age, size = bisect_left(HOURS, ahead), bisect_right(AGES, waited), bisect_left(DEVICES, ask.devices)
+    (basis, age), lead, size = occasion, bisect_left(HOURS, ahead), bisect_left(DEVICES, ask.devices)
     return (
         (basis, ask.tier, lead, age, size),
         (basis, ask.tier, lead, age),

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from capacitybroker import Calibration, ExpectedStart
+from google.protobuf.duration_pb2 import Duration
 from rich.table import Table
 
-from broker.cli.show import grid, when, word
+from broker.cli.show import grid, hours, when, word
 
 __all__ = ["calibration_table", "expected_line", "inside_of_all"]
 
@@ -33,18 +34,19 @@ def inside_of_all(fared: Iterable[Calibration]) -> tuple[int, int]:
 
 
 def calibration_table(fared: Iterable[Calibration]) -> Table:
-    """One row for each basis of estimates, and one for all that are no promise; NEVER are those that did not start."""
+    """One row for each kind of estimate, and one for all that are no promise; NEVER are those that did not start."""
     fared = list(fared)
     inside, starts = inside_of_all(fared)
     numbers = ("STARTS", "IN P80 RANGE", "BY P50", "MEDIAN ERROR", "MEDIAN RANGE", "NEVER")
     rows = [
         (
-            word(ExpectedStart.Basis, each.basis),
+            word(ExpectedStart.Basis, each.basis)
+            + (f", {hours(waited)} on" if (waited := _hours(each.waited)) else ""),
             f"{each.starts:,}",
             _share(each.inside_p80, each.starts),
             _share(each.by_p50, each.starts),
-            f"{each.median_error.seconds // 3600:+d} h" if each.starts else "-",
-            f"{each.median_range.seconds // 3600} h" if each.starts else "-",
+            f"{_hours(each.median_error):+d} h" if each.starts else "-",
+            f"{_hours(each.median_range)} h" if each.starts else "-",
             f"{each.never_started:,}",
         )
         for each in fared
@@ -52,6 +54,10 @@ def calibration_table(fared: Iterable[Calibration]) -> Table:
     rows.append(("all but firm", f"{starts:,}", _share(inside, starts), "", "", "", ""))
     styles = [*([None] * len(fared)), "bold"]
     return grid(("TOLD WHEN", *numbers), rows, right=numbers, styles=styles, title="Expected starts against real ones")
+
+
+def _hours(span: Duration) -> int:
+    return span.seconds // 3600
 
 
 def _share(part: int, whole: int) -> str:

@@ -26,6 +26,7 @@ def calibration_message(fared: Calibration) -> pb.Calibration:
     """How estimates of one basis fared."""
     return pb.Calibration(
         basis=pb.ExpectedStart.Basis.Value(f"BASIS_{fared.basis}"),
+        waited=span(fared.waited),
         starts=fared.starts,
         inside_p80=fared.inside,
         by_p50=fared.by_p50,

@@ -27,8 +27,8 @@ def event(hour: int, *claims: Claim) -> Event:
     return Event(1, EventKind.PLANNED, hour * SLOT_SECONDS, claims=claims)
 
 
-def fared(known: Expectations, basis: Basis) -> Calibration:
-    return next(each for each in known.calibration() if each.basis is basis)
+def fared(known: Expectations, basis: Basis, *, waited: int = 0) -> Calibration:
+    return next(each for each in known.calibration() if (each.basis, each.waited) == (basis, waited))
 
 
 def firm(claim: Claim, first: int) -> Claim:
@@ -84,10 +84,11 @@ def test_four_in_five_starts_fall_inside_the_range_and_half_by_its_middle(seed: 
     known = Expectations()
     for _ in market(known, lambda draw, _: min(60, int(draw.expovariate(1 / 12))), claims=1_500, seed=seed):
         pass
-    waiting = fared(known, Basis.WAITING)
-    assert waiting.starts > 1_500
-    assert 0.75 <= waiting.inside / waiting.starts <= 0.85
-    assert 0.4 <= waiting.by_p50 / waiting.starts <= 0.6
+    for waited in (0, 1, 6, 24):
+        told = fared(known, Basis.WAITING, waited=waited)
+        assert told.starts > 100
+        assert 0.75 <= told.inside / told.starts <= 0.85
+        assert 0.4 <= told.by_p50 / told.starts <= 0.6
 
 
 def test_a_market_that_slows_down_is_followed() -> None:
@@ -112,10 +113,11 @@ def test_a_start_counts_once_its_hour_is_over_and_what_never_starts_counts_besid
     assert fared(known, Basis.WAITING).starts == 0
     known.apply(event(3, replace(second, state=Cancelled())))
     known.apply(event(21, replace(third, state=Expired((AWAITING_PLAN,)))))
-    assert fared(known, Basis.FIRM) == Calibration(Basis.FIRM, 1, 1, 1, 0, 0, 0)
+    assert fared(known, Basis.FIRM) == Calibration(Basis.FIRM, 0, 1, 1, 1, 0, 0, 0)
     waiting = fared(known, Basis.WAITING)
-    # The two that never started were told again after an hour of waiting, by the first event after it.
-    assert (waiting.starts, waiting.inside, waiting.never) == (1, 1, 4)
+    assert (waiting.starts, waiting.inside, waiting.never) == (1, 1, 2)
+    # Those that never started were told again after an hour of waiting, by the first event after it.
+    assert fared(known, Basis.WAITING, waited=1).never == 2
 
 
 def test_what_was_told_before_an_amendment_or_a_gap_is_not_held_against_anybody() -> None:

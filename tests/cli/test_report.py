@@ -35,9 +35,12 @@ def expected(basis: ExpectedStart.Basis.ValueType, *, past: int = 0, share: int 
     )
 
 
-def fared(basis: ExpectedStart.Basis.ValueType, starts: int, inside: int, early: int) -> Calibration:
+def fared(
+    basis: ExpectedStart.Basis.ValueType, starts: int, inside: int, early: int, *, waited: int = 0
+) -> Calibration:
     return Calibration(
         basis=basis,
+        waited=duration(hours=waited) if waited else None,
         starts=starts,
         inside_p80=inside,
         by_p50=early,
@@ -49,7 +52,8 @@ def fared(basis: ExpectedStart.Basis.ValueType, starts: int, inside: int, early:
 
 REPORT = planning.GetCalibrationResponse(
     calibrations=[
-        fared(ExpectedStart.BASIS_WAITING, 1_000, 790, 480),
+        fared(ExpectedStart.BASIS_WAITING, 900, 700, 400),
+        fared(ExpectedStart.BASIS_WAITING, 100, 90, 80, waited=6),
         fared(ExpectedStart.BASIS_PLANNED, 200, 170, 160),
         fared(ExpectedStart.BASIS_FIRM, 300, 300, 300),
     ]
@@ -84,14 +88,15 @@ def test_show_explain_and_offers_tell_it() -> None:
 def test_a_report_counts_what_was_told_by_what_it_was_made_of() -> None:
     lines = run(Script(GetCalibration=[answer(REPORT)]), "report").stdout.splitlines()
     rows = [" ".join(line.split()) for line in lines]
-    assert "waiting 1,000 79.0 % 48.0 % +2 h 8 h 7" in rows
+    assert "waiting 900 77.8 % 44.4 % +2 h 8 h 7" in rows
+    assert "waiting, 6h on 100 90.0 % 80.0 % +2 h 8 h 7" in rows
     assert "firm 300 100.0 % 100.0 % +2 h 8 h 7" in rows
     assert "all but firm 1,200 80.0 %" in rows
 
 
 def test_a_report_is_json_for_programs_and_says_so_when_there_is_nothing_yet() -> None:
     told = json.loads(run(Script(GetCalibration=[answer(REPORT)]), "report", "--output", "json").stdout)
-    assert [each["basis"] for each in told] == ["BASIS_WAITING", "BASIS_PLANNED", "BASIS_FIRM"]
+    assert [each["basis"] for each in told] == ["BASIS_WAITING", "BASIS_WAITING", "BASIS_PLANNED", "BASIS_FIRM"]
     empty = planning.GetCalibrationResponse(calibrations=[Calibration(basis=ExpectedStart.BASIS_WAITING)])
     result = run(Script(GetCalibration=[answer(empty)]), "report")
     assert result.exit_code == 0

@@ -97,8 +97,10 @@ async def test_starts_are_scored_against_what_was_told(served: World) -> None:
     served.now += 2 * SLOT_SECONDS
     await planned(served)
     found = (await served.planning.GetCalibration(planning.GetCalibrationRequest())).calibrations
-    assert [each.basis for each in found] == [WAITING, PLANNED, FIRM]
-    assert [(each.starts, each.inside_p80, each.by_p50) for each in found] == [(3, 3, 3), (0, 0, 0), (3, 3, 3)]
+    assert [each.basis for each in found] == [*[WAITING] * 4, PLANNED, FIRM]
+    assert [each.waited.seconds // SLOT_SECONDS for each in found] == [0, 1, 6, 24, 0, 0]
+    scored = [(each.starts, each.inside_p80, each.by_p50) for each in found if each.starts]
+    assert scored == [(3, 3, 3), (3, 3, 3)]
 
 
 @pytest.mark.parametrize(
@@ -112,7 +114,7 @@ async def test_a_server_that_starts_anew_learns_from_the_events_that_are_kept(
     log_events_max: int, waiting: int, firm: int
 ) -> None:
     def starts(feed: Feed) -> list[int]:
-        return [each.starts for each in feed.outlook.expected.calibration()]
+        return [each.starts for each in feed.outlook.expected.calibration() if not each.waited]
 
     async with world(serve=True, log_events_max=log_events_max) as made:
 

@@ -310,7 +310,7 @@ class Client:
         return self._ask(self._planning.GetPlan, request, timeout).plan
 
     def get_calibration(self, *, timeout: float | None = None) -> list[Calibration]:
-        """How expected starts fared, one entry for each basis of estimates."""
+        """How expected starts fared, one entry for each kind of estimate."""
         request = planning.GetCalibrationRequest()
         return list(self._ask(self._planning.GetCalibration, request, timeout).calibrations)
 

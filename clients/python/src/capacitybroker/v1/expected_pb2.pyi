@@ -102,8 +102,8 @@ class ExpectedStart(message.Message):
 
 @typing.final
 class Calibration(message.Message):
-    """How expected starts of one basis fared against the starts that came. Claims
-    that never started are neither inside nor outside.
+    """How expected starts of one basis fared against the starts that came. A claim
+    counts once. Claims that never started are neither inside nor outside.
     """
 
     DESCRIPTOR: descriptor.Descriptor
@@ -115,6 +115,7 @@ class Calibration(message.Message):
     NEVER_STARTED_FIELD_NUMBER: builtins.int
     MEDIAN_ERROR_FIELD_NUMBER: builtins.int
     MEDIAN_RANGE_FIELD_NUMBER: builtins.int
+    WAITED_FIELD_NUMBER: builtins.int
     basis: ExpectedStart.Basis.ValueType
     """Of which estimates."""
     starts: builtins.int
@@ -133,6 +134,10 @@ class Calibration(message.Message):
     def median_range(self) -> duration_pb2.Duration:
         """Median length of the P80 range over the last starts."""
 
+    @builtins.property
+    def waited(self) -> duration_pb2.Duration:
+        """How long claims had waited when they were told so."""
+
     def __init__(
         self,
         *,
@@ -143,9 +148,10 @@ class Calibration(message.Message):
         never_started: builtins.int = ...,
         median_error: duration_pb2.Duration | None = ...,
         median_range: duration_pb2.Duration | None = ...,
+        waited: duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = typing.Literal["median_error", b"median_error", "median_range", b"median_range"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = typing.Literal["median_error", b"median_error", "median_range", b"median_range", "waited", b"waited"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["basis", b"basis", "by_p50", b"by_p50", "inside_p80", b"inside_p80", "median_error", b"median_error", "median_range", b"median_range", "never_started", b"never_started", "starts", b"starts"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["basis", b"basis", "by_p50", b"by_p50", "inside_p80", b"inside_p80", "median_error", b"median_error", "median_range", b"median_range", "never_started", b"never_started", "starts", b"starts", "waited", b"waited"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...

@@ -135,7 +135,9 @@ class GetCalibrationResponse(message.Message):
     CALIBRATIONS_FIELD_NUMBER: builtins.int
     @builtins.property
     def calibrations(self) -> containers.RepeatedCompositeFieldContainer[expected_pb2.Calibration]:
-        """One for each basis of estimates."""
+        """One for each basis of estimates, and for each wait after which claims are
+        told anew.
+        """
 
     def __init__(
         self,
