@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from bench.online import POLICIES, served, tiers
+import pytest
+
+from bench.market import Market, tiers
+from bench.policies import POLICIES, Policy, serve
 from broker.optimiser.files import problem_from
 from broker.optimiser.problem import Problem
 
@@ -27,6 +30,13 @@ def test_tiers_are_by_worth() -> None:
 
 
 def test_keeping_room_serves_those_above() -> None:
-    problem = rush()
-    assert served(problem, POLICIES["first come"]) == 5 * 8
-    assert served(problem, (100, 40, 40)) == 2 * 8 + 3 * 40
+    market = Market.of(rush())
+    assert serve(market, POLICIES["first come"]).value == 5 * 8
+    assert serve(market, Policy(percent=(100, 40, 40))).value == 2 * 8 + 3 * 40
+
+
+@pytest.mark.parametrize("name", POLICIES)
+def test_every_policy_serves_somebody_with_and_without_a_past(name: str) -> None:
+    market = Market.of(rush())
+    assert serve(market, POLICIES[name]).value > 0
+    assert serve(market, POLICIES[name], market).value > 0
