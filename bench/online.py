@@ -4,8 +4,8 @@
 
 Requests arrive at their first start, in that order, and nobody knows what is to come; PAST is a problem of the time
 before, from which a policy may learn who tends to ask, beside who has asked so far. There are three tiers: requests
-worth most a device-slot, the middle, and the rest. `bench/policies.py` says what a policy may do; accepted is accepted, only
-places may still move, inside what was promised. Without problems, it says so and measures nothing.
+worth most a device-slot, the middle, and the rest. `bench/policies.py` says what a policy may do; accepted is accepted,
+only places may still move, inside what was promised. Without problems, it says so and measures nothing.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def main() -> int:
             told = serve(market, policy, before)
             took = time.perf_counter() - began
             share = 100 * told.value / plan.bound
-            print(f"  {name:44} {share:5.1f} % of the bound, {told.moved:5} moved, {took:5.1f} s", flush=True)
+            print(f"  {name:42} {share:5.1f} % of the bound, {told.moved:5} moved, {took:5.1f} s", flush=True)
     return 0
 
 

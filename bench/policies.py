@@ -19,6 +19,7 @@ __all__ = ["POLICIES", "Policy", "Served", "serve"]
 
 WAITING = 1e-6  # of the value, for each slot: the first start wins, among equals the first pool
 DAY = 24  # slots from one forecast to the next
+FREEZE = 1  # what starts so soon is firm, as with the server
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +43,7 @@ class Policy:
     every: int = 0
 
 
-KEEP = (0, 0.25, 1.2)
+KEEP = (0, 0.25, 1.4)  # chosen on the same jobs with other tiers drawn
 POLICIES = {
     "first come": Policy(percent=(100, 100, 100)),
     "85 and 60 %": Policy(percent=(100, 85, 60)),
@@ -55,9 +56,9 @@ POLICIES = {
     "kept room, waits": Policy(keep=KEEP, waits=True),
     "kept room, make room: starts, waits": Policy(keep=KEEP, starts=True, waits=True),
     "kept room, make room: both, waits": Policy(keep=KEEP, starts=True, pools=True, waits=True),
+    "the same, planned again every 6 slots": Policy(keep=KEEP, starts=True, pools=True, waits=True, every=6),
     "scenario prices": Policy(pay=(0, 2, 1)),
     "scenario prices, make room: both, waits": Policy(pay=(0, 2, 1), starts=True, pools=True, waits=True),
-    "the same, re-planned every 6 slots": Policy(keep=KEEP, starts=True, pools=True, waits=True, every=6),
 }
 
 
@@ -85,7 +86,7 @@ class _Run:
 
     def __init__(self, market: Market, policy: Policy, past: Market | None) -> None:
         self.market, self.policy, self.past = market, policy, past
-        self.bookings = Bookings(market.room, market.ways, elsewhere=policy.pools)
+        self.bookings = Bookings(market.room, market.ways, elsewhere=policy.pools, freeze_slots=FREEZE)
         self._kept = np.zeros((RANKS, market.problem.slots))
         self._prices: Floats = np.zeros((0, 0))
 
@@ -148,7 +149,7 @@ class _Run:
         known, slots = self._known(now), self.market.problem.slots
         if any(self.policy.pay):
             devices = int(self.market.problem.pools.capacity.sum(axis=0).max())
-            worth = (self.past or self.market).worth()
+            worth = (self.past or self.market).worth()  # terms that everyone knows
             worth[-1] = 0  # who is worth as little as the last rank loses nothing to it
             self._prices = scenario_prices(known, worth, devices, slots, seed=now + 1)
         self._kept = np.stack([kept(known, rank, slots) for rank in range(RANKS)])

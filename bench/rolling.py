@@ -43,7 +43,9 @@ class Replanning:
         free = bookings.free.copy()
         for claim in held:
             _lift(free, market, int(bookings.row[claim]), int(bookings.start[claim]))
-        rows = np.concatenate([*self._ours(market, held, waiting, now), *self._theirs(market, past, now, len(claims))])
+        rows = np.concatenate(
+            [*self._ours(market, bookings, claims, now), *self._theirs(market, past, now, len(claims))]
+        )
         count = int(rows[-1, 6]) + 1 if len(rows) else 0
         problem = _problem(rows, max(count, len(claims)), free[:, now:])
         own = market.ways.first[held]
@@ -65,12 +67,13 @@ class Replanning:
             if way >= 0 and (market.rank[claim] < RANKS - 1 or begin < now + self.every):
                 bookings.take(int(claim), Place(int(at), int(begin)))
 
-    def _ours(self, market: Market, held: Ints, waiting: Ints, now: int) -> list[Ints]:
+    def _ours(self, market: Market, bookings: Bookings, claims: Ints, now: int) -> list[Ints]:
         """The ways of the claims that are known; ways that are over keep their place, with no start left."""
         found = []
-        for n, claim in enumerate(np.concatenate((held, waiting))):
+        for n, claim in enumerate(claims):
+            soonest = bookings.freeze_slots + 1 if bookings.row[claim] >= 0 else 0
             rows = market.ways.rows[market.ways.first[claim] : market.ways.first[claim + 1]].copy()
-            rows[:, 3] = np.maximum(rows[:, 3] - now, 1 if n < len(held) else 0)
+            rows[:, 3] = np.maximum(rows[:, 3] - now, soonest)
             rows[:, 4] -= now
             found.append(
                 np.column_stack(

@@ -114,7 +114,7 @@ class Bookings:
         self.row = np.full(len(ways.first) - 1, NOWHERE, np.int64)
         self.start = np.zeros_like(self.row)
         self.moves = 0
-        self._elsewhere, self._freeze_slots = elsewhere, freeze_slots
+        self._elsewhere, self.freeze_slots = elsewhere, freeze_slots
         self._rng = np.random.default_rng(seed)
         self._nothing = np.zeros(free.shape[1] + 1)
 
@@ -135,7 +135,7 @@ class Bookings:
 
     def movable(self, now: int) -> Ints:
         """The claims whose places are not firm yet."""
-        found: Ints = np.flatnonzero((self.row >= 0) & (self.start > now + self._freeze_slots))
+        found: Ints = np.flatnonzero((self.row >= 0) & (self.start > now + self.freeze_slots))
         return found
 
     def make_room(
@@ -180,7 +180,7 @@ class Bookings:
         first, end = self.ways.first[others], self.ways.first[others + 1]
         if not self._elsewhere:
             first, end = self.row[others], self.row[others] + 1
-        soonest = np.full_like(others, now + 1 + self._freeze_slots)
+        soonest = np.full_like(others, now + 1 + self.freeze_slots)
         rows = np.stack((first, end, soonest, np.full_like(others, self.free.shape[1])), axis=1)
         mine = [(self.ways.first[claim], self.ways.first[claim + 1], now, until)]
         return np.concatenate((rows, np.array(mine, np.int64)))
