@@ -58,6 +58,11 @@ class Market:
         room: Ints = np.minimum(paid, pools.capacity).astype(np.int64)
         return room
 
+    def options(self, claim: int) -> tuple[Ints, Ints]:
+        """Copies of a request's ways, and the value of each."""
+        rows = slice(self.ways.first[claim], self.ways.first[claim + 1])
+        return self.ways.rows[rows].copy(), self.money[rows]
+
     def arrivals(self, until: int) -> Arrivals:
         """Who has asked before this slot."""
         known = np.flatnonzero(self.asked < until)

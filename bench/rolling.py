@@ -17,7 +17,6 @@ __all__ = ["Replanning"]
 
 DAY = 24  # slots of the past that stay together
 WORK = 300  # units of the solver, about a millisecond each
-ROW = ("pool", "devices", "slots", "first start", "last start", "value", "request")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,45 +40,39 @@ class Replanning:
         if not len(claims):
             return
         free = bookings.free.copy()
-        for claim in held:
-            _lift(free, market, int(bookings.row[claim]), int(bookings.start[claim]))
-        rows = np.concatenate(
-            [*self._ours(market, bookings, claims, now), *self._theirs(market, past, now, len(claims))]
-        )
-        count = int(rows[-1, 6]) + 1 if len(rows) else 0
-        problem = _problem(rows, max(count, len(claims)), free[:, now:])
-        own = market.ways.first[held]
-        current = problem.requests.current_option
-        current[: len(held)] = bookings.row[held] - own
-        problem.requests.current_start[: len(held)] = bookings.start[held] - now
-        problem.requests.promised[: len(held)] = True
-        plan = solve(problem, stop=WorkLimit(self.work), seed=now + 1, hint=_stay(current, problem)).plan
+        _take(free, market, bookings.row[held], bookings.start[held], -1)
+        ours = self._ours(market, bookings, claims, now)
+        rows = np.concatenate([*ours, *self._theirs(market, past, now, len(claims))])
+        problem = _problem(rows, int(rows[-1, 6]) + 1, free[:, now:])
+        now_at, staying = problem.requests, len(held)
+        now_at.current_option[:staying] = bookings.row[held] - market.ways.first[held]
+        now_at.current_start[:staying] = bookings.start[held] - now
+        now_at.promised[:staying] = True
+        stay = Plan(now_at.current_option.copy(), now_at.current_start.copy())
+        plan = solve(problem, stop=WorkLimit(self.work), seed=now + 1, hint=stay).plan
         option, start = plan.option[: len(claims)], plan.start[: len(claims)] + now
-        if (option[: len(held)] < 0).any():
+        if (option[:staying] < 0).any():
             return
         row = market.ways.first[claims] + option
-        for at, begin in zip(row[: len(held)], start[: len(held)], strict=True):
-            _lift(free, market, int(at), int(begin), -1)
-        bookings.settle(held, np.stack((row, start), axis=1)[: len(held)], free)
-        for claim, way, at, begin in zip(
-            waiting, option[len(held) :], row[len(held) :], start[len(held) :], strict=True
-        ):
-            if way >= 0 and (market.rank[claim] < RANKS - 1 or begin < now + self.every):
-                bookings.take(int(claim), Place(int(at), int(begin)))
+        _take(free, market, row[:staying], start[:staying], 1)
+        bookings.settle(held, np.stack((row, start), axis=1)[:staying], free)
+        for n in range(staying, len(claims)):
+            soon = start[n] < now + self.every
+            if option[n] >= 0 and (soon or market.rank[claims[n]] < RANKS - 1):
+                bookings.take(int(claims[n]), Place(int(row[n]), int(start[n])))
 
     def _ours(self, market: Market, bookings: Bookings, claims: Ints, now: int) -> list[Ints]:
-        """The ways of the claims that are known; ways that are over keep their place, with no start left."""
+        """The ways of the claims that are known: pool, devices, slots, first and last start, value, request.
+
+        Ways that are over stay, without a start, so that the others keep their number.
+        """
         found = []
         for n, claim in enumerate(claims):
             soonest = bookings.freeze_slots + 1 if bookings.row[claim] >= 0 else 0
-            rows = market.ways.rows[market.ways.first[claim] : market.ways.first[claim + 1]].copy()
+            rows, money = market.options(int(claim))
             rows[:, 3] = np.maximum(rows[:, 3] - now, soonest)
             rows[:, 4] -= now
-            found.append(
-                np.column_stack(
-                    (rows, market.money[market.ways.first[claim] : market.ways.first[claim + 1]], np.full(len(rows), n))
-                )
-            )
+            found.append(np.column_stack((rows, money, np.full(len(rows), n))))
         return found
 
     def _theirs(self, market: Market, past: Sequence[tuple[Market, int]], now: int, first: int) -> list[Ints]:
@@ -96,20 +89,22 @@ class Replanning:
             hours = source.asked - day * DAY
             for claim in np.flatnonzero((hours >= 0) & (hours < DAY)):
                 begin = ahead + (int(hours[claim]) - shift) % DAY + 1
-                rows = source.ways.rows[source.ways.first[claim] : source.ways.first[claim + 1]].copy()
+                rows, money = source.options(int(claim))
                 rows[:, 3:] += begin - source.asked[claim]
                 rows[:, 4] = np.minimum(rows[:, 4], left - rows[:, 2])
-                rows = rows[rows[:, 4] >= rows[:, 3]]
-                if len(rows):
-                    value = source.value[claim]
-                    found.append(np.column_stack((rows, np.full(len(rows), value), np.full(len(rows), first))))
+                legal = rows[:, 4] >= rows[:, 3]
+                if legal.any():
+                    each = np.full(legal.sum(), first)
+                    found.append(np.column_stack((rows[legal], money[legal], each)))
                     first += 1
         return found
 
 
-def _lift(free: Ints, market: Market, row: int, start: int, sign: int = 1) -> None:
-    pool, devices, slots = market.ways.rows[row, :3]
-    free[pool, start : start + slots] += sign * devices
+def _take(free: Ints, market: Market, rows: Ints, starts: Ints, sign: int) -> None:
+    """Count these places as used, or with -1 as free again."""
+    for row, start in zip(rows, starts, strict=True):
+        pool, devices, slots = market.ways.rows[row, :3]
+        free[pool, start : start + slots] -= sign * devices
 
 
 def _problem(rows: Ints, count: int, free: Ints) -> Problem:
@@ -132,8 +127,3 @@ def _problem(rows: Ints, count: int, free: Ints) -> Problem:
     )
     quotas = Quotas((), np.zeros((0, slots), np.int64))
     return Problem(slots, 1, pools, quotas, requests, options, ())
-
-
-def _stay(current: Ints, problem: Problem) -> Plan:
-    """Everyone where he is."""
-    return Plan(current.copy(), problem.requests.current_start.copy())
