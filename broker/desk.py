@@ -193,7 +193,9 @@ class Desk:
     def _room(self, claim: Claim) -> Room | None:
         """Where the claim may be without a plan if others, who are told so, start at other times."""
         outlook, slot = self.market.outlook, slot_at_or_after(claim.created_at)
-        calendar, others, firm = outlook.calendar(slot), outlook.claims.values(), slot + self.terms.freeze_slots
+        calendar, firm = outlook.calendar(slot), slot + self.terms.freeze_slots
+        # A repeated request finds itself among the claims; the ledger will tell it what it was told.
+        others = (other for other in outlook.claims.values() if other.name != claim.name)
         return self.terms.policy.room(claim.ask, claim.name.tenant, calendar, others, firm=firm)
 
     def _granted(self, claim: Claim, placements: tuple[Placement, ...]) -> Claim:

@@ -29,6 +29,7 @@ Ints = NDArray[np.int64]
 
 SHIFTED_MAX = 8  # claims that move for one
 STARTS_MAX = 2  # tried in each pool
+MOVABLE_MAX = 500  # looked at in each pool
 TRIES_MAX = 4  # in all, those first where least is missing
 
 
@@ -104,7 +105,8 @@ def _movable(calendar: Calendar, claims: Iterable[Claim], reach: Window, firm: i
                 window = place.window
                 if firm < window.first < reach.end and reach.first < window.end <= calendar.window.end:
                     found.setdefault(place.pool, []).append(_Movable(claim, place))
-    return found
+    # Among thousands in one pool the first will do, and looking at all of them would keep other callers waiting.
+    return {pool: some[:MOVABLE_MAX] for pool, some in found.items()}
 
 
 def _tries(calendar: Calendar, way: Option, span: Window, movable: Sequence[_Movable]) -> Iterator[_Try]:

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -14,6 +15,7 @@ from broker.admission.calendar import Calendar
 from broker.admission.ranking import Ranking
 from broker.admission.shift import SHIFTED_MAX, Room, room
 from broker.domain.claim import Ask, Claim, ClaimName, Committed, Placement, Planned, Tier
+from broker.domain.faults import Fault, FaultReason
 from broker.domain.options import option_of
 from broker.domain.slots import Window
 from broker.domain.terms import Terms
@@ -158,3 +160,23 @@ async def test_a_call_is_granted_at_once_where_another_claim_can_start_later() -
         assert moved.revision == (await w.claim(name)).revision
         log = await w.ledger.events(0, limit=1_000)
         assert violations(log) == ()
+
+
+async def test_a_repeated_request_makes_no_room_for_itself() -> None:
+    async with world(at_once=True) as w:
+        await w.declare(fleet({"dc-1": 160}))
+        await w.plan()
+        await until(lambda: w.feed.outlook.prices is not None)
+        first = w.slot + 3
+        strict = ask(8, 20, gang=True, earliest=first, latest=first, value_microusd=10**9, tier=Tier.GUARANTEED)
+        loose, key = replace(strict, latest=first + 100), w.key()
+        stored = await w.desk.submit("atlas", "mine", loose, key)
+        for _ in range(19):
+            await until(lambda: w.feed.revision == w.ledger._market.revision)
+            await w.ask(strict, "borealis")
+        await until(lambda: w.feed.revision == w.ledger._market.revision)
+        again = await w.desk.submit("atlas", "mine", loose, key)
+        assert (again.claim, again.replayed) == (stored.claim, True)
+        with pytest.raises(Fault) as refused:
+            await w.desk.submit("atlas", "mine", strict, w.key())
+        assert refused.value.reason is FaultReason.CLAIM_EXISTS
