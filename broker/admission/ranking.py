@@ -68,6 +68,7 @@ class _Known(NamedTuple):
     """The best starts beside so many placements."""
 
     starts: _Starts
+    devices: Ints
     beside: int
 
 
@@ -198,7 +199,7 @@ class Ranking:
         worth, placements = float(starts.worth[first]), [self._placed(wanted[0], first, int(starts.slot[first]))]
         if len(wanted) == 1:
             return Candidate(tuple(placements), round(worth))
-        known = {wanted[0].shape: _Known(starts, 0)}
+        known = {wanted[0].shape: _Known(starts, wanted[0].rows[:, 1], 0)}
         with self.calendar.beside(self.tenant) as take:
             for part in wanted[1:]:
                 take(placements[-1])
@@ -216,7 +217,7 @@ class Ranking:
         """
         before = known.get(part.shape)
         if before is None:
-            found = self._starts(part.rows, part.money)
+            found = self._hopeful(part, known)
         else:
             again = np.zeros(len(part.rows), np.bool_)
             for placement in placements[before.beside :]:
@@ -228,8 +229,19 @@ class Ranking:
             best = found.best()
             if best is not None and not self._in_quota(part.rows[best], int(slot[best])):
                 found = self._starts(part.rows, part.money)
-        known[part.shape] = _Known(found, len(placements))
+        known[part.shape] = _Known(found, part.rows[:, 1], len(placements))
         return found
+
+    def _hopeful(self, part: _Part, known: dict[bytes, _Known]) -> _Starts:
+        """The best starts of a part, without looking where a part of no more devices fits nowhere."""
+        hope = np.ones(len(part.rows), np.bool_)
+        for other in known.values():
+            if (other.devices <= part.rows[:, 1]).all():
+                hope &= other.starts.slot >= 0
+        worth, slot = np.full(len(hope), -np.inf), np.full(len(hope), -1, np.int64)
+        found = self._starts(part.rows[hope], part.money[hope])
+        worth[hope], slot[hope] = found.worth, found.slot
+        return _Starts(worth, slot)
 
     def _in_quota(self, row: Ints, slot: int) -> bool:
         """Whether the tenant's quota has room for a start."""
