@@ -79,8 +79,9 @@ class Desk:
     ) -> Receipt:
         """Store a claim, under ``claim_id`` or (empty) a new id.
 
-        It is granted at once if the policy allows and the ledger still has the room; else the next plan decides. With
-        ``places``, those of an offer, it is granted there or refused: OFFER_GONE.
+        It is granted at once if the policy allows and the ledger still has the room, for which others may move within
+        what they were told; else the next plan decides. With ``places``, those of an offer, it is granted there or
+        refused: OFFER_GONE.
         """
 
         async def decide() -> Receipt:

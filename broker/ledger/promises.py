@@ -1,6 +1,6 @@
-"""What a claim was told when it was placed, and whether a plan kept it.
+"""What a claim was told when it was placed, and whether a plan, or making room for another claim, kept it.
 
-Promises bind the planner alone: a caller may change or withdraw a claim at any time, and supply that is lost lifts the
+Promises bind the broker alone: a caller may change or withdraw a claim at any time, and supply that is lost lifts the
 promises that were made on it.
 """
 
