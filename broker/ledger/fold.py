@@ -58,8 +58,8 @@ def violations(events: Iterable[Event], *, promises: bool = True) -> tuple[str, 
 
     Checked at every revision: revisions are dense; only a fleet event makes or deepens a shortfall, and it names every
     one it leaves; a gang claim is wholly there or not at all; a claim is created once, replaced only while live, once
-    in a revision, and never by a plan that was made from another version of it; who makes room for a new claim keeps all
-    that was promised.
+    in a revision, and never by a plan that was made from another version of it. That much any ledger sees to. Whoever
+    makes room for a new claim keeps what was promised to it; that the desk sees to.
 
     With ``promises`` also what only a planner can keep: what a plan told a claim, later plans stand by (see
     `broker.ledger.promises`), unless supply was lost in the state before the event or in the one the plan looked at.
