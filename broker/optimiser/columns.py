@@ -180,11 +180,18 @@ def _in_parts(t: Tables, price: Callable[[int, int], None], enough: Callable[[],
     parts = 2 * (1 + _columns(t) // COLUMNS_AT_ONCE)
     ends = [0, *np.searchsorted(t.first, np.arange(1, parts) * len(t.pool) // parts).tolist(), size]
     for k in range(0, parts, 2):
-        if enough is not None and enough():
+        rest = second_thread().submit(_part, price, ends[k + 1], ends[k + 2], enough)
+        priced = _part(price, ends[k], ends[k + 1], enough)
+        if not (rest.result() and priced):
             raise Interrupted
-        rest = second_thread().submit(price, ends[k + 1], ends[k + 2])
-        price(ends[k], ends[k + 1])
-        rest.result()
+
+
+def _part(price: Callable[[int, int], None], begin: int, end: int, enough: Callable[[], bool] | None) -> bool:
+    """Whether it was priced; each thread asks for itself, which is also how it learns to give way."""
+    if enough is not None and enough():
+        return False
+    price(begin, end)
+    return True
 
 
 def _columns(t: Tables) -> int:

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 
+from broker.optimiser.giveway import GivingWay, step_back
 from broker.optimiser.problem import Plan, Problem
 from broker.optimiser.report import Progress, Solved
 from broker.optimiser.stop import AnyOf, Cancelled, SecondsLimit, Stop, WorkLimit
@@ -28,7 +29,6 @@ __all__ = ["Order", "Quit", "SolverLost", "SolverProcess", "Work", "plan_order"]
 
 START_SECONDS_MAX = 300.0  # the first start on a machine compiles the hot loops
 CANCEL_SECONDS_MAX = 1.0
-NICENESS = 19
 UNBOUNDED_SECONDS_MAX = 3600.0
 
 
@@ -246,7 +246,7 @@ def _serve(pipe: Connection, work: Work, parent: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     _die_with(parent)
-    _step_back()
+    step_back()
     orders: list[Order] = []
     wake = threading.Condition()
     quitting: set[int] = set()
@@ -283,17 +283,11 @@ def _obey(pipe: Connection, work: Work, order: Order, quitting: set[int]) -> Non
     if order.work_limit is not None:
         rules.append(WorkLimit(order.work_limit))
     try:
-        content: Solved | str = work(order, AnyOf(*rules), lambda seen: pipe.send(_Answer(order.number, seen)))
+        with GivingWay(AnyOf(*rules)) as stop:
+            content: Solved | str = work(order, stop, lambda seen: pipe.send(_Answer(order.number, seen)))
     except Exception as error:  # noqa: BLE001 - whatever went wrong, the parent must hear of it
         content = f"{type(error).__name__}: {error}"
     pipe.send(_Answer(order.number, content))
-
-
-def _step_back() -> None:
-    """Solving takes what answering calls leaves: whoever wakes up goes first, at once."""
-    os.nice(NICENESS)
-    with contextlib.suppress(OSError, AttributeError):
-        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))  # Linux
 
 
 def _die_with(parent: int) -> None:

@@ -110,8 +110,8 @@ def test_pricing_in_parts_can_be_ended(
     monkeypatch.setattr(columns, "COLUMNS_AT_ONCE", 200)
     t, asked = tables(medium, prune(medium)), count(1)
     with pytest.raises(Interrupted):
-        price(t, guide(t, Prices.zero(medium)), lambda: next(asked) == 3)
-    assert next(asked) == 4
+        price(t, guide(t, Prices.zero(medium)), lambda: next(asked) >= 3)
+    assert next(asked) <= 5, "each thread asks before each part"
 
 
 def test_two_threads_find_what_one_finds(medium: Problem, monkeypatch: pytest.MonkeyPatch) -> None:
