@@ -32,15 +32,16 @@ from capacitybroker.v1.capacity_service_pb2_grpc import CapacityServiceStub
 from bench.isolated import peak_mib
 from bench.reference import run_reference
 from bench.served import READY_SECONDS, claim_message, free_port, small_fleet
+from broker.admission.demand import Demand
 from broker.admission.outlook import Outlook
 from broker.admission.policy import Policy
 from broker.app import open_market, run_server
 from broker.domain.bid_prices import BidPrices
-from broker.domain.claim import Ask, Claim, ClaimName, Placement, Planned, Tier
+from broker.domain.claim import Ask, Claim, ClaimName, Placement, Planned, Tier, Waiting
 from broker.domain.fleet import Delivery, Fleet, Pool, PoolKind, Silicon, Tenant, WorkloadClass
 from broker.domain.plan import PlanRecord
-from broker.domain.slots import Window
-from broker.domain.snapshot import Snapshot
+from broker.domain.slots import SLOT_SECONDS, Window
+from broker.domain.snapshot import Event, EventKind, Snapshot
 from broker.ledger.redis import RedisLedger
 from broker.ledger.redis.embedded import EmbeddedStore
 from broker.processes import Children
@@ -102,6 +103,15 @@ def ask(rng: random.Random, *, is_gang: bool = True) -> Ask:
     )
 
 
+def known_demand(fleet: Fleet, rng: random.Random) -> Demand:
+    """What a few days of such claims teach."""
+    demand = Demand(fleet)
+    for slot in range(72):
+        claims = tuple(Claim(ClaimName("t0", f"{slot}-{n}"), ask(rng), Waiting(()), 0, 0) for n in range(2))
+        demand.apply(Event(slot, EventKind.SUBMITTED, slot * SLOT_SECONDS, claims))
+    return demand
+
+
 def decide(rng: random.Random) -> None:
     """Print how long a decision takes, and what the market takes of memory."""
     snapshot, prices = live_market(rng)
@@ -109,6 +119,7 @@ def decide(rng: random.Random) -> None:
     calendar = Outlook(snapshot, prices).calendar(0)
     size = sum(part.nbytes for part in calendar.board) / 2**20
     policy = Policy()
+    calendar.expect(known_demand(snapshot.fleet, rng), 0)
     for what, is_gang in (("gangs", True), ("in up to four parts", False)):
         seconds = []
         for _ in range(DECISIONS):

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from bench.answered import answered
 from bench.bookings import Anything, Bookings
 from bench.forecast import Arrivals, PriceLimit, RoomLimit, kept, scenario_prices
 from bench.market import RANKS, Market
 from bench.rolling import Replanning
-from broker.admission.scan import Board, scan
+from broker.admission.policy import Policy as ServerPolicy
+from broker.admission.scan import Board, Limit, scan
 from broker.optimiser.check import check
 from broker.optimiser.problem import Floats, Ints, Plan
 
@@ -31,7 +33,7 @@ class Policy:
     ``pay`` times its value is what a request may cost at scenario prices (0: whatever it costs). ``starts`` moves
     starts to make room, ``pools`` also goes to other pools. With ``waits`` a request without a place is looked at again
     in each slot while it can start, and the last rank is accepted only when it starts. ``every`` so many slots all that
-    is known is planned anew, with a shuffle of past days for who is to come.
+    is known is planned anew, with a shuffle of past days for who is to come. With ``server`` its own code decides.
     """
 
     percent: tuple[int, int, int] | None = None
@@ -41,10 +43,14 @@ class Policy:
     pools: bool = False
     waits: bool = False
     every: int = 0
+    server: ServerPolicy | None = None
 
 
 KEEP = (0, 0.25, 1.4)  # chosen on the same jobs with other tiers drawn
+SERVER = ServerPolicy(gang_percent=100)  # of a few nodes a pool, so that hardly any gang is a twentieth of one
 POLICIES = {
+    "a server": Policy(server=SERVER),
+    "a server that knows nobody": Policy(server=replace(SERVER, standard_keeps=0.0, spot_keeps=0.0)),
     "first come": Policy(percent=(100, 100, 100)),
     "85 and 60 %": Policy(percent=(100, 85, 60)),
     "80 and 40 %": Policy(percent=(100, 80, 40)),
@@ -72,13 +78,19 @@ class Served:
 
 def serve(market: Market, policy: Policy, past: Market | None = None) -> Served:
     """Answer all requests of a market in order; ``past`` is what was known of others before."""
+    if policy.server is not None:
+        plan, moves = answered(market, policy.server, past)
+        return Served(_value(market, plan), moves)
     run = _Run(market, policy, past)
     row, start = _scanned(market, policy.percent) if policy.percent else run.all()
     placed = row >= 0
-    plan = Plan(np.where(placed, market.option[row], -1), start)
+    return Served(_value(market, Plan(np.where(placed, market.option[row], -1), start)), run.bookings.moves)
+
+
+def _value(market: Market, plan: Plan) -> int:
     verdict = check(market.problem, plan)
     assert verdict.ok, verdict
-    return Served(verdict.objective, run.bookings.moves)
+    return verdict.objective
 
 
 class _Run:
@@ -164,7 +176,7 @@ def _scanned(market: Market, percent: tuple[int, int, int]) -> tuple[Ints, Ints]
         value = market.money[rows].astype(np.float64)
         money: Floats = np.stack((value, value * WAITING), axis=1)
         worth, start = np.empty(len(ways)), np.empty(len(ways), np.int64)
-        scan(b, ways, money, 0, percent[market.rank[claim]], worth, start)
+        scan(b, ways, money, 0, Limit(percent[market.rank[claim]]), worth, start)
         best = int(worth.argmax())
         if start[best] >= 0 and worth[best] > 0:
             span = slice(start[best], start[best] + ways[best, 2])
@@ -181,7 +193,11 @@ def _board(market: Market) -> Board:
     sums = np.zeros((len(supply), supply.shape[1] + 1))
     room = np.full((1, supply.shape[1]), 2**60)
     nothing = np.zeros(len(supply), np.int64)
-    return Board(supply.copy(), np.zeros_like(supply), supply, paid, room, sums, sums[:1], nothing, pools.overage_cost)
+    wanted = np.zeros((2, 1, supply.shape[1]))
+    return Board(
+        *(supply.copy(), np.zeros_like(supply), supply, paid, room, sums, sums[:1], nothing, pools.overage_cost),
+        *(nothing, supply[:1], wanted, sums[:1]),
+    )
 
 
 def _in_order(market: Market) -> Iterator[int]:

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
+from broker.admission.demand import Demand
 from broker.admission.expected import Expectations
 from broker.admission.outlook import Outlook
 from broker.domain.claim import Claim, ClaimName
@@ -259,14 +260,16 @@ class Feed:
                     self._moved.notify_all()
 
     async def _learn(self) -> None:
-        """Learn how expected starts fared from the events before this process, and go on from there."""
-        learnt, after = Expectations(), max(0, self.revision - self.settings.history_events)
+        """Learn who asks and how expected starts fared from the events before this process, and go on from there."""
+        learnt, demand = Expectations(), Demand(self._outlook.fleet)
+        after = max(0, self.revision - self.settings.history_events)
         while after < self.revision:
             try:
                 events = await self.ledger.events(after, limit=self.settings.history_batch_events)
             except Fault as fault:
                 if fault.reason is FaultReason.COMPACTED:
                     learnt.resume()
+                    demand.resume()
                     after = int(fault.facts["oldest_revision"]) - 1
                 else:
                     await asyncio.sleep(0.2)
@@ -274,9 +277,10 @@ class Feed:
             for event in events:
                 if event.revision <= self.revision:
                     learnt.apply(event)
+                    demand.apply(event)
                     after = event.revision
         # It has seen all that the tail has told until this very moment.
-        self._outlook.expected = learnt
+        self._outlook.expected, self._outlook.demand = learnt, demand
 
     async def _catch_up(self) -> None:
         """Skip what is no longer kept; whoever was watching is cut, because it would miss that."""
@@ -289,9 +293,10 @@ class Feed:
     async def _look(self) -> None:
         """Know the whole market as it is now."""
         snapshot = await self.ledger.snapshot()
-        expected = self._outlook.expected
+        expected, demand = self._outlook.expected, self._outlook.demand
         expected.resume()
-        self._outlook = Outlook(snapshot, await self.ledger.prices(), expected=expected)
+        demand.resume(snapshot.fleet)
+        self._outlook = Outlook(snapshot, await self.ledger.prices(), expected=expected, demand=demand)
 
     def _tell(self, event: Event) -> None:
         self._outlook.apply(event)

@@ -9,6 +9,7 @@ from copy import copy
 import numpy as np
 from numpy.typing import NDArray
 
+from broker.admission.demand import ABOVE, Demand
 from broker.admission.scan import Board
 from broker.domain.bid_prices import BidPrices
 from broker.domain.claim import Hold, Placement
@@ -29,7 +30,8 @@ class Calendar:
     ``free`` is [pools, slots], negative where supply was lost under what is held; ``room`` is [quotas + 1, slots], the
     last row for whoever has no quota; ``lent`` is what claims hold of each pool. ``price`` and ``quota_price`` are
     running sums of micro-USD for each device-slot, one entry longer than the window: running costs and bid prices of
-    pools, bid prices of quotas.
+    pools, bid prices of quotas. ``open`` is what is free on each silicon, and ``wanted`` what those worth more than
+    standard, and than spot, are expected to use of it when they come; all nothing until ``expect`` says so.
     """
 
     def __init__(self, fleet: Fleet, holds: Iterable[Hold], window: Window, prices: BidPrices | None = None) -> None:
@@ -46,7 +48,13 @@ class Calendar:
         contracts = [fleet.contract_of(pool.id) for pool in fleet.pools]
         self.overage: Ints = np.array([c.overage_price_microusd if c else 0 for c in contracts], np.int64)
         self.unit: Ints = np.array([pool.unit_cost_microusd for pool in fleet.pools], np.int64)
+        self.silicon = {name: row for row, name in enumerate(dict.fromkeys(pool.silicon for pool in fleet.pools))}
+        self.kind: Ints = np.array([self.silicon[pool.silicon] for pool in fleet.pools], np.int64)
         self.free, self.lent = self.supply.copy(), np.zeros_like(self.supply)
+        self.open = np.zeros((len(self.silicon), window.slots), np.int64)
+        np.add.at(self.open, self.kind, self.supply)
+        self.scratch = np.zeros((len(self.silicon), window.slots + 1))
+        self.wanted, self.expects = np.zeros((len(ABOVE), *self.open.shape)), False
         for hold in holds:
             self.take(hold)
         self.set_prices(prices)
@@ -68,6 +76,13 @@ class Calendar:
             np.zeros(len(self.room), np.int64),
         )
 
+    def expect(self, demand: Demand, now: int) -> None:
+        """Let later comers be expected to use this from slot ``now`` on."""
+        behind = max(0, now - self.window.first)
+        self.wanted = np.zeros_like(self.wanted)
+        self.wanted[:, :, behind:] = demand.use(tuple(self.silicon), self.window.slots - behind)
+        self.expects = demand.known
+
     @property
     def board(self) -> Board:
         """What the loop over starts looks at."""
@@ -81,6 +96,10 @@ class Calendar:
             self.quota_price,
             self.unit,
             self.overage,
+            self.kind,
+            self.open,
+            self.wanted,
+            self.scratch,
         )
 
     @contextmanager
@@ -103,6 +122,7 @@ class Calendar:
         """A copy that later events leave alone, for a reader on another thread."""
         other = copy(self)
         other.free, other.room, other.lent = self.free.copy(), self.room.copy(), self.lent.copy()
+        other.open, other.scratch = self.open.copy(), self.scratch.copy()
         return other
 
     def take(self, hold: Hold) -> None:
@@ -136,6 +156,7 @@ class Calendar:
         if kind == 0:
             self.free[row, span] -= sign * hold.devices
             self.lent[row, span] += sign * hold.devices
+            self.open[self.kind[row], span] -= sign * hold.devices
         else:
             self.room[row, span] -= sign * hold.devices
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from broker.admission.calendar import Calendar
+from broker.admission.demand import Demand
 from broker.admission.expected import Expectations
 from broker.domain.bid_prices import BidPrices
 from broker.domain.claim import Claim, ClaimName, Held, Hold
@@ -20,7 +21,7 @@ SPARE_SLOTS = 168  # a calendar is made anew once it has fallen that far behind 
 
 
 class Outlook:
-    """Live claims, fleet, prices, calendar and expected starts, one event after the other."""
+    """Live claims, fleet, prices, calendar, expected demand and expected starts, one event after the other."""
 
     def __init__(
         self,
@@ -29,6 +30,7 @@ class Outlook:
         *,
         ahead_slots: int = AHEAD_SLOTS,
         expected: Expectations | None = None,
+        demand: Demand | None = None,
     ) -> None:
         self.revision = snapshot.revision
         self.fleet: Fleet = snapshot.fleet
@@ -37,6 +39,8 @@ class Outlook:
         self._prices, self._ahead = prices, ahead_slots
         self._calendar: Calendar | None = None
         self.expected = expected or Expectations()
+        self.demand = demand or Demand(snapshot.fleet)
+        self._expected_from = -1  # slot
 
     @property
     def claims(self) -> Mapping[ClaimName, Claim]:
@@ -63,6 +67,7 @@ class Outlook:
         """Take the next event in."""
         self.revision = event.revision
         self.expected.apply(event)
+        self.demand.apply(event)
         if event.fleet is not None:
             self.fleet, self._calendar = event.fleet, None
         for claim in event.claims:
@@ -77,12 +82,19 @@ class Outlook:
                 self._held.add(claim.name)
 
     def calendar(self, first: int) -> Calendar:
-        """What is free from slot ``first`` on; the same object as before unless the fleet or the clock moved on."""
+        """What is free from slot ``first`` on; the same object as before unless the fleet or the clock moved on.
+
+        Each hour it is told anew who is expected to ask.
+        """
         known = self._calendar
         if known is None or not known.window.first <= first < known.window.first + SPARE_SLOTS:
             window = Window(first, first + self._ahead + SPARE_SLOTS)
             holds = (hold for claim in self._claims.values() for hold in claim.holds())
             self._calendar = known = Calendar(self.fleet, holds, window, self._prices)
+            self._expected_from = -1
+        if first != self._expected_from:
+            known.expect(self.demand, first)
+            self._expected_from = first
         return known
 
     def _rebook(self, before: tuple[Hold, ...], after: tuple[Hold, ...]) -> None:

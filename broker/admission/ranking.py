@@ -1,6 +1,6 @@
 """Every start of every way to serve a claim, ranked at once by what is left of its value after what it would use.
 
-A start counts only if all devices are free for the whole run, and if the pool does not get fuller than it may be.
+A start counts only if all devices are free for the whole run, and if enough is left for others.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from broker.admission.calendar import PLENTY, Calendar
-from broker.admission.scan import scan
+from broker.admission.scan import NO_LIMIT, Limit, scan
 from broker.domain.claim import Ask, Placement
 from broker.domain.options import Option, Size, in_domains, parts, share, sizes, with_bonus
 from broker.domain.slots import Window
@@ -64,25 +64,22 @@ class _Starts:
         return best if best >= 0 and self.slot[best] >= 0 else None
 
 
-class _Known(NamedTuple):
-    """The best starts beside so many placements."""
+class _Bounds(NamedTuple):
+    """What each option of the parts of one shape is worth at most; at a slot, exactly, unless it is stale."""
 
-    starts: _Starts
-    devices: Ints
-    beside: int
+    worth: Floats
+    slot: Ints
+    stale: NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
-    """Ranks places for claims of one tenant.
-
-    ``use_percent`` is how much of a pool may be in use over the time of a placement, itself included.
-    """
+    """Ranks places for claims of one tenant; ``limit`` says what they must leave for others."""
 
     calendar: Calendar
     tenant: str
     terms: Terms
-    use_percent: int = 100
+    limit: Limit = NO_LIMIT
 
     def candidates(self, ask: Ask, *, most: int = 4) -> tuple[Candidate, ...]:
         """The best ways to serve a whole claim, best first, in pools that differ; empty when it fits nowhere.
@@ -199,49 +196,49 @@ class Ranking:
         worth, placements = float(starts.worth[first]), [self._placed(wanted[0], first, int(starts.slot[first]))]
         if len(wanted) == 1:
             return Candidate(tuple(placements), round(worth))
-        known = {wanted[0].shape: _Known(starts, wanted[0].rows[:, 1], 0)}
+        fresh = _Bounds(starts.worth.copy(), starts.slot.copy(), np.zeros(len(starts.slot), np.bool_))
+        bounds = {wanted[0].shape: fresh}
         with self.calendar.beside(self.tenant) as take:
             for part in wanted[1:]:
                 take(placements[-1])
-                starts = self._beside(part, placements, known)
-                if (best := starts.best()) is None:
+                self._mark(wanted[0].rows[:, 0], self.calendar.pools[placements[-1].pool], bounds.values())
+                if part.shape not in bounds:
+                    bounds[part.shape] = self._at_most(part, wanted[0], bounds[wanted[0].shape])
+                known = bounds[part.shape]
+                if (best := self._best(part, known)) is None:
                     return None
-                worth += float(starts.worth[best])
-                placements.append(self._placed(part, best, int(starts.slot[best])))
+                worth += float(known.worth[best])
+                placements.append(self._placed(part, best, int(known.slot[best])))
         return Candidate(tuple(placements), round(worth))
 
-    def _beside(self, part: _Part, placements: Sequence[Placement], known: dict[bytes, _Known]) -> _Starts:
-        """The best starts of a part beside the placements of those before it, given what is known of parts like it.
+    def _best(self, part: _Part, known: _Bounds) -> int | None:
+        """The option that is worth most as things are, up to the rounding of money; None when none fits.
 
-        Placing takes room away and gives none, so in other pools what was best still is, if the quota has room there.
+        Placing takes room away and gives none, so what was known stays true as a bound: only options whose bound is the
+        highest are looked at again (Minoux 1978, "Accelerated greedy algorithms").
         """
-        before = known.get(part.shape)
-        if before is None:
-            found = self._hopeful(part, known)
-        else:
-            again = np.zeros(len(part.rows), np.bool_)
-            for placement in placements[before.beside :]:
-                again |= part.rows[:, 0] == self.calendar.pools[placement.pool]
-            anew = self._starts(part.rows[again], part.money[again])
-            worth, slot = before.starts.worth.copy(), before.starts.slot.copy()
-            worth[again], slot[again] = anew.worth, anew.slot
-            found = _Starts(worth, slot)
-            best = found.best()
-            if best is not None and not self._in_quota(part.rows[best], int(slot[best])):
-                found = self._starts(part.rows, part.money)
-        known[part.shape] = _Known(found, part.rows[:, 1], len(placements))
-        return found
+        rounding = self.calendar.window.slots + 2  # a slot of waiting costs whole micro-USD
+        while (most := known.worth.max(initial=-np.inf)) > -np.inf:
+            near = np.flatnonzero(known.worth >= most - rounding)
+            fresh = near[~known.stale[near]]
+            best = int(fresh[0] if len(fresh) else near[0])
+            if len(fresh) and self._in_quota(part.rows[best], int(known.slot[best])):
+                return best
+            anew = self._starts(part.rows[best : best + 1], part.money[best : best + 1])
+            known.worth[best], known.slot[best], known.stale[best] = anew.worth[0], anew.slot[0], False
+        return None
 
-    def _hopeful(self, part: _Part, known: dict[bytes, _Known]) -> _Starts:
-        """The best starts of a part, without looking where a part of no more devices fits nowhere."""
-        hope = np.ones(len(part.rows), np.bool_)
-        for other in known.values():
-            if (other.devices <= part.rows[:, 1]).all():
-                hope &= other.starts.slot >= 0
-        worth, slot = np.full(len(hope), -np.inf), np.full(len(hope), -1, np.int64)
-        found = self._starts(part.rows[hope], part.money[hope])
-        worth[hope], slot[hope] = found.worth, found.slot
-        return _Starts(worth, slot)
+    def _mark(self, pools: Ints, pool: int, bounds: Iterable[_Bounds]) -> None:
+        """Options are stale where less may be had now that this pool has given room."""
+        kind = self.calendar.kind if self.limit.above >= 0 else np.arange(len(self.calendar.kind))
+        touched = kind[pools] == kind[pool]
+        for known in bounds:
+            known.stale[touched] = True
+
+    def _at_most(self, part: _Part, smaller: _Part, known: _Bounds) -> _Bounds:
+        """Bounds for a part of more devices, which cost no less."""
+        worth = known.worth + np.maximum(0, part.money[:, 0] - smaller.money[:, 0])
+        return _Bounds(worth, known.slot.copy(), np.ones(len(worth), np.bool_))
 
     def _in_quota(self, row: Ints, slot: int) -> bool:
         """Whether the tenant's quota has room for a start."""
@@ -251,7 +248,7 @@ class Ranking:
     def _starts(self, rows: Ints, money: Floats) -> _Starts:
         worth, slot = np.empty(len(rows)), np.empty(len(rows), np.int64)
         quota = self.calendar.quotas.get(self.tenant, -1)
-        scan(self.calendar.board, rows, money, quota, self.use_percent, worth, slot)
+        scan(self.calendar.board, rows, money, quota, self.limit, worth, slot)
         return _Starts(worth, slot)
 
     def _placed(self, part: _Part, k: int, slot: int) -> Placement:

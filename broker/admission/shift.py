@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from broker.admission.calendar import Calendar
 from broker.admission.ranking import Candidate, Ranking, placed
+from broker.admission.scan import NO_LIMIT
 from broker.domain.claim import Ask, Claim, Hold, Placement, Planned
 from broker.domain.options import Option, parts, share, sizes
 from broker.domain.slots import Window
@@ -183,7 +184,7 @@ def _laid(ranking: Ranking, one: _Movable, firm: int) -> Placement | None:
     way = _way(one, firm)
     if way.earliest > one.place.latest:
         return None
-    at = replace(ranking, tenant=one.claim.name.tenant, use_percent=100).start(way)
+    at = replace(ranking, tenant=one.claim.name.tenant, limit=NO_LIMIT).start(way)
     return None if at is None else placed(way, at, ranking.calendar, latest=one.place.latest)
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import pytest
 
 from broker.domain.claim import Committed, Planned, Tier, Waiting
+from broker.domain.slots import SLOT_SECONDS
 from broker.ledger.fold import violations
 from tests.builders import ask, fleet
 from tests.world import World, until, world
@@ -59,6 +61,20 @@ async def test_spot_leaves_room_for_those_above(open_world: World) -> None:
     claims = (await open_world.ledger.snapshot()).claims
     held = {tier: sum(p.devices for c in claims for p in c.placements if c.ask.tier is tier) for tier in Tier}
     assert held == {Tier.SPOT: 400, Tier.STANDARD: 400, Tier.GUARANTEED: 200}
+
+
+async def test_room_is_kept_for_guaranteed_work_that_is_expected_as_far_as_it_will_need_it(open_world: World) -> None:
+    """45 devices more each hour, for a day each: most of the market will be theirs, but not within the hour."""
+    long_spot = ask(16, 168, gang=True, tier=Tier.SPOT)
+    assert (await open_world.claim(await open_world.ask(long_spot))).placements
+    for _ in range(30):
+        open_world.now += SLOT_SECONDS
+        await open_world.ask(ask(45, 24, gang=True, tier=Tier.GUARANTEED))
+        await until(lambda: open_world.feed.revision == open_world.ledger._market.revision)
+    late = replace(long_spot, earliest=open_world.slot)
+    assert not (await open_world.claim(await open_world.ask(late))).placements
+    assert (await open_world.claim(await open_world.ask(replace(late, slots=2)))).placements
+    assert (await open_world.claim(await open_world.ask(replace(late, tier=Tier.GUARANTEED)))).placements
 
 
 async def test_racing_callers_never_overbook(open_world: World) -> None:

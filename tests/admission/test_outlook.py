@@ -36,7 +36,7 @@ def random_claim(draw: random.Random) -> Claim:
 
 
 def same(warm: Calendar, cold: Calendar) -> bool:
-    names = ("supply", "free", "lent", "room", "paid", "price", "quota_price")
+    names = ("supply", "free", "open", "lent", "room", "paid", "price", "quota_price")
     return warm.window == cold.window and all(np.array_equal(getattr(warm, n), getattr(cold, n)) for n in names)
 
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from broker.admission.calendar import Calendar
 from broker.admission.ranking import Ranking
+from broker.admission.scan import Limit
 from broker.admission.shift import SHIFTED_MAX, Room, room
 from broker.domain.claim import Ask, Claim, ClaimName, Committed, Placement, Planned, Tier
 from broker.domain.faults import Fault, FaultReason
@@ -78,8 +79,8 @@ def test_a_claim_may_also_start_sooner() -> None:
 
 
 @settings(deadline=None)
-@given(seed=st.integers(0, 10**9), percent=st.sampled_from([100, 100, 80]))
-def test_whoever_moves_keeps_all_that_was_promised_and_nothing_is_lent_twice(seed: int, percent: int) -> None:
+@given(seed=st.integers(0, 10**9), limit=st.sampled_from([Limit(), Limit(80), Limit(above=0, times=1.0)]))
+def test_whoever_moves_keeps_all_that_was_promised_and_nothing_is_lent_twice(seed: int, limit: Limit) -> None:
     draw = random.Random(seed)
     calendar = random_calendar(draw)
     claims = crowd(draw, calendar)
@@ -93,7 +94,7 @@ def test_whoever_moves_keeps_all_that_was_promised_and_nothing_is_lent_twice(see
     )
     before = [calendar.free.copy(), calendar.room.copy(), calendar.lent.copy()]
     firm = FIRST + draw.randint(0, 3)
-    made = room(Ranking(calendar, "atlas", TERMS, percent), wanted, claims, firm=firm)
+    made = room(Ranking(calendar, "atlas", TERMS, limit), wanted, claims, firm=firm)
     assert all(
         (was == now).all() for was, now in zip(before, (calendar.free, calendar.room, calendar.lent), strict=True)
     )

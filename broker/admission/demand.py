@@ -1,0 +1,136 @@
+"""Who is expected to ask, learnt from who asked: the devices that claims not yet made will use, slot by slot from now.
+
+Whoever comes later and is worth more should find room. How much is kept for them are protection levels, as revenue
+management calls them (Littlewood 1972, "Forecasting and control of passenger bookings"): here a multiple of their
+expected use. Little of it is near and more is far, so that a short claim may use what a long one may not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from broker.domain.claim import Ask, Claim, Held, Tier
+from broker.domain.fleet import Fleet
+from broker.domain.options import sizes
+from broker.domain.slots import slot_at_or_after
+from broker.domain.snapshot import Event
+
+__all__ = ["ABOVE", "Demand"]
+
+Floats = NDArray[np.float64]
+
+ABOVE = {Tier.STANDARD: 0, Tier.SPOT: 1}  # by tier: the row of those worth more
+REACH_SLOTS = 27 * 168
+KNOWN_SLOTS = 24  # less than a day teaches nothing: there is a daily rhythm
+FADE = 0.5 ** (1 / 14)  # of what was learnt, each day: a fortnight halves it
+SHAPES_MAX = 10_000  # of claims whose ways are remembered
+
+_Use = tuple[str, float, int]  # silicon, devices on it, for so many slots
+
+
+class Demand:
+    """Learns arrivals from one event after the other; what it keeps grows with the kinds of silicon only.
+
+    Arrivals are taken as even over time, each on all silicon that serves it in proportion to supply, at its first
+    start. Older ones fade.
+    """
+
+    def __init__(self, fleet: Fleet | None = None) -> None:
+        # Use rises by the devices of a claim from each slot to the next for as long as it lasts, so an arrival is two
+        # entries of a second difference.
+        self._bends: dict[str, Floats] = {}
+        self._hours = 0  # seen in all
+        self._weight = 0.0  # the same, as far as it has not faded
+        self._slot: int | None = None
+        self._put_in_force(fleet or Fleet())
+
+    @property
+    def known(self) -> bool:
+        """Whether enough was seen to expect anything."""
+        return self._hours >= KNOWN_SLOTS
+
+    def use(self, silicon: Sequence[str], slots: int) -> Floats:
+        """[2, silicon, slots] devices that later comers will use from now on: those above standard, and above spot."""
+        found = np.zeros((len(ABOVE), len(silicon), slots))
+        for k, name in enumerate(silicon):
+            if name in self._bends and self._weight > 0:
+                bends = self._bends[name][:, :slots]
+                found[:, k, : bends.shape[1]] = np.cumsum(np.cumsum(bends, axis=1), axis=1) / self._weight
+        return np.maximum(found, 0.0)
+
+    def resume(self, fleet: Fleet | None = None) -> None:
+        """Events were missed: nobody knows who asked since the last. ``fleet`` is in force now (None: as before)."""
+        self._slot = None
+        if fleet is not None:
+            self._put_in_force(fleet)
+
+    def apply(self, event: Event) -> None:
+        """Take the next event in."""
+        slot = slot_at_or_after(event.at)
+        self._pass(slot)
+        if event.fleet is not None:
+            self._put_in_force(event.fleet)
+        for claim in event.claims:
+            if _asks(claim):
+                self._count(claim.ask, max(0, claim.ask.earliest - slot))
+
+    def _put_in_force(self, fleet: Fleet) -> None:
+        self._fleet = fleet
+        self._uses: dict[tuple[object, ...], tuple[_Use, ...]] = {}
+        self._supply = {pool.id: pool.supply().peak() for pool in fleet.pools}
+
+    def _pass(self, slot: int) -> None:
+        """Let the clock come to a slot."""
+        if self._slot is not None and slot > self._slot:
+            fade = FADE ** (slot // 24 - self._slot // 24)
+            self._hours += slot - self._slot
+            self._weight = fade * self._weight + slot - self._slot
+            if fade < 1:
+                self._bends = {name: fade * bends for name, bends in self._bends.items()}
+        self._slot = slot if self._slot is None else max(slot, self._slot)
+
+    def _count(self, ask: Ask, lead: int) -> None:
+        rows = slice(ABOVE[Tier.STANDARD] if ask.tier is Tier.GUARANTEED else ABOVE[Tier.SPOT], None)
+        for silicon, devices, slots in self._of(ask):
+            bends = self._bends.setdefault(silicon, np.zeros((len(ABOVE), REACH_SLOTS)))
+            first = min(lead + 1, REACH_SLOTS - 1)
+            bends[rows, first] += devices
+            bends[rows, min(first + slots, REACH_SLOTS - 1)] -= devices
+
+    def _of(self, ask: Ask) -> tuple[_Use, ...]:
+        """What a claim is expected to use: a share of its devices on each silicon that serves it."""
+        shape = _shape(ask)
+        found = self._uses.get(shape)
+        if found is None:
+            found = tuple(self._spread(ask))
+            if len(self._uses) >= SHAPES_MAX:
+                self._uses.clear()
+            self._uses[shape] = found
+        return found
+
+    def _spread(self, ask: Ask) -> list[_Use]:
+        ways = {size.pool.id: size for size in sizes(ask, self._fleet)}
+        supply = sum(self._supply[pool] for pool in ways)
+        found: dict[tuple[str, int], float] = {}
+        for pool, way in ways.items():
+            key = (way.pool.silicon, way.slots)
+            found[key] = found.get(key, 0.0) + way.devices * self._supply[pool] / max(1, supply)
+        return [(silicon, devices, slots) for (silicon, slots), devices in found.items()]
+
+
+def _shape(ask: Ask) -> tuple[object, ...]:
+    """All that decides how an ask can be served, but for times."""
+    return (
+        *(ask.workload_class, ask.silicon, ask.forbidden_pools, ask.min_domain_devices, ask.whole_domains),
+        *(ask.devices, ask.min_devices, ask.max_devices, ask.slots),
+    )
+
+
+def _asks(claim: Claim) -> bool:
+    """Whether this is somebody worth more than spot who was not there before; a quote is none until it is redeemed."""
+    if claim.ask.tier is Tier.SPOT or not claim.live or isinstance(claim.state, Held):
+        return False
+    return not claim.replaced or claim.state_name_before == "HELD"
