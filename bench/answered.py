@@ -1,16 +1,22 @@
-"""A planning problem as claims that come one by one, answered as a server does: by its policy on its outlook."""
+"""A planning problem as claims that come one by one, answered as a server does: by a broker in this process."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import asyncio
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 
 import numpy as np
 
 from bench.market import RANKS, Market
-from broker.admission.outlook import Outlook
+from bench.rolling import WORK
+from broker.admission.demand import Demand
 from broker.admission.policy import Policy
-from broker.domain.bid_prices import BidPrices
-from broker.domain.claim import Ask, Claim, ClaimName, SiliconChoice, Tier, Waiting
+from broker.desk import Desk, DeskTerms
+from broker.domain.claim import Ask, Claim, ClaimName, Placement, SiliconChoice, Tier, Waiting
+from broker.domain.faults import Fault
 from broker.domain.fleet import (
     CommittedLevel,
     Contract,
@@ -22,64 +28,141 @@ from broker.domain.fleet import (
     Tenant,
     WorkloadClass,
 )
-from broker.domain.promise import promised
 from broker.domain.slots import SLOT_SECONDS
-from broker.domain.snapshot import Event, EventKind, Snapshot
-from broker.optimiser.problem import Ints, Plan
+from broker.domain.snapshot import Event, EventKind
+from broker.feed import Feed
+from broker.ledger.memory import MemoryLedger
+from broker.ledger.port import Fence, RequestKey
+from broker.optimiser.problem import Ints, Plan, Problem
+from broker.optimiser.report import Solved
+from broker.optimiser.solve import solve
+from broker.optimiser.stop import WorkLimit
+from broker.planner import Planner, PlannerSettings
 
 __all__ = ["answered"]
 
 MONEY = 10**6  # micro-USD for each unit of value
 TIERS = (Tier.GUARANTEED, Tier.STANDARD, Tier.SPOT)
-FREEZE = 1  # slots, as with the server
-WORK, TENANT = "gang", "bench"
+CLASS, TENANT = "gang", "bench"
 
 
-def answered(market: Market, policy: Policy, past: Market | None) -> tuple[Plan, int]:
-    """Who got which place, and how often somebody moved; ``past`` is a market of the time just before."""
+def answered(market: Market, policy: Policy, past: Market | None, *, every: int = 0) -> tuple[Plan, int]:
+    """Who got which place, and how often somebody moved; ``past`` is a market of the time just before.
+
+    ``every`` so many slots the planner plans (0: only once, before anybody asks).
+    """
+    return asyncio.run(_answered(market, policy, past, every))
+
+
+async def _answered(market: Market, policy: Policy, past: Market | None, every: int) -> tuple[Plan, int]:
     began = past.problem.slots if past is not None else 0
-    pool_silicon = _silicon(market)
-    outlook = Outlook(Snapshot("bench", 0, _fleet(market, pool_silicon, began), ()), BidPrices(began))
-    if past is not None:
-        for number, slot, ask in _asks(past, pool_silicon, 0):
-            outlook.demand.apply(_event(slot, _claim(number, ask, slot)))
+    silicon = _silicon(market)
+    run = await _Run.begun(policy, _fleet(market, silicon, began), market.problem.slots)
+    async with run.feed:
+        await run.feed.learnt()
+        await run.told()
+        if past is not None:
+            run.teach(_asks(past, silicon, 0))
+        run.slot = began
+        await run.plan()
+        due = list(_asks(market, silicon, began))[::-1]
+        for slot in range(began, began + market.problem.slots):
+            run.slot = slot
+            if every and (slot - began) % every == 0:
+                await run.plan()
+            while due and due[-1][1] == slot:
+                number, _, ask = due.pop()
+                await run.ask(number, ask)
+        events = await run.ledger.events(0, limit=2**40)
+    return _served(market, began, events)
+
+
+def _served(market: Market, began: int, events: Sequence[Event]) -> tuple[Plan, int]:
+    """The last places of each claim, and how often one changed."""
+    places: dict[ClaimName, tuple[Placement, ...]] = {}
     moves = 0
-    for number, slot, ask in _asks(market, pool_silicon, began):
-        events, moved = _answer(outlook, policy, _claim(number, ask, slot), slot)
-        outlook.apply(events)
-        moves += moved
+    for event in events:
+        for claim in event.claims:
+            before = places.get(claim.name, ())
+            places[claim.name] = claim.placements
+            moves += bool(before) and _where(before) != _where(claim.placements)
     option, start = np.full((2, len(market.asked)), -1)
-    for claim in outlook.claims.values():
-        for place in claim.placements:
-            number = int(claim.name.id)
+    for name, mine in places.items():
+        for place in mine:
+            number = int(name.id)
             rows = np.arange(market.ways.first[number], market.ways.first[number + 1])
-            pools = market.ways.rows[rows, 0]
-            option[number] = market.option[rows[pools == int(place.pool)][0]]
+            option[number] = market.option[rows[market.ways.rows[rows, 0] == int(place.pool)][0]]
             start[number] = place.window.first - began
     return Plan(option, start), moves
 
 
-def _answer(outlook: Outlook, policy: Policy, claim: Claim, slot: int) -> tuple[Event, int]:
-    """What a server would do at once, and how many others moved for it."""
-    calendar, firm = outlook.calendar(slot), slot + FREEZE
-    found = policy.grants(claim.ask, TENANT, calendar)
-    if found:
-        return _event(slot, claim.becomes(promised(found[0].placements, freeze=firm), at=claim.created_at)), 0
-    room = policy.room(claim.ask, TENANT, calendar, outlook.claims.values(), firm=firm)
-    if room is None:
-        return _event(slot, claim), 0
-    moved = room.moved(claim.created_at)
-    granted = claim.becomes(promised(room.candidate.placements, freeze=firm), at=claim.created_at)
-    return _event(slot, granted, *moved), len(moved)
+def _where(places: tuple[Placement, ...]) -> list[tuple[str, int]]:
+    return [(place.pool, place.window.first) for place in places]
 
 
-def _event(slot: int, *claims: Claim) -> Event:
-    return Event(0, EventKind.SUBMITTED, slot * SLOT_SECONDS, claims)
+@dataclass(slots=True)
+class _Run:
+    """A broker in this process, at a virtual hour."""
+
+    ledger: MemoryLedger
+    feed: Feed
+    desk: Desk
+    planner: Planner
+    fence: Fence
+    slot: int
+
+    @staticmethod
+    async def begun(policy: Policy, fleet: Fleet, slots: int) -> _Run:
+        """At slot 0, with this fleet in force."""
+        ledger = MemoryLedger(incarnation="bench", monotonic=time.monotonic)
+        feed, settings = Feed(ledger), PlannerSettings(horizon_slots=slots)
+        made: _Run
+
+        def now() -> int:
+            return made.slot * SLOT_SECONDS
+
+        desk = Desk(ledger, feed, now, lambda: "unused", DeskTerms(policy))
+        planner = Planner(ledger, _Inline(), now, "bench", settings, demand=Demand(fleet))
+        fence = await ledger.lead("bench", ttl_millis=10**9)
+        assert fence is not None
+        made = _Run(ledger, feed, desk, planner, fence, 0)
+        await desk.apply_fleet(fleet, key=RequestKey("-", "Fleet", "1", "1"), dry_run=False)
+        return made
+
+    def teach(self, asks: Iterator[tuple[int, int, Ask]]) -> None:
+        """Let the broker have seen these claims."""
+        for number, (_, slot, ask) in enumerate(asks, start=1):
+            at = slot * SLOT_SECONDS
+            claim = Claim(ClaimName(TENANT, str(number)), ask, Waiting(()), at, at)
+            event = Event(number, EventKind.SUBMITTED, at, (claim,))
+            self.feed.outlook.demand.apply(event)
+            self.planner.demand.apply(event)
+        self.planner.demand.revision = self.feed.revision
+
+    async def plan(self) -> None:
+        """One planning cycle."""
+        await self.planner.cycle(self.fence, seconds=1)
+        await self.told()
+
+    async def ask(self, number: int, ask: Ask) -> None:
+        """One claim, answered at once or left to the next plan."""
+        with suppress(Fault):  # larger than any pool
+            await self.desk.submit(TENANT, str(number), ask, RequestKey(TENANT, "Create", str(number), "1"))
+        await self.told()
+
+    async def told(self) -> None:
+        """Once the feed has seen all that happened."""
+        revision = await self.ledger.revision()
+        while self.feed.revision < revision:  # noqa: ASYNC110 - the next turn of the loop, or the one after it
+            await asyncio.sleep(0)
 
 
-def _claim(number: int, ask: Ask, slot: int) -> Claim:
-    at = slot * SLOT_SECONDS
-    return Claim(ClaimName(TENANT, str(number)), ask, Waiting(()), at, at)
+class _Inline:
+    """Solves on a thread of this process, for as much work as policies of the bench are given."""
+
+    async def solve(self, problem: Problem, *, seconds: float, seed: int, hint: Plan | None) -> Solved:  # noqa: ARG002
+        """See `broker.planner.Solver`."""
+        return await asyncio.to_thread(solve, problem, stop=WorkLimit(WORK), seed=seed, hint=hint)
 
 
 def _asks(market: Market, pool_silicon: Ints, began: int) -> Iterator[tuple[int, int, Ask]]:
@@ -95,7 +178,7 @@ def _asks(market: Market, pool_silicon: Ints, began: int) -> Iterator[tuple[int,
             number,
             slot,
             Ask(
-                workload_class=WORK,
+                workload_class=CLASS,
                 devices=int(market.devices[number]),
                 slots=int(market.slots[number]),
                 earliest=slot,
@@ -132,4 +215,4 @@ def _fleet(market: Market, pool_silicon: Ints, began: int) -> Fleet:
             )
     silicon = tuple(Silicon(name) for name in dict.fromkeys(names))
     speed = {one.id: 100 for one in silicon}
-    return Fleet(silicon, (WorkloadClass(WORK, speed),), tuple(own), tuple(contracts), (Tenant(TENANT),))
+    return Fleet(silicon, (WorkloadClass(CLASS, speed),), tuple(own), tuple(contracts), (Tenant(TENANT),))

@@ -12,6 +12,7 @@ from bench.bookings import Anything, Bookings
 from bench.forecast import Arrivals, PriceLimit, RoomLimit, kept, scenario_prices
 from bench.market import RANKS, Market
 from bench.rolling import Replanning
+from broker.admission.demand import KEEPS
 from broker.admission.policy import Policy as ServerPolicy
 from broker.admission.scan import Board, Limit, scan
 from broker.optimiser.check import check
@@ -50,7 +51,10 @@ KEEP = (0, 0.25, 1.4)  # chosen on the same jobs with other tiers drawn
 SERVER = ServerPolicy(gang_percent=100)  # of a few nodes a pool, so that hardly any gang is a twentieth of one
 POLICIES = {
     "a server": Policy(server=SERVER),
-    "a server that knows nobody": Policy(server=replace(SERVER, standard_keeps=0.0, spot_keeps=0.0)),
+    "a server that expects nobody": Policy(server=replace(SERVER, keeps=dict.fromkeys(KEEPS, 0.0))),
+    "a server, planned again every 6 slots": Policy(server=SERVER, every=6),
+    "a server, planned again each hour": Policy(server=SERVER, every=1),
+    "the same each hour, small claims at once only": Policy(server=ServerPolicy(), every=1),
     "first come": Policy(percent=(100, 100, 100)),
     "85 and 60 %": Policy(percent=(100, 85, 60)),
     "80 and 40 %": Policy(percent=(100, 80, 40)),
@@ -79,7 +83,7 @@ class Served:
 def serve(market: Market, policy: Policy, past: Market | None = None) -> Served:
     """Answer all requests of a market in order; ``past`` is what was known of others before."""
     if policy.server is not None:
-        plan, moves = answered(market, policy.server, past)
+        plan, moves = answered(market, policy.server, past, every=policy.every)
         return Served(_value(market, plan), moves)
     run = _Run(market, policy, past)
     row, start = _scanned(market, policy.percent) if policy.percent else run.all()

@@ -13,7 +13,7 @@ from broker.optimiser.problem import Ints, Options, Plan, Pools, Problem, Quotas
 from broker.optimiser.solve import solve
 from broker.optimiser.stop import WorkLimit
 
-__all__ = ["Replanning"]
+__all__ = ["WORK", "Replanning"]
 
 DAY = 24  # slots of the past that stay together
 WORK = 300  # units of the solver, about a millisecond each

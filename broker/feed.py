@@ -133,6 +133,11 @@ class Feed:
         if self._tail is not None and self._tail.done():
             self._tail.result()
 
+    async def learnt(self) -> None:
+        """Wait until it has learnt from the events before this process."""
+        if self._history is not None:
+            await self._history
+
     @property
     def down(self) -> Fault | None:
         """Why events do not arrive at the moment, if they do not."""
@@ -269,8 +274,8 @@ class Feed:
             except Fault as fault:
                 if fault.reason is FaultReason.COMPACTED:
                     learnt.resume()
-                    demand.resume()
                     after = int(fault.facts["oldest_revision"]) - 1
+                    demand.resume(after)
                 else:
                     await asyncio.sleep(0.2)
                 continue
@@ -295,7 +300,7 @@ class Feed:
         snapshot = await self.ledger.snapshot()
         expected, demand = self._outlook.expected, self._outlook.demand
         expected.resume()
-        demand.resume(snapshot.fleet)
+        demand.resume(snapshot.revision, snapshot.fleet)
         self._outlook = Outlook(snapshot, await self.ledger.prices(), expected=expected, demand=demand)
 
     def _tell(self, event: Event) -> None:

@@ -13,12 +13,14 @@ from typing import Protocol
 
 import numpy as np
 
+from broker.admission.demand import ABOVE, KEEPS, Demand
 from broker.domain.bid_prices import BidPrices
+from broker.domain.claim import Tier
 from broker.domain.faults import Fault, FaultReason, Kind
 from broker.domain.plan import PlanRecord, PoolPrice
-from broker.domain.reason import Because
+from broker.domain.reason import Because, Reason
 from broker.domain.slots import Window, slot_at_or_after
-from broker.domain.snapshot import Event, EventKind
+from broker.domain.snapshot import Event, EventKind, Snapshot
 from broker.domain.terms import Terms
 from broker.ledger.port import Fence, Ledger
 from broker.optimiser.because import because
@@ -27,6 +29,7 @@ from broker.optimiser.compile import Compiled, compile_problem
 from broker.optimiser.outcome import Outcome, outcome
 from broker.optimiser.problem import Plan, Problem, Status
 from broker.optimiser.report import Solved
+from broker.optimiser.withhold import withhold
 from broker.optimiser.worker import SolverLost
 
 __all__ = ["Capture", "Planner", "PlannerSettings", "Solver"]
@@ -37,6 +40,8 @@ Capture = Callable[[Problem, Solved], None]
 
 LATE_SECONDS_MAX = 60  # a plan may come into force that long after the start of the first hour it fills
 FAILURE_SECONDS_MAX = 10.0
+HISTORY_EVENTS_AT_ONCE = 200
+ROOM_KEPT = Because(Reason.ROOM_KEPT, "There is room, but it is kept for claims of a higher tier that are expected.")
 
 
 class Solver(Protocol):
@@ -59,6 +64,8 @@ class PlannerSettings:
     seed: int = 1
     terms: Terms = field(default_factory=Terms)
     commit_claims_max: int = 3_000  # more changes than that come into force in several steps
+    keeps: Mapping[Tier, float] = field(default_factory=lambda: KEEPS)  # see `broker.admission.policy`
+    history_events: int = 20_000  # before a planner begins: what it learns from of who asks
 
 
 @dataclass(slots=True)
@@ -71,6 +78,7 @@ class Planner:
     planner_id: str
     settings: PlannerSettings = field(default_factory=PlannerSettings)
     capture: Capture | None = None
+    demand: Demand = field(default_factory=Demand)
     _fence: Fence | None = None
     _seen: int = 0
     _planned_slot: int = -1
@@ -118,11 +126,14 @@ class Planner:
         millis = round(1000 * (monotonic() - started))
         # 4. Believe nothing: a checker that knows no solver has the last word.
         self._accept(compiled, solved)
-        # 5. What becomes of each claim, and why.
+        # 5. Leave room for who is expected.
+        await self._learn(snapshot)
+        solved, withheld = await asyncio.to_thread(self._leave_room, compiled, solved)
+        # 6. What becomes of each claim, and why.
         at = self.now()
-        decided = await asyncio.to_thread(self._decide, compiled, solved, at)
+        decided = await asyncio.to_thread(self._decide, compiled, solved, withheld, at)
         record = _record(compiled, solved, decided, millis, at)
-        # 6. One step puts it into force, if this process still leads.
+        # 7. One step puts it into force, if this process still leads.
         changed = decided.changed[: max(decided.together, self.settings.commit_claims_max)]
         prices = _bid_prices(compiled, solved)
         done = await self.ledger.commit(changed, record, fence=fence, at=at, prices=prices)
@@ -197,9 +208,38 @@ class Planner:
                 remedy="The last plan stays.",
             )
 
-    def _decide(self, compiled: Compiled, solved: Solved, at: int) -> Outcome:
-        why: Mapping[int, Because] = because(compiled, solved)
+    def _leave_room(self, compiled: Compiled, solved: Solved) -> tuple[Solved, frozenset[int]]:
+        """The plan without what would leave too little for claims of a higher tier that may come, and those rows."""
+        if not self.demand.known:
+            return solved, frozenset()
+        silicon = [pool.silicon for pool in compiled.snapshot.fleet.pools]
+        wanted = self.demand.use(silicon, compiled.problem.slots)
+        kept = {tier: self.settings.keeps[tier] * wanted[row] for tier, row in ABOVE.items()}
+        plan, withheld = withhold(compiled, solved.plan, kept)
+        if not withheld:
+            return solved, withheld
+        worth = check(compiled.problem, plan).objective
+        return replace(solved, plan=plan, objective=worth, status=Status.FEASIBLE), withheld
+
+    def _decide(self, compiled: Compiled, solved: Solved, withheld: frozenset[int], at: int) -> Outcome:
+        why = because(compiled, solved) | dict.fromkeys(withheld, ROOM_KEPT)
         return outcome(compiled, solved.plan, why, freeze_slots=self.settings.freeze_slots, at=at)
+
+    async def _learn(self, snapshot: Snapshot) -> None:
+        """Learn from the events up to the snapshot who asks."""
+        demand = self.demand
+        if not demand.revision:
+            demand.resume(max(0, snapshot.revision - self.settings.history_events), snapshot.fleet)
+        while demand.revision < snapshot.revision:
+            try:
+                events = await self.ledger.events(demand.revision, limit=HISTORY_EVENTS_AT_ONCE)
+            except Fault as fault:
+                if fault.reason is not FaultReason.COMPACTED:
+                    raise
+                demand.resume(int(fault.facts["oldest_revision"]) - 1)
+                continue
+            for event in events:
+                demand.apply(event)
 
     async def _answered(self) -> int:
         """The revision up to which plans have answered what was asked; what came after it is still owed."""

@@ -18,11 +18,14 @@ from broker.domain.options import sizes
 from broker.domain.slots import slot_at_or_after
 from broker.domain.snapshot import Event
 
-__all__ = ["ABOVE", "Demand"]
+__all__ = ["ABOVE", "KEEPS", "Demand"]
 
 Floats = NDArray[np.float64]
 
 ABOVE = {Tier.STANDARD: 0, Tier.SPOT: 1}  # by tier: the row of those worth more
+# How many times their expected use is left free. Chosen on public traces with tiers drawn anew: spot work is worth so
+# little that room is kept for more than come on average, and standard work so much that little is.
+KEEPS = {Tier.STANDARD: 0.25, Tier.SPOT: 1.4}
 REACH_SLOTS = 27 * 168
 KNOWN_SLOTS = 24  # less than a day teaches nothing: there is a daily rhythm
 FADE = 0.5 ** (1 / 14)  # of what was learnt, each day: a fortnight halves it
@@ -39,6 +42,7 @@ class Demand:
     """
 
     def __init__(self, fleet: Fleet | None = None) -> None:
+        self.revision = 0  # of the last event seen
         # Use rises by the devices of a claim from each slot to the next for as long as it lasts, so an arrival is two
         # entries of a second difference.
         self._bends: dict[str, Floats] = {}
@@ -61,15 +65,15 @@ class Demand:
                 found[:, k, : bends.shape[1]] = np.cumsum(np.cumsum(bends, axis=1), axis=1) / self._weight
         return np.maximum(found, 0.0)
 
-    def resume(self, fleet: Fleet | None = None) -> None:
-        """Events were missed: nobody knows who asked since the last. ``fleet`` is in force now (None: as before)."""
-        self._slot = None
+    def resume(self, revision: int, fleet: Fleet | None = None) -> None:
+        """Events up to this revision were missed: nobody knows who asked. ``fleet`` is in force (None: as before)."""
+        self.revision, self._slot = revision, None
         if fleet is not None:
             self._put_in_force(fleet)
 
     def apply(self, event: Event) -> None:
         """Take the next event in."""
-        slot = slot_at_or_after(event.at)
+        self.revision, slot = event.revision, slot_at_or_after(event.at)
         self._pass(slot)
         if event.fleet is not None:
             self._put_in_force(event.fleet)

@@ -7,11 +7,11 @@ ask, and large gangs wait because no price keeps contiguous room for them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from broker.admission.calendar import Calendar
-from broker.admission.demand import ABOVE
+from broker.admission.demand import ABOVE, KEEPS
 from broker.admission.ranking import Candidate, Ranking
 from broker.admission.scan import NO_LIMIT, Limit
 from broker.admission.shift import Room, room
@@ -25,17 +25,15 @@ __all__ = ["Policy"]
 class Policy:
     """Which claims are answered at once.
 
-    Standard and spot leave ``standard_keeps`` and ``spot_keeps`` times free what those worth more are expected to use
-    who come later. Until enough is known of them a pool may be in use to ``standard_percent`` and ``spot_percent`` over
-    the time of such a claim, itself included. ``gang_percent`` is the largest share of a pool that a claim may take
-    without waiting for a plan.
+    Standard and spot leave ``keeps`` times free what those worth more are expected to use who come later. Until enough
+    is known of them a pool may be in use to ``standard_percent`` and ``spot_percent`` over the time of such a claim,
+    itself included. ``gang_percent`` is the largest share of a pool that a claim may take without waiting for a plan.
     """
 
     at_once: bool = True
     standard_percent: int = 80
     spot_percent: int = 40
-    standard_keeps: float = 0.25
-    spot_keeps: float = 1.4
+    keeps: Mapping[Tier, float] = field(default_factory=lambda: KEEPS)
     gang_percent: int = 5
     terms: Terms = field(default_factory=Terms)
 
@@ -72,10 +70,9 @@ class Policy:
         """What a claim of the tier must leave for others."""
         if tier is Tier.GUARANTEED:
             return NO_LIMIT
-        is_spot = tier is Tier.SPOT
         if calendar.expects:
-            return Limit(above=ABOVE[tier], times=self.spot_keeps if is_spot else self.standard_keeps)
-        return Limit(percent=self.spot_percent if is_spot else self.standard_percent)
+            return Limit(above=ABOVE[tier], times=self.keeps[tier])
+        return Limit(percent=self.spot_percent if tier is Tier.SPOT else self.standard_percent)
 
     def _is_small(self, placement: Placement, calendar: Calendar) -> bool:
         supply = calendar.supply[calendar.pools[placement.pool], calendar.span(placement.window)]

@@ -69,7 +69,7 @@ def test_nothing_is_expected_before_a_day_was_seen() -> None:
 def test_time_that_nobody_saw_does_not_count() -> None:
     demand = Demand(fleet())
     demand.apply(asked(0))
-    demand.resume()
+    demand.resume(1)
     demand.apply(asked(10 * KNOWN_SLOTS))
     assert not demand.known
 

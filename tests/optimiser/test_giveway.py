@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import resource
 import sys
+import threading
 import time
 from multiprocessing.connection import Connection
 
@@ -27,8 +28,9 @@ def fell_idle() -> int:
 
 def wake_often() -> None:
     """Another's work: a moment every other millisecond, on the core of this process."""
+    never = threading.Event()
     while os.getppid() != 1:
-        time.sleep(0.001)
+        never.wait(0.001)
         end = time.perf_counter() + 0.001
         while time.perf_counter() < end:
             pass
