@@ -14,6 +14,8 @@ from typing import Protocol
 import numpy as np
 
 from broker.admission.demand import ABOVE, KEEPS, Demand
+from broker.admission.policy import Policy
+from broker.backfill import backfill
 from broker.domain.bid_prices import BidPrices
 from broker.domain.claim import Tier
 from broker.domain.faults import Fault, FaultReason, Kind
@@ -209,17 +211,22 @@ class Planner:
             )
 
     def _leave_room(self, compiled: Compiled, solved: Solved) -> tuple[Solved, frozenset[int]]:
-        """The plan without what would leave too little for claims of a higher tier that may come, and those rows."""
+        """The plan without what would leave too little for claims of a higher tier that may come, and those rows.
+
+        What is idle then is given to others.
+        """
         if not self.demand.known:
             return solved, frozenset()
         silicon = [pool.silicon for pool in compiled.snapshot.fleet.pools]
         wanted = self.demand.use(silicon, compiled.problem.slots)
         kept = {tier: self.settings.keeps[tier] * wanted[row] for tier, row in ABOVE.items()}
         plan, withheld = withhold(compiled, solved.plan, kept)
-        if not withheld:
+        plan = backfill(compiled, plan, Policy(keeps=self.settings.keeps), self.demand)
+        if not withheld and (plan.option == solved.plan.option).all():
             return solved, withheld
-        worth = check(compiled.problem, plan).objective
-        return replace(solved, plan=plan, objective=worth, status=Status.FEASIBLE), withheld
+        found = replace(solved, plan=plan, objective=check(compiled.problem, plan).objective, status=Status.FEASIBLE)
+        self._accept(compiled, found)
+        return found, frozenset(row for row in withheld if plan.option[row] < 0)
 
     def _decide(self, compiled: Compiled, solved: Solved, withheld: frozenset[int], at: int) -> Outcome:
         why = because(compiled, solved) | dict.fromkeys(withheld, ROOM_KEPT)

@@ -1,0 +1,80 @@
+"""Backfill: claims that a plan left out may have what is idle after it, by the rule of answers at once.
+
+A plan does not know whose room is kept, so what it is not allowed to give to one may be had by another, or by the same
+one at another hour. Those of the highest tier come first, among them the largest.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from broker.admission.calendar import Calendar
+from broker.admission.demand import Demand
+from broker.admission.policy import Policy
+from broker.domain.claim import Hold, Placement, Tier
+from broker.domain.slots import Window
+from broker.optimiser.compile import Compiled
+from broker.optimiser.problem import Plan
+
+__all__ = ["backfill"]
+
+CLAIMS_MAX = 1_000  # looked at after one plan: a third of a millisecond each
+
+
+def backfill(compiled: Compiled, plan: Plan, policy: Policy, demand: Demand) -> Plan:
+    """The plan, and places for claims that have none in it, where there is room that need not be kept.
+
+    Claims of which only some parts are left out are left to the next plan.
+    """
+    calendar = Calendar(compiled.snapshot.fleet, _holds(compiled, plan), compiled.horizon)
+    calendar.expect(demand, compiled.horizon.first)
+    option, start = plan.option.copy(), plan.start.copy()
+    for index, rows in _left_out(compiled, plan)[:CLAIMS_MAX]:
+        claim = compiled.snapshot.claims[index]
+        found = next(iter(policy.offers(claim.ask, claim.name.tenant, calendar, most=1)), None)
+        if found is None or len(found.placements) != len(rows):
+            continue
+        for row, place in zip(rows, found.placements, strict=True):
+            k = _option(compiled, row, place)
+            assert k is not None
+            option[row], start[row] = k, place.window.first - compiled.horizon.first
+            for account in (f"pools/{place.pool}", f"tenants/{claim.name.tenant}"):
+                calendar.take(Hold(account, place.window, place.devices))
+    return Plan(option, start)
+
+
+def _left_out(compiled: Compiled, plan: Plan) -> list[tuple[int, list[int]]]:
+    """Claims of which nothing is placed, with their rows in order of part."""
+    rows: dict[int, list[int]] = {}
+    placed = set[int]()
+    for row, request in enumerate(compiled.requests):
+        rows.setdefault(request.claim, []).append(row)
+        if plan.option[row] >= 0 or request.placement is not None:
+            placed.add(request.claim)
+    tiers = list(Tier)
+
+    def turn(index: int) -> tuple[int, int]:
+        ask = compiled.snapshot.claims[index].ask
+        return tiers.index(ask.tier), -ask.devices * ask.slots
+
+    return [(index, rows[index]) for index in sorted(rows.keys() - placed, key=turn)]
+
+
+def _holds(compiled: Compiled, plan: Plan) -> list[Hold]:
+    """What the plan lends to whom."""
+    found = []
+    for row in np.flatnonzero(plan.option >= 0).tolist():
+        request, claim = compiled.requests[row], compiled.snapshot.claims[compiled.requests[row].claim]
+        way = request.options[int(plan.option[row])]
+        first = compiled.horizon.first + int(plan.start[row])
+        accounts = (f"pools/{way.pool}", f"tenants/{claim.name.tenant}")
+        found += [Hold(account, Window(first, first + way.slots), way.devices) for account in accounts]
+    return found
+
+
+def _option(compiled: Compiled, row: int, place: Placement) -> int | None:
+    """Which option of the row the place is."""
+    for k, way in enumerate(compiled.requests[row].options):
+        if (way.pool, way.devices, way.slots) == (place.pool, place.devices, place.window.slots):
+            return k
+    return None
