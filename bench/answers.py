@@ -1,11 +1,12 @@
 """What an answer costs: deciding a claim in process, and CreateClaim and GetClaim beside a bare reference.
 
-    python -m bench.answers [--rounds 5] [--seconds 3] [--callers 32] [--workers 1]
+    python -m bench.answers [--rounds 5] [--seconds 3] [--callers 32] [--workers 2]
 
 First a claim is decided a few thousand times on a calendar of 5,000 live claims, 32 pools and 26 weeks of hours. Then a
-real server process over a store that has every write on disk before it answers is called by 32 callers, in turn with a
-reference on the same store: a bare grpc.aio server of the same messages that makes one round trip to the store for each
-call, a write for CreateClaim. Ratios are of the medians over the rounds.
+real server process over a store that has every write on disk before it answers is called by 32 callers, each with a
+connection of its own, in turn with ``--workers`` such processes behind one address (0: without), and with a reference
+on the same store: a bare grpc.aio server of the same messages that makes one round trip to the store for each call, a
+write for CreateClaim. Ratios are of the medians over the rounds.
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ import random
 import sys
 import tempfile
 import time
+from collections import defaultdict
 from collections.abc import Awaitable, Callable
+from contextlib import ExitStack
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -49,6 +52,7 @@ from broker.settings import ServeSettings
 
 CLAIMS, POOLS, SLOTS, TENANTS = 5_000, 32, 26 * 168, 20
 DECISIONS = 3_000
+REFERENCE, FIRST = "reference", "first"
 
 
 def live_market(rng: random.Random) -> tuple[Snapshot, BidPrices]:
@@ -138,8 +142,8 @@ class Round:
     """Rates and times of one kind of call, by server."""
 
     def __init__(self) -> None:
-        self.rate: dict[str, list[float]] = {"broker": [], "reference": []}
-        self.worst: dict[str, list[float]] = {"broker": [], "reference": []}
+        self.rate: dict[str, list[float]] = defaultdict(list)
+        self.worst: dict[str, list[float]] = defaultdict(list)
 
     def add(self, server: str, seconds: list[float], span: float) -> None:
         """One stretch of calls."""
@@ -147,15 +151,15 @@ class Round:
         self.worst[server].append(quantiles(seconds, n=100)[98])
 
     def show(self, what: str) -> None:
-        """Medians and their ratios."""
+        """Medians, and their ratios to the reference."""
         rate = {server: median(found) for server, found in self.rate.items()}
         worst = {server: median(found) for server, found in self.worst.items()}
-        print(
-            f"{what:12} broker {rate['broker']:,.0f}/s, p99 {1e3 * worst['broker']:.1f} ms; reference"
-            f" {rate['reference']:,.0f}/s, p99 {1e3 * worst['reference']:.1f} ms; rate ratio"
-            f" {rate['broker'] / rate['reference']:.2f}, p99 ratio {worst['broker'] / worst['reference']:.2f}",
-            flush=True,
-        )
+        for server, calls in rate.items():
+            print(f"{what:12} {server:10} {calls:6,.0f}/s, p99 {1e3 * worst[server]:5.1f} ms", end="")
+            if server != REFERENCE:
+                ratios = calls / rate[REFERENCE], worst[server] / worst[REFERENCE]
+                print("; of the reference {:.2f} of the rate, {:.2f} of the p99".format(*ratios), end="")
+            print(flush=True)
 
 
 async def stretch(address: str, call: Callable[[Any], Awaitable[Any]], *, callers: int, seconds: float) -> list[float]:
@@ -168,18 +172,19 @@ async def stretch(address: str, call: Callable[[Any], Awaitable[Any]], *, caller
             await call(stub)
             took.append(time.perf_counter() - begun)
 
-    channels = [grpc.aio.insecure_channel(address, options=[("grpc.use_local_subchannel_pool", 1)]) for _ in range(4)]
+    own = [("grpc.use_local_subchannel_pool", 1)]
+    channels = [grpc.aio.insecure_channel(address, options=own) for _ in range(callers)]
     try:
-        await asyncio.gather(*(one(CapacityServiceStub(channels[n % 4])) for n in range(callers)))
+        await asyncio.gather(*(one(CapacityServiceStub(channel)) for channel in channels))
     finally:
         for channel in channels:
             await channel.close()
     return took
 
 
-async def price_market(store_url: str) -> None:
+async def price_market(store_url: str, market: str = "main") -> None:
     """Put an empty plan with prices into force, so that the server answers at once."""
-    ledger = await RedisLedger.open(store_url, market="main", new_id=lambda: "x", now=lambda: 0, create=False)
+    ledger = await RedisLedger.open(store_url, market=market, new_id=lambda: "x", now=lambda: 0, create=False)
     fence = await ledger.lead("bench", ttl_millis=1_000)
     assert fence is not None
     record = PlanRecord(0, Window(0, 1), True, 0, 0, 0, 0, 0, 0, 0)
@@ -188,7 +193,7 @@ async def price_market(store_url: str) -> None:
 
 
 async def measure(addresses: dict[str, str], name: str, args: argparse.Namespace) -> None:
-    """A and B in turn, so that a slow minute of the machine is slow for both."""
+    """All in turn, so that a slow minute of the machine is slow for each."""
     ids = count()
 
     async def create(stub: Any) -> None:
@@ -215,31 +220,32 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=3.0)
     parser.add_argument("--callers", type=int, default=32)
-    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--workers", type=int, default=2)
     args = parser.parse_args()
     decide(random.Random(1))  # noqa: S311 - claims, not secrets
-    with (
-        tempfile.TemporaryDirectory() as directory,
-        EmbeddedStore.start(Path(directory) / "data") as store,
-        free_port() as port,
-        free_port() as other,
-    ):
-        settings = ServeSettings(listen=f"127.0.0.1:{port}")
-        asyncio.run(open_market(settings, store.url, create=True))
+    with tempfile.TemporaryDirectory() as directory, ExitStack() as running:
+        store = running.enter_context(EmbeddedStore.start(Path(directory) / "data"))
+        ports = [running.enter_context(free_port()) for _ in range(3)]
+        one, several, reference = (f"127.0.0.1:{port}" for port in ports)
         children = Children()
-        try:
-            for number in range(args.workers):
-                children.start(f"server-{number}", partial(run_server, settings, store.url))
-            children.start("reference", partial(run_reference, f"127.0.0.1:{other}", store.url))
-            children.wait_ready(READY_SECONDS)
-            with Client(settings.listen, tenant="atlas") as client:
+        running.callback(children.stop)
+        brokers = {"broker": ("main", one, 1)}
+        if args.workers:
+            brokers[f"{args.workers} workers"] = ("several", several, args.workers)
+        for name, (market, address, workers) in brokers.items():
+            settings = ServeSettings(listen=address, market=market)
+            asyncio.run(open_market(settings, store.url, create=True))
+            for number in range(workers):
+                children.start(f"{name}-{number}", partial(run_server, settings, store.url))
+        children.start(REFERENCE, partial(run_reference, reference, store.url))
+        children.wait_ready(READY_SECONDS)
+        for market, address, _ in brokers.values():
+            with Client(address, tenant="atlas") as client:
                 client.apply_fleet(small_fleet())
-                asyncio.run(price_market(store.url))
-                name = client.create_claim(claim_message()).name
-            addresses = {"broker": settings.listen, "reference": f"127.0.0.1:{other}"}
-            asyncio.run(measure(addresses, name, args))
-        finally:
-            children.stop()
+                asyncio.run(price_market(store.url, market))
+                client.create_claim(claim_message(), claim_id=FIRST)
+        addresses = {name: address for name, (_, address, _) in brokers.items()} | {REFERENCE: reference}
+        asyncio.run(measure(addresses, f"tenants/atlas/claims/{FIRST}", args))
     return 0
 
 
