@@ -129,50 +129,42 @@ class Ranking:
     def _alone(self, way: Option) -> _Starts:
         """The best start of one option."""
         assert way.latest is not None
-        row = (self.calendar.pools[way.pool], way.devices, way.slots, way.earliest, way.latest)
-        _, rows = self._rows(np.array([row], np.int64))
-        return self._starts(rows, self._money(rows, np.full(len(rows), way.value_microusd)))
+        rows = self._rows([(way.pool, way.devices, way.slots, way.latest)], way.earliest)
+        return self._starts(rows, self._money(rows, way.value_microusd))
 
     def _parts(self, ask: Ask) -> list[_Part]:
         """The legal options of each part."""
-        pools, end, count = self.calendar.pools, self.calendar.window.end, parts(ask)
-        found = sizes(ask, self.calendar.fleet)
-        table = np.array(
-            [
-                (pools[s.pool.id], s.devices, s.slots, ask.earliest, end if s.latest is None else s.latest)
-                for s in found
-            ],
-            np.int64,
-        ).reshape(len(found), 5)
-        legal, whole = self._rows(table)
-        if not legal.all():
-            found = [found[k] for k in np.flatnonzero(legal)]
-        domain = np.array([s.domain for s in found], np.int64)
-        bonus = np.array([s.bonus_percent for s in found], np.int64)
-        wanted = []
-        for n in range(count):
-            rows = whole.copy() if count > 1 else whole
-            rows[:, 1] = in_domains(share(whole[:, 1], n, count), domain)
-            value = with_bonus(np.full(len(found), share(ask.worth_microusd, n, count)), bonus)
-            wanted.append(_Part(ask, n, tuple(found), rows, self._money(rows, value)))
-        return wanted
+        window = self.calendar.window
+        found = [size for size in sizes(ask, self.calendar.fleet) if _is_legal(size, ask, window)]
+        whole = self._rows([(size.pool.id, size.devices, size.slots, size.latest) for size in found], ask.earliest)
+        return [self._part(ask, n, tuple(found), whole) for n in range(parts(ask))]
 
-    def _rows(self, table: Ints) -> tuple[NDArray[np.bool_], Ints]:
-        """Which options have a start in the calendar, and those as `_Part` has them.
+    def _part(self, ask: Ask, n: int, found: tuple[Size, ...], whole: Ints) -> _Part:
+        """Part ``n`` of the options that serve the whole claim; like `Size.part`, for all at once."""
+        rows, count = whole, parts(ask)
+        if count > 1 or ask.whole_domains:
+            rows = whole.copy()
+            rows[:, 1] = in_domains(share(whole[:, 1], n, count), np.array([s.domain for s in found], np.int64))
+        value: Ints | int = share(ask.worth_microusd, n, count)
+        if ask.preferred_pools:
+            bonus = np.array([s.bonus_percent for s in found], np.int64)
+            value = with_bonus(np.full(len(found), value), bonus)
+        return _Part(ask, n, found, rows, self._money(rows, value))
 
-        A row of ``table`` is pool, devices, slots, first and last start. Punctual: the first of any, and the shortest.
-        """
-        first, slots = self.calendar.window.first, table[:, 2]
-        rows = np.empty((len(table), 6), np.int64)
-        rows[:, :3] = table[:, :3]
-        np.maximum(table[:, 3] - first, 0, out=rows[:, 3])
-        np.minimum(table[:, 4] - first, self.calendar.window.slots - slots, out=rows[:, 4])
-        legal = rows[:, 3] <= rows[:, 4]
-        rows = rows[legal]
-        rows[:, 5] = rows[:, 3].min(initial=self.calendar.window.slots)
-        return legal, rows
+    def _rows(self, ways: Sequence[tuple[str, int, int, int | None]], earliest: int) -> Ints:
+        """Legal options as `_Part` has them, from pool, devices, slots and last start; the first start is punctual."""
+        first, end = self.calendar.window.first, self.calendar.window.slots
+        begin, pools = max(earliest - first, 0), self.calendar.pools
+        rows = [
+            (
+                *(pools[pool], devices, slots, begin),
+                *(end - slots if latest is None else min(latest - first, end - slots), begin),
+            )
+            for pool, devices, slots, latest in ways
+        ]
+        return np.array(rows, np.int64).reshape(len(rows), 6)
 
-    def _money(self, rows: Ints, value: Ints) -> Floats:
+    def _money(self, rows: Ints, value: Ints | int) -> Floats:
         """What punctual starts are worth, where a longer option is late by as much from its start on; see `Terms`."""
         late, slots = value // self.terms.waiting, rows[:, 2]
         money = np.empty((len(rows), 2))
@@ -256,6 +248,12 @@ class Ranking:
         first = self.calendar.window.first
         way = part.sizes[k].part(part.ask, part.number)
         return placed(way, first + slot, self.calendar, latest=first + int(part.rows[k, 4]))
+
+
+def _is_legal(size: Size, ask: Ask, window: Window) -> bool:
+    """Whether it can start and end in the window."""
+    last = window.end - size.slots
+    return max(ask.earliest, window.first) <= (last if size.latest is None else min(last, size.latest))
 
 
 def legal(ways: Iterable[Option], window: Window) -> Iterator[Option]:
