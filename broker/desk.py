@@ -13,16 +13,15 @@ from broker.admission.expected import Calibration, Expected
 from broker.admission.explain import Explanation, explain
 from broker.admission.outlook import Outlook
 from broker.admission.policy import Policy
-from broker.admission.quote import Offer, Quote, counter_offers, offers
+from broker.admission.quote import Offer, Quote, counter_offers, offer_of, offers
 from broker.admission.ranking import Candidate
 from broker.admission.shift import Room
 from broker.admission.vetting import dated, too_large, unknown
-from broker.domain.claim import Ask, Cancelled, Claim, ClaimName, Committed, Expired, Held, Placement, Planned, Waiting
+from broker.domain.claim import Ask, Cancelled, Claim, ClaimName, Committed, Expired, Held, Placement, Waiting
 from broker.domain.faults import Fault, FaultReason
 from broker.domain.fleet import Fleet, FleetChange, changes
-from broker.domain.options import option_of
 from broker.domain.plan import PlanRecord
-from broker.domain.promise import promised
+from broker.domain.promise import amended, promised
 from broker.domain.reason import Because, Reason
 from broker.domain.slots import Window, slot_at_or_after, slot_of
 from broker.ledger.port import Applied, Balance, Ledger, Page, Receipt, RequestKey
@@ -89,7 +88,8 @@ class Desk:
             grants: tuple[Claim, ...]
             moved: tuple[Claim, ...] = ()
             if places:
-                grants = (self._granted(claim, self._taken(claim, places)),)
+                taken, moved = self._taken(claim, places)
+                grants = (self._granted(claim, taken),)
             else:
                 grants = tuple(self._granted(claim, found.placements) for found in self._grants(claim))
             if not grants and (room := self._room(claim)):
@@ -104,14 +104,15 @@ class Desk:
 
     async def quote(self, tenant: str, ask: Ask, *, most: int = 4) -> Quote:
         """What the claim could have now or, where that is nothing, what it could have instead."""
-        return await self._quoted((await self._asked(tenant, "-", ask)).ask, tenant, most)
+        return await self._quoted(await self._asked(tenant, "-", ask), most)
 
     async def hold(
         self, tenant: str, claim_id: str, ask: Ask, key: RequestKey, *, seconds: int, most: int = 4
     ) -> tuple[Quote, Receipt | None]:
         """A quote, and a claim that keeps the best offer's capacity aside until it is redeemed or ``seconds`` are over.
 
-        Nothing is held where nothing is offered. Faults: HOLD_LIMIT, and OFFER_GONE when others took it meanwhile.
+        Nothing is held where nothing is offered, or only if others move. Faults: HOLD_LIMIT, and OFFER_GONE when others
+        took it meanwhile.
         """
         first = await self.ledger.recall(key)
         if first is not None:
@@ -122,11 +123,11 @@ class Desk:
             return quote, first
         claim = await self._asked(tenant, claim_id, ask)
         self._limit_holds(tenant, claim.created_at)
-        quote = await self._quoted(claim.ask, tenant, most)
-        if not quote.offers:
+        quote, until = await self._quoted(claim, most), claim.created_at + seconds
+        free = [offer.placements for offer in quote.offers if not offer.moves]
+        if not free:
             return quote, None
-        until = claim.created_at + seconds
-        held = [claim.becomes(Held(_firm(offer.placements), until), at=claim.created_at) for offer in quote.offers]
+        held = [claim.becomes(Held(_firm(placements), until), at=claim.created_at) for placements in free]
         receipt = await self.ledger.submit(claim, key=key, at=claim.created_at, candidates=held, must_fit=True)
         return quote, receipt
 
@@ -204,21 +205,30 @@ class Desk:
         at = self.now()
         return claim.becomes(promised(placements, freeze=slot_at_or_after(at) + self.terms.freeze_slots), at=at)
 
-    def _taken(self, claim: Claim, places: Sequence[Placement]) -> tuple[Placement, ...]:
-        """The placements of an offer, if it is one that can still be made."""
+    def _taken(self, claim: Claim, places: Sequence[Placement]) -> tuple[tuple[Placement, ...], tuple[Claim, ...]]:
+        """The placements of an offer, if it is one that can still be made, and who moves for it."""
         calendar = self.market.outlook.calendar(slot_at_or_after(claim.created_at))
         found = self.terms.policy.at(claim.ask, claim.name.tenant, calendar, places)
-        if found is None:
+        if found is not None:
+            return found, ()
+        room = self._room(claim)
+        if room is None or not room.candidate.is_at(places):
             raise offer_gone()
-        return found
+        return room.candidate.placements, room.moved(claim.created_at)
 
-    async def _quoted(self, ask: Ask, tenant: str, most: int) -> Quote:
-        outlook = self.market.outlook
-        calendar, revision = outlook.calendar(slot_at_or_after(self.now())).still(), outlook.revision
+    async def _quoted(self, claim: Claim, most: int) -> Quote:
+        """What the claim could have; where it could have nothing as others are, what it could if they moved as well."""
+        outlook, ask, tenant = self.market.outlook, claim.ask, claim.name.tenant
+        calendar, revision = outlook.calendar(slot_at_or_after(claim.created_at)).still(), outlook.revision
         found = offers(self.terms.policy, ask, tenant, calendar, most=most)
+        if found:
+            return Quote(found, (), revision)
+        room = self._room(claim)
+        moving = (offer_of(room, ask, tenant, calendar),) if room is not None else ()
         # Hundreds of rankings: on a thread, so that others are answered meanwhile.
-        instead = () if found else await asyncio.to_thread(counter_offers, self.terms.policy, ask, tenant, calendar)
-        return Quote(found, instead, revision)
+        return Quote(
+            moving, await asyncio.to_thread(counter_offers, self.terms.policy, ask, tenant, calendar), revision
+        )
 
     def _limit_holds(self, tenant: str, at: int) -> None:
         mine = (claim.state for claim in self.market.outlook.held if claim.name.tenant == tenant)
@@ -367,17 +377,7 @@ class Desk:
         fleet = await self._knowing(claim.name.tenant, ask)
         if problem := too_large(ask, fleet):
             raise problem
-        ask = dated(ask, self.now())
-        kept = tuple(
-            replace(placement, latest=min(placement.latest, placement.latest if way.latest is None else way.latest))
-            for placement in claim.placements
-            if (way := option_of(ask, fleet, placement)) is not None
-        )
-        changed = replace(claim, ask=ask)
-        if len(kept) == len(claim.placements):
-            return replace(changed, state=Planned(kept, claim.because)) if kept else changed
-        because = (Because(Reason.AMENDED, "The amended claim no longer fits the placement it had."),)
-        return changed.becomes(Planned(kept, because) if kept else Waiting(because), at=self.now())
+        return amended(claim, dated(ask, self.now()), fleet, at=self.now())
 
     async def _knowing(self, tenant: str, ask: Ask) -> Fleet:
         """The fleet, if everything that the ask names is in it."""

@@ -3,23 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from broker.admission.calendar import Calendar
-from broker.admission.changes import Change, least_changes
-from broker.admission.changes import changed as after
+from broker.admission.changes import Change, changed, least_changes
 from broker.admission.policy import Policy
 from broker.admission.ranking import Candidate
-from broker.domain.claim import Ask, Placement
+from broker.admission.shift import Room
+from broker.domain.claim import Ask, ClaimName, Placement
 
-__all__ = ["Offer", "Quote", "counter_offers", "offers"]
+__all__ = ["Move", "Offer", "Quote", "counter_offers", "offer_of", "offers"]
 
 COUNTER_OFFERS_MAX = 8
 
 
 @dataclass(frozen=True, slots=True)
+class Move:
+    """Another claim that starts in slot ``after`` instead of ``before``; ``name`` is None where it may not be told."""
+
+    name: ClaimName | None
+    pool: str
+    devices: int
+    before: int
+    after: int
+
+
+@dataclass(frozen=True, slots=True)
 class Offer:
-    """Places that are free, for ``ask``: the ask that was made after ``changes``. Money in micro-USD.
+    """Places that are free once these others have moved, for ``ask``: the ask that was made after ``changes``.
+
+    Money in micro-USD.
 
     ``cost`` is new money. ``paid`` is what the take-or-pay capacity that it uses was paid, at contract rate. ``price``
     is what the capacity is expected to be worth to others, at bid prices.
@@ -30,6 +43,7 @@ class Offer:
     worth_microusd: int  # the value that is left after all costs and prices
     price_microusd: int
     changes: tuple[Change, ...] = ()
+    moves: tuple[Move, ...] = ()
 
     @property
     def cost_microusd(self) -> int:
@@ -62,6 +76,20 @@ def offers(policy: Policy, ask: Ask, tenant: str, calendar: Calendar, *, most: i
     return tuple(_offer(ask, found, tenant, calendar) for found in policy.offers(ask, tenant, calendar, most=most))
 
 
+def offer_of(room: Room, ask: Ask, tenant: str, calendar: Calendar) -> Offer:
+    """What the ask could have as it is if others, who are told so, start at other times."""
+    found = _offer(ask, room.candidate, tenant, calendar)
+    return replace(found, moves=tuple(_moves(room, tenant)))
+
+
+def _moves(room: Room, tenant: str) -> Iterator[Move]:
+    for claim, placements in room.shifts:
+        name = claim.name if claim.name.tenant == tenant else None
+        for before, after in zip(claim.placements, placements, strict=True):
+            if before != after:
+                yield Move(name, before.pool, before.devices, before.window.first, after.window.first)
+
+
 def counter_offers(policy: Policy, ask: Ask, tenant: str, calendar: Calendar) -> tuple[Offer, ...]:
     """What the ask could have if it gave way; no offer gives way as far as another everywhere, and further once."""
 
@@ -70,7 +98,7 @@ def counter_offers(policy: Policy, ask: Ask, tenant: str, calendar: Calendar) ->
 
     def found() -> Iterator[Offer]:
         for changes in least_changes(ask, fits, latest_slot=calendar.window.end):
-            asked = after(ask, changes)
+            asked = changed(ask, changes)
             (best,) = policy.offers(asked, tenant, calendar, most=1)
             yield _offer(asked, best, tenant, calendar, changes)
 

@@ -32,6 +32,13 @@ class Candidate:
     placements: tuple[Placement, ...]
     worth_microusd: int
 
+    def is_at(self, places: Sequence[Placement]) -> bool:
+        """Whether it is these devices, pools and times, part for part."""
+        mine, theirs = (
+            sorted((p.part, p.pool, p.devices, p.window) for p in some) for some in (self.placements, places)
+        )
+        return mine == theirs
+
 
 @dataclass(frozen=True, slots=True)
 class _Part:

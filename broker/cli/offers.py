@@ -64,7 +64,7 @@ def offers_table(offers: Iterable[Offer], *, title: str | None = None, width: in
 
 def _rows(number: int, offer: Offer) -> Iterator[tuple[str, ...]]:
     new, paid = offer.cost_microusd, offer.paid_microusd
-    first, expected = (str(number), given_way(offer.changes)), when(offer.expected_start.p80_time)
+    first, expected = (str(number), _condition(offer)), when(offer.expected_start.p80_time)
     money = (dollars(new), dollars(paid), dollars(new + paid), dollars(new + offer.price_microusd))
     for place in together(offer):
         moves = place.latest_start_time.seconds > place.start_time.seconds
@@ -82,9 +82,19 @@ def _rows(number: int, offer: Offer) -> Iterator[tuple[str, ...]]:
         first, money, expected = ("", ""), ("", "", "", ""), ""
 
 
+def _condition(offer: Offer) -> str:
+    """How the claim gives way for it, and how many others do."""
+    moves = len(offer.moves)
+    others = f"{moves} claim{'s' * (moves != 1)} start{'s' * (moves == 1)} at another time" if moves else ""
+    return "; ".join(filter(None, (given_way(offer.changes), others)))
+
+
 def next_lines(offers: Sequence[Offer], instead: Sequence[Offer], *, tenant: str, asked: Claim | None) -> Iterator[str]:
     """What to type to get the first of the offers, or of those instead; ``asked`` as the caller wrote it, if known."""
-    if offers:
+    if offers and offers[0].moves:
+        line = typed("claim", asked or offers[0].claim, tenant=tenant)
+        yield f"Ask for it:           {line}" if line else "Ask for it: create the claim."
+    elif offers:
         line = typed("quote", asked or offers[0].claim, tenant=tenant)
         yield f"Keep the first aside: {line} --hold 10m" if line else "Keep the first aside: quote it with hold_for."
     elif instead:

@@ -11,7 +11,7 @@ from google.protobuf.duration_pb2 import Duration
 from broker.admission.changes import Change
 from broker.admission.expected import Expected
 from broker.admission.explain import Explanation, Holder, Wall
-from broker.admission.quote import Offer, Quote
+from broker.admission.quote import Move, Offer, Quote
 from broker.domain.claim import Claim, Past, Placement
 from broker.domain.faults import Fault, FaultReason
 from broker.domain.slots import SLOT_SECONDS, Window
@@ -141,6 +141,17 @@ def _offer(offer: Offer, expected: Expected | None) -> quote_pb2.Offer:
         start_time=slot_moment(first),
         latest_start_time=slot_moment(latest),
         expected_start=expected_message(expected) if expected is not None else None,
+        moves=[_move(move) for move in offer.moves],
+    )
+
+
+def _move(move: Move) -> quote_pb2.Move:
+    return quote_pb2.Move(
+        claim=str(move.name) if move.name is not None else "",
+        pool=f"pools/{move.pool}",
+        devices=move.devices,
+        start_time=slot_moment(move.before),
+        new_start_time=slot_moment(move.after),
     )
 
 

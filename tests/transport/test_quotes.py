@@ -8,13 +8,14 @@ import grpc
 import pytest
 from capacitybroker.v1 import capacity_service_pb2 as capacity
 from capacitybroker.v1 import claim_pb2, quote_pb2
+from capacitybroker.v1 import fleet_pb2 as fleets
 from capacitybroker.v1 import fleet_service_pb2 as fleet_service
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from broker.domain.slots import SLOT_SECONDS
 from broker.ledger.fold import violations
-from tests.transport.calls import claim, create, fleet, refusal
+from tests.transport.calls import claim, create, fleet, pool, refusal
 from tests.world import NOON, World, until, world
 
 
@@ -65,6 +66,40 @@ async def test_an_offer_that_is_taken_is_granted_as_offered(served: World) -> No
     code, reason, _ = await refusal(served.capacity.CreateClaim(create(offer.claim, placements=offer.placements)))
     assert (code, reason) == (grpc.StatusCode.FAILED_PRECONDITION, "OFFER_GONE")
     assert len((await served.ledger.snapshot()).claims) == 1
+
+
+def at(hour: int) -> Timestamp:
+    return Timestamp(seconds=NOON + hour * SLOT_SECONDS)
+
+
+async def test_an_offer_tells_who_would_start_later_for_it_and_is_granted_so(served: World) -> None:
+    large = fleet(pool(deliveries=[fleets.Delivery(devices=200)]))
+    await served.fleet.ApplyFleet(fleet_service.ApplyFleetRequest(fleet=large, request_id="g"))
+    await served.plan()
+    await until(lambda: served.feed.outlook.prices is not None)
+    small = {"devices": 10, "gang": True, "tier": claim_pb2.TIER_GUARANTEED, "duration": Duration(seconds=7200)}
+    theirs = claim(earliest_start_time=at(4), latest_start_time=at(9), **small)
+    for n in range(20):
+        parent = ["tenants/atlas", "tenants/borealis"][n % 2]
+        assert (await served.capacity.CreateClaim(create(theirs, parent=parent))).claim.placements
+        await seen(served)
+    mine = claim(earliest_start_time=at(4), latest_start_time=at(4), **small)
+    told = await served.capacity.QuoteClaim(quote(mine, hold=60))
+    (offer,) = told.offers
+    assert not told.HasField("held"), "what others must make room for cannot be kept aside"
+    (move,) = offer.moves
+    assert (move.pool, move.devices) == ("pools/dc-1", 10)
+    assert at(4).seconds == move.start_time.seconds < move.new_start_time.seconds <= at(9).seconds
+    assert not move.claim or move.claim.startswith("tenants/atlas/"), "claims of others are not named"
+    taken = (await served.capacity.CreateClaim(create(mine, placements=offer.placements))).claim
+    assert [p.start_time.seconds for p in taken.placements] == [at(4).seconds]
+    starts = [
+        p.start_time.seconds
+        for c in (await served.capacity.ListClaims(capacity.ListClaimsRequest(parent="tenants/-", page_size=99))).claims
+        for p in c.placements
+    ]
+    assert sorted(starts) == [at(4).seconds] * 20 + [move.new_start_time.seconds]
+    assert violations(await served.ledger.events(0, limit=1_000)) == ()
 
 
 async def test_placements_that_nobody_offered_are_refused(served: World) -> None:

@@ -48,7 +48,7 @@ from capacitybroker.v1.expected_pb2 import Calibration, ExpectedStart
 from capacitybroker.v1.fleet_pb2 import Fleet, Pool
 from capacitybroker.v1.fleet_service_pb2 import PoolStatus
 from capacitybroker.v1.plan_pb2 import Plan
-from capacitybroker.v1.quote_pb2 import Change, Holder, Offer, Past, Wall
+from capacitybroker.v1.quote_pb2 import Change, Holder, Move, Offer, Past, Wall
 
 __all__ = [
     "TIER_GUARANTEED",
@@ -72,6 +72,7 @@ __all__ = [
     "Internal",
     "InvalidArgument",
     "Listing",
+    "Move",
     "NotFound",
     "Offer",
     "OutOfRange",

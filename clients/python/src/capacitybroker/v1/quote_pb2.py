@@ -27,7 +27,7 @@ from capacitybroker.v1 import expected_pb2 as capacitybroker_dot_v1_dot_expected
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1d\x63\x61pacitybroker/v1/quote.proto\x12\x11\x63\x61pacitybroker.v1\x1a\x1d\x63\x61pacitybroker/v1/claim.proto\x1a capacitybroker/v1/expected.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xf5\x02\n\x05Offer\x12\'\n\x05\x63laim\x18\x01 \x01(\x0b\x32\x18.capacitybroker.v1.Claim\x12\x30\n\nplacements\x18\x02 \x03(\x0b\x32\x1c.capacitybroker.v1.Placement\x12*\n\x07\x63hanges\x18\x03 \x03(\x0b\x32\x19.capacitybroker.v1.Change\x12\x15\n\rcost_microusd\x18\x04 \x01(\x03\x12\x15\n\rpaid_microusd\x18\x05 \x01(\x03\x12\x16\n\x0eprice_microusd\x18\x06 \x01(\x03\x12.\n\nstart_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x35\n\x11latest_start_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x38\n\x0e\x65xpected_start\x18\t \x01(\x0b\x32 .capacitybroker.v1.ExpectedStart\"\x92\x02\n\x06\x43hange\x12,\n\x04kind\x18\x01 \x01(\x0e\x32\x1e.capacitybroker.v1.Change.Kind\x12\x0e\n\x06\x61mount\x18\x02 \x01(\x03\"\xc9\x01\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\x0e\n\nKIND_LATER\x10\x01\x12\x16\n\x12KIND_FEWER_DEVICES\x10\x02\x12\x10\n\x0cKIND_SHORTER\x10\x03\x12\x16\n\x12KIND_OTHER_SILICON\x10\x04\x12\x14\n\x10KIND_OTHER_POOLS\x10\x05\x12\x18\n\x14KIND_SMALLER_DOMAINS\x10\x06\x12\x13\n\x0fKIND_MORE_VALUE\x10\x07\x12\x14\n\x10KIND_HIGHER_TIER\x10\x08\"\xb3\x02\n\x04Wall\x12)\n\x06reason\x18\x01 \x01(\x0e\x32\x19.capacitybroker.v1.Reason\x12\x0c\n\x04pool\x18\x02 \x01(\t\x12.\n\nstart_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x16\n\x0eneeded_devices\x18\x05 \x01(\x03\x12\x14\n\x0c\x66ree_devices\x18\x06 \x01(\x03\x12\x1f\n\x12quota_free_devices\x18\x07 \x01(\x03H\x00\x88\x01\x01\x12\x16\n\x0evalue_microusd\x18\x08 \x01(\x03\x12\x16\n\x0eprice_microusd\x18\t \x01(\x03\x42\x15\n\x13_quota_free_devices\"\x8b\x01\n\x06Holder\x12\r\n\x05\x63laim\x18\x01 \x01(\t\x12%\n\x04tier\x18\x02 \x01(\x0e\x32\x17.capacitybroker.v1.Tier\x12\x0c\n\x04pool\x18\x03 \x01(\t\x12\x0f\n\x07\x64\x65vices\x18\x04 \x01(\x03\x12,\n\x08\x65nd_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xa2\x01\n\x04Past\x12-\n\x05state\x18\x01 \x01(\x0e\x32\x1e.capacitybroker.v1.Claim.State\x12)\n\x06reason\x18\x02 \x01(\x0e\x32\x19.capacitybroker.v1.Reason\x12.\n\nstate_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08revision\x18\x04 \x01(\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1d\x63\x61pacitybroker/v1/quote.proto\x12\x11\x63\x61pacitybroker.v1\x1a\x1d\x63\x61pacitybroker/v1/claim.proto\x1a capacitybroker/v1/expected.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x9d\x03\n\x05Offer\x12\'\n\x05\x63laim\x18\x01 \x01(\x0b\x32\x18.capacitybroker.v1.Claim\x12\x30\n\nplacements\x18\x02 \x03(\x0b\x32\x1c.capacitybroker.v1.Placement\x12*\n\x07\x63hanges\x18\x03 \x03(\x0b\x32\x19.capacitybroker.v1.Change\x12\x15\n\rcost_microusd\x18\x04 \x01(\x03\x12\x15\n\rpaid_microusd\x18\x05 \x01(\x03\x12\x16\n\x0eprice_microusd\x18\x06 \x01(\x03\x12.\n\nstart_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x35\n\x11latest_start_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x38\n\x0e\x65xpected_start\x18\t \x01(\x0b\x32 .capacitybroker.v1.ExpectedStart\x12&\n\x05moves\x18\n \x03(\x0b\x32\x17.capacitybroker.v1.Move\"\x98\x01\n\x04Move\x12\r\n\x05\x63laim\x18\x01 \x01(\t\x12\x0c\n\x04pool\x18\x02 \x01(\t\x12\x0f\n\x07\x64\x65vices\x18\x03 \x01(\x05\x12.\n\nstart_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x0enew_start_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x92\x02\n\x06\x43hange\x12,\n\x04kind\x18\x01 \x01(\x0e\x32\x1e.capacitybroker.v1.Change.Kind\x12\x0e\n\x06\x61mount\x18\x02 \x01(\x03\"\xc9\x01\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\x0e\n\nKIND_LATER\x10\x01\x12\x16\n\x12KIND_FEWER_DEVICES\x10\x02\x12\x10\n\x0cKIND_SHORTER\x10\x03\x12\x16\n\x12KIND_OTHER_SILICON\x10\x04\x12\x14\n\x10KIND_OTHER_POOLS\x10\x05\x12\x18\n\x14KIND_SMALLER_DOMAINS\x10\x06\x12\x13\n\x0fKIND_MORE_VALUE\x10\x07\x12\x14\n\x10KIND_HIGHER_TIER\x10\x08\"\xb3\x02\n\x04Wall\x12)\n\x06reason\x18\x01 \x01(\x0e\x32\x19.capacitybroker.v1.Reason\x12\x0c\n\x04pool\x18\x02 \x01(\t\x12.\n\nstart_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x16\n\x0eneeded_devices\x18\x05 \x01(\x03\x12\x14\n\x0c\x66ree_devices\x18\x06 \x01(\x03\x12\x1f\n\x12quota_free_devices\x18\x07 \x01(\x03H\x00\x88\x01\x01\x12\x16\n\x0evalue_microusd\x18\x08 \x01(\x03\x12\x16\n\x0eprice_microusd\x18\t \x01(\x03\x42\x15\n\x13_quota_free_devices\"\x8b\x01\n\x06Holder\x12\r\n\x05\x63laim\x18\x01 \x01(\t\x12%\n\x04tier\x18\x02 \x01(\x0e\x32\x17.capacitybroker.v1.Tier\x12\x0c\n\x04pool\x18\x03 \x01(\t\x12\x0f\n\x07\x64\x65vices\x18\x04 \x01(\x03\x12,\n\x08\x65nd_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xa2\x01\n\x04Past\x12-\n\x05state\x18\x01 \x01(\x0e\x32\x1e.capacitybroker.v1.Claim.State\x12)\n\x06reason\x18\x02 \x01(\x0e\x32\x19.capacitybroker.v1.Reason\x12.\n\nstate_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08revision\x18\x04 \x01(\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,15 +35,17 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'capacitybroker.v1.quote_pb2
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_OFFER']._serialized_start=151
-  _globals['_OFFER']._serialized_end=524
-  _globals['_CHANGE']._serialized_start=527
-  _globals['_CHANGE']._serialized_end=801
-  _globals['_CHANGE_KIND']._serialized_start=600
-  _globals['_CHANGE_KIND']._serialized_end=801
-  _globals['_WALL']._serialized_start=804
-  _globals['_WALL']._serialized_end=1111
-  _globals['_HOLDER']._serialized_start=1114
-  _globals['_HOLDER']._serialized_end=1253
-  _globals['_PAST']._serialized_start=1256
-  _globals['_PAST']._serialized_end=1418
+  _globals['_OFFER']._serialized_end=564
+  _globals['_MOVE']._serialized_start=567
+  _globals['_MOVE']._serialized_end=719
+  _globals['_CHANGE']._serialized_start=722
+  _globals['_CHANGE']._serialized_end=996
+  _globals['_CHANGE_KIND']._serialized_start=795
+  _globals['_CHANGE_KIND']._serialized_end=996
+  _globals['_WALL']._serialized_start=999
+  _globals['_WALL']._serialized_end=1306
+  _globals['_HOLDER']._serialized_start=1309
+  _globals['_HOLDER']._serialized_end=1448
+  _globals['_PAST']._serialized_start=1451
+  _globals['_PAST']._serialized_end=1613
 # @@protoc_insertion_point(module_scope)

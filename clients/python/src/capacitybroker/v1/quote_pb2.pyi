@@ -41,6 +41,7 @@ class Offer(message.Message):
     START_TIME_FIELD_NUMBER: builtins.int
     LATEST_START_TIME_FIELD_NUMBER: builtins.int
     EXPECTED_START_FIELD_NUMBER: builtins.int
+    MOVES_FIELD_NUMBER: builtins.int
     cost_microusd: builtins.int
     """New money that it costs: running, and overage above what is contracted."""
     paid_microusd: builtins.int
@@ -75,6 +76,12 @@ class Offer(message.Message):
     def expected_start(self) -> expected_pb2.ExpectedStart:
         """When a claim that takes the offer is expected to start."""
 
+    @builtins.property
+    def moves(self) -> containers.RepeatedCompositeFieldContainer[Move]:
+        """Which other claims start at another time for it, within what they were
+        told. Empty: nobody has to. An offer for which others move is not held.
+        """
+
     def __init__(
         self,
         *,
@@ -87,10 +94,51 @@ class Offer(message.Message):
         start_time: timestamp_pb2.Timestamp | None = ...,
         latest_start_time: timestamp_pb2.Timestamp | None = ...,
         expected_start: expected_pb2.ExpectedStart | None = ...,
+        moves: abc.Iterable[Move] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["claim", b"claim", "expected_start", b"expected_start", "latest_start_time", b"latest_start_time", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["changes", b"changes", "claim", b"claim", "cost_microusd", b"cost_microusd", "expected_start", b"expected_start", "latest_start_time", b"latest_start_time", "paid_microusd", b"paid_microusd", "placements", b"placements", "price_microusd", b"price_microusd", "start_time", b"start_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["changes", b"changes", "claim", b"claim", "cost_microusd", b"cost_microusd", "expected_start", b"expected_start", "latest_start_time", b"latest_start_time", "moves", b"moves", "paid_microusd", b"paid_microusd", "placements", b"placements", "price_microusd", b"price_microusd", "start_time", b"start_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class Move(message.Message):
+    """A claim that starts at another time to make room."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    CLAIM_FIELD_NUMBER: builtins.int
+    POOL_FIELD_NUMBER: builtins.int
+    DEVICES_FIELD_NUMBER: builtins.int
+    START_TIME_FIELD_NUMBER: builtins.int
+    NEW_START_TIME_FIELD_NUMBER: builtins.int
+    claim: builtins.str
+    """Resource name; empty for claims of other tenants."""
+    pool: builtins.str
+    """Where it stays."""
+    devices: builtins.int
+    """Devices of it that move."""
+    @builtins.property
+    def start_time(self) -> timestamp_pb2.Timestamp:
+        """When it would have started."""
+
+    @builtins.property
+    def new_start_time(self) -> timestamp_pb2.Timestamp:
+        """When it starts instead."""
+
+    def __init__(
+        self,
+        *,
+        claim: builtins.str = ...,
+        pool: builtins.str = ...,
+        devices: builtins.int = ...,
+        start_time: timestamp_pb2.Timestamp | None = ...,
+        new_start_time: timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["new_start_time", b"new_start_time", "start_time", b"start_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["claim", b"claim", "devices", b"devices", "new_start_time", b"new_start_time", "pool", b"pool", "start_time", b"start_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
