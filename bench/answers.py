@@ -163,11 +163,10 @@ class Round:
 
 
 async def stretch(address: str, call: Callable[[Any], Awaitable[Any]], *, callers: int, seconds: float) -> list[float]:
-    """Callers that each send one call after the other; how long each took."""
+    """Callers, connected already, that each send one call after the other; how long each took."""
     took: list[float] = []
-    end = time.perf_counter() + seconds
 
-    async def one(stub: Any) -> None:
+    async def one(stub: Any, end: float) -> None:
         while (begun := time.perf_counter()) < end:
             await call(stub)
             took.append(time.perf_counter() - begun)
@@ -175,7 +174,9 @@ async def stretch(address: str, call: Callable[[Any], Awaitable[Any]], *, caller
     own = [("grpc.use_local_subchannel_pool", 1)]
     channels = [grpc.aio.insecure_channel(address, options=own) for _ in range(callers)]
     try:
-        await asyncio.gather(*(one(CapacityServiceStub(channel)) for channel in channels))
+        await asyncio.gather(*(channel.channel_ready() for channel in channels))
+        end = time.perf_counter() + seconds
+        await asyncio.gather(*(one(CapacityServiceStub(channel), end) for channel in channels))
     finally:
         for channel in channels:
             await channel.close()
@@ -207,10 +208,9 @@ async def measure(addresses: dict[str, str], name: str, args: argparse.Namespace
         seen = Round()
         for turn in range(args.rounds + 1):
             for server, address in addresses.items():
-                begun = time.perf_counter()
                 took = await stretch(address, call, callers=args.callers, seconds=args.seconds)
                 if turn:  # the first round warms up
-                    seen.add(server, took, time.perf_counter() - begun)
+                    seen.add(server, took, args.seconds)
         seen.show(what)
 
 

@@ -275,7 +275,7 @@ class Feed:
                 if fault.reason is FaultReason.COMPACTED:
                     learnt.resume()
                     after = int(fault.facts["oldest_revision"]) - 1
-                    demand.resume(after)
+                    demand.resume(after, self._outlook.fleet)
                 else:
                     await asyncio.sleep(0.2)
                 continue

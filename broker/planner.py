@@ -22,7 +22,7 @@ from broker.domain.faults import Fault, FaultReason, Kind
 from broker.domain.plan import PlanRecord, PoolPrice
 from broker.domain.reason import Because, Reason
 from broker.domain.slots import Window, slot_at_or_after
-from broker.domain.snapshot import Event, EventKind, Snapshot
+from broker.domain.snapshot import Event, EventKind
 from broker.domain.terms import Terms
 from broker.ledger.port import Fence, Ledger
 from broker.optimiser.because import because
@@ -42,7 +42,7 @@ Capture = Callable[[Problem, Solved], None]
 
 LATE_SECONDS_MAX = 60  # a plan may come into force that long after the start of the first hour it fills
 FAILURE_SECONDS_MAX = 10.0
-HISTORY_EVENTS_AT_ONCE = 200
+HISTORY_EVENTS_AT_ONCE = 20  # decoded between two renewals of the lease, or whatever else is due
 ROOM_KEPT = Because(Reason.ROOM_KEPT, "There is room, but it is kept for claims of a higher tier that are expected.")
 
 
@@ -115,6 +115,7 @@ class Planner:
         Faults: OVERCOMMIT when the market changed under the plan too much, FENCED when another planner leads.
         """
         # 1. What is, at one revision, and the first hour that can still start when the plan is there.
+        await self._learn()
         snapshot = await self.ledger.snapshot()
         first = slot_at_or_after(self.now() + math.ceil(seconds) - LATE_SECONDS_MAX)
         horizon = Window(first, first + self.settings.horizon_slots)
@@ -129,7 +130,6 @@ class Planner:
         # 4. Believe nothing: a checker that knows no solver has the last word.
         self._accept(compiled, solved)
         # 5. Leave room for who is expected.
-        await self._learn(snapshot)
         solved, withheld = await asyncio.to_thread(self._leave_room, compiled, solved)
         # 6. What becomes of each claim, and why.
         at = self.now()
@@ -148,6 +148,7 @@ class Planner:
         """Wait for a reason to plan, then plan."""
         fence = self._fence
         if fence is None:
+            await self._learn()
             await asyncio.sleep(0.05)
             return
         events = await self._news()
@@ -221,7 +222,7 @@ class Planner:
         wanted = self.demand.use(silicon, compiled.problem.slots)
         kept = {tier: self.settings.keeps[tier] * wanted[row] for tier, row in ABOVE.items()}
         plan, withheld = withhold(compiled, solved.plan, kept)
-        plan = backfill(compiled, plan, Policy(keeps=self.settings.keeps), self.demand)
+        plan = backfill(compiled, plan, Policy(keeps=self.settings.keeps, terms=self.settings.terms), self.demand)
         if not withheld and (plan.option == solved.plan.option).all():
             return solved, withheld
         found = replace(solved, plan=plan, objective=check(compiled.problem, plan).objective, status=Status.FEASIBLE)
@@ -232,21 +233,20 @@ class Planner:
         why = because(compiled, solved) | dict.fromkeys(withheld, ROOM_KEPT)
         return outcome(compiled, solved.plan, why, freeze_slots=self.settings.freeze_slots, at=at)
 
-    async def _learn(self, snapshot: Snapshot) -> None:
-        """Learn from the events up to the snapshot who asks."""
-        demand = self.demand
-        if not demand.revision:
-            demand.resume(max(0, snapshot.revision - self.settings.history_events), snapshot.fleet)
-        while demand.revision < snapshot.revision:
-            try:
-                events = await self.ledger.events(demand.revision, limit=HISTORY_EVENTS_AT_ONCE)
-            except Fault as fault:
-                if fault.reason is not FaultReason.COMPACTED:
-                    raise
-                demand.resume(int(fault.facts["oldest_revision"]) - 1)
-                continue
-            for event in events:
-                demand.apply(event)
+    async def _learn(self) -> None:
+        """Learn who asks from the events so far, also while standing by; without the store, what is known will do."""
+        try:
+            revision = await self.ledger.revision()
+            if not self.demand.revision and revision:
+                self.demand.resume(max(0, revision - self.settings.history_events), await self.ledger.fleet())
+            while self.demand.revision < revision:
+                for event in await self.ledger.events(self.demand.revision, limit=HISTORY_EVENTS_AT_ONCE):
+                    self.demand.apply(event)
+        except Fault as fault:
+            if fault.reason is FaultReason.COMPACTED:
+                self.demand.resume(int(fault.facts["oldest_revision"]) - 1, await self.ledger.fleet())
+            elif fault.reason.kind is not Kind.UNAVAILABLE:
+                raise
 
     async def _answered(self) -> int:
         """The revision up to which plans have answered what was asked; what came after it is still owed."""

@@ -8,11 +8,12 @@ expected use. Little of it is near and more is far, so that a short claim may us
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from broker.domain.claim import Ask, Claim, Held, Tier
+from broker.domain.claim import Ask, Cancelled, Claim, ClaimName, Held, Tier
 from broker.domain.fleet import Fleet
 from broker.domain.options import sizes
 from broker.domain.slots import slot_at_or_after
@@ -29,16 +30,26 @@ KEEPS = {Tier.STANDARD: 0.25, Tier.SPOT: 1.4}
 REACH_SLOTS = 27 * 168
 KNOWN_SLOTS = 24  # less than a day teaches nothing: there is a daily rhythm
 FADE = 0.5 ** (1 / 14)  # of what was learnt, each day: a fortnight halves it
+PLENTY = 2**60  # of devices, where there is no quota
 SHAPES_MAX = 10_000  # of claims whose ways are remembered
 
 _Use = tuple[str, float, int]  # silicon, devices on it, for so many slots
 
 
-class Demand:
-    """Learns arrivals from one event after the other; what it keeps grows with the kinds of silicon only.
+class _Asked(NamedTuple):
+    """Somebody who asked in a slot, for a start so many slots later."""
 
-    Arrivals are taken as even over time, each on all silicon that serves it in proportion to supply, at its first
-    start. Older ones fade.
+    tenant: str
+    ask: Ask
+    lead: int
+    slot: int
+
+
+class Demand:
+    """Learns arrivals from one event after the other; what it keeps grows with silicon and with who waits only.
+
+    Arrivals are taken as even over time, each on all silicon that could serve it in proportion to supply, at its first
+    start and within the tenant's quota. Older ones fade; who withdraws while still waiting is forgotten.
     """
 
     def __init__(self, fleet: Fleet | None = None) -> None:
@@ -49,6 +60,7 @@ class Demand:
         self._hours = 0  # seen in all
         self._weight = 0.0  # the same, as far as it has not faded
         self._slot: int | None = None
+        self._waiting: dict[ClaimName, _Asked] = {}
         self._put_in_force(fleet or Fleet())
 
     @property
@@ -68,6 +80,7 @@ class Demand:
     def resume(self, revision: int, fleet: Fleet | None = None) -> None:
         """Events up to this revision were missed: nobody knows who asked. ``fleet`` is in force (None: as before)."""
         self.revision, self._slot = revision, None
+        self._waiting.clear()
         if fleet is not None:
             self._put_in_force(fleet)
 
@@ -79,12 +92,21 @@ class Demand:
             self._put_in_force(event.fleet)
         for claim in event.claims:
             if _asks(claim):
-                self._count(claim.ask, max(0, claim.ask.earliest - slot))
+                asked = _Asked(claim.name.tenant, claim.ask, max(0, claim.ask.earliest - slot), slot)
+                self._count(asked, 1.0)
+                self._waiting[claim.name] = asked
+            if isinstance(claim.state, Cancelled) and not claim.placements and claim.name in self._waiting:
+                # Whoever withdraws before there was a place for it wanted nothing in the end.
+                withdrawn = self._waiting[claim.name]
+                self._count(withdrawn, -(FADE ** (slot // 24 - withdrawn.slot // 24)))
+            if claim.placements or not claim.live:
+                self._waiting.pop(claim.name, None)
 
     def _put_in_force(self, fleet: Fleet) -> None:
         self._fleet = fleet
         self._uses: dict[tuple[object, ...], tuple[_Use, ...]] = {}
         self._supply = {pool.id: pool.supply().peak() for pool in fleet.pools}
+        self._quota = {tenant.id: tenant.quota_devices for tenant in fleet.tenants if tenant.quota_devices is not None}
 
     def _pass(self, slot: int) -> None:
         """Let the clock come to a slot."""
@@ -96,13 +118,14 @@ class Demand:
                 self._bends = {name: fade * bends for name, bends in self._bends.items()}
         self._slot = slot if self._slot is None else max(slot, self._slot)
 
-    def _count(self, ask: Ask, lead: int) -> None:
+    def _count(self, asked: _Asked, weight: float) -> None:
+        ask, most = asked.ask, self._quota.get(asked.tenant, PLENTY)
         rows = slice(ABOVE[Tier.STANDARD] if ask.tier is Tier.GUARANTEED else ABOVE[Tier.SPOT], None)
         for silicon, devices, slots in self._of(ask):
             bends = self._bends.setdefault(silicon, np.zeros((len(ABOVE), REACH_SLOTS)))
-            first = min(lead + 1, REACH_SLOTS - 1)
-            bends[rows, first] += devices
-            bends[rows, min(first + slots, REACH_SLOTS - 1)] -= devices
+            first, used = min(asked.lead + 1, REACH_SLOTS - 1), weight * min(devices, most)
+            bends[rows, first] += used
+            bends[rows, min(first + slots, REACH_SLOTS - 1)] -= used
 
     def _of(self, ask: Ask) -> tuple[_Use, ...]:
         """What a claim is expected to use: a share of its devices on each silicon that serves it."""
@@ -116,7 +139,7 @@ class Demand:
         return found
 
     def _spread(self, ask: Ask) -> list[_Use]:
-        ways = {size.pool.id: size for size in sizes(ask, self._fleet)}
+        ways = {size.pool.id: size for size in sizes(ask, self._fleet) if size.devices <= self._supply[size.pool.id]}
         supply = sum(self._supply[pool] for pool in ways)
         found: dict[tuple[str, int], float] = {}
         for pool, way in ways.items():

@@ -39,7 +39,7 @@ class Outlook:
         self._prices, self._ahead = prices, ahead_slots
         self._calendar: Calendar | None = None
         self.expected = expected or Expectations()
-        self.demand = demand or Demand(snapshot.fleet)
+        self._demand = demand or Demand(snapshot.fleet)
         self._expected_from = -1  # slot
 
     @property
@@ -57,6 +57,15 @@ class Outlook:
         """The bid prices in force, as far as known here."""
         return self._prices
 
+    @property
+    def demand(self) -> Demand:
+        """Who is expected to ask."""
+        return self._demand
+
+    @demand.setter
+    def demand(self, learnt: Demand) -> None:
+        self._demand, self._expected_from = learnt, -1
+
     def set_prices(self, prices: BidPrices | None) -> None:
         """Let these bid prices rule."""
         self._prices = prices
@@ -67,7 +76,7 @@ class Outlook:
         """Take the next event in."""
         self.revision = event.revision
         self.expected.apply(event)
-        self.demand.apply(event)
+        self._demand.apply(event)
         if event.fleet is not None:
             self.fleet, self._calendar = event.fleet, None
         for claim in event.claims:
@@ -93,7 +102,7 @@ class Outlook:
             self._calendar = known = Calendar(self.fleet, holds, window, self._prices)
             self._expected_from = -1
         if first != self._expected_from:
-            known.expect(self.demand, first)
+            known.expect(self._demand, first)
             self._expected_from = first
         return known
 

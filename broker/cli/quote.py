@@ -69,7 +69,7 @@ def redeem(name: Name, tenant: Tenant = "", address: Address = DEFAULT_ADDRESS, 
 
 
 def _tell(found: QuoteClaimResponse | RedeemQuoteResponse, *, tenant: str, asked: Claim | None = None) -> None:
-    """The offers or the counter-offers, and what to type next unless one is held."""
+    """The offers and the counter-offers, and what to type next unless one is held."""
     from capacitybroker import RedeemQuoteResponse
 
     from broker.cli.offers import next_lines, offers_table
@@ -77,11 +77,13 @@ def _tell(found: QuoteClaimResponse | RedeemQuoteResponse, *, tenant: str, asked
 
     screen = console()
     if found.offers:
-        screen.print(offers_table(found.offers, title="What can be had now, best first", width=screen.width))
-    elif found.counter_offers:
+        moving = any(offer.moves for offer in found.offers)
+        title = "What can be had if others make room" if moving else "What can be had now, best first"
+        screen.print(offers_table(found.offers, title=title, width=screen.width))
+    if found.counter_offers:
         title = "Nothing fits as it was asked; what could be had instead"
         screen.print(offers_table(found.counter_offers, title=title, width=screen.width))
-    else:
+    if not found.offers and not found.counter_offers:
         typer.echo("Nothing fits as it was asked, and no change was found that would help.")
     if isinstance(found, RedeemQuoteResponse) or not found.HasField("held"):
         for line in next_lines(found.offers, found.counter_offers, tenant=tenant, asked=asked):

@@ -23,6 +23,7 @@ from broker.optimiser.stop import Stop
 __all__ = ["GivingWay", "step_back"]
 
 NICENESS = 19
+THREADS_MAX = 2  # that solve
 BUSY_SECONDS = 0.001  # of a thread between two pauses
 CROWDED_SECONDS = 0.05  # how long a thread goes on pausing after it was last pushed aside
 # The handler is usleep itself, so the number of the signal is the length of a pause in microseconds. A pause must
@@ -41,8 +42,9 @@ def step_back() -> None:
 class GivingWay:
     """A stop rule that is another one; threads that ask it pause while others want their cores. A context manager.
 
-    A thread counts as crowded for a while after the kernel took its core away. Only Linux has such timers; elsewhere
-    nothing pauses. A process that does it gives its last real-time signal away.
+    A thread counts as crowded for a while after the kernel took its core away. The first two threads that ask pause, as
+    a solve has no more; CP-SAT's own do not. Only Linux has such timers; where they cannot be had nothing pauses, and
+    the solve goes on. A process that does it gives its last real-time signal away.
     """
 
     def __init__(self, stop: Stop) -> None:
@@ -52,13 +54,21 @@ class GivingWay:
 
     def spent(self, work: int) -> float:
         """Share of the other rule."""
-        if sys.platform == "linux":
-            pauses = getattr(self._threads, "pauses", None)
-            if pauses is None:
-                pauses = self._threads.pauses = _Pauses()
-                self._pauses.append(pauses)
+        pauses = self._mine()
+        if pauses is not None:
             pauses.look()
         return self._stop.spent(work)
+
+    def _mine(self) -> _Pauses | None:
+        """The pauses of the calling thread, if it may have any."""
+        if not hasattr(self._threads, "pauses"):
+            self._threads.pauses = None
+            if sys.platform == "linux" and len(self._pauses) < THREADS_MAX:
+                with contextlib.suppress(OSError, AttributeError):  # no timer left, or a C library without them
+                    self._threads.pauses = _Pauses()
+                    self._pauses.append(self._threads.pauses)
+        found: _Pauses | None = self._threads.pauses
+        return found
 
     def __enter__(self) -> Self:
         return self
@@ -98,7 +108,8 @@ class _Pauses:
         self._running = False
         self._pushed, self._until = _pushed_aside(), 0.0
         event = _Event(signal=SIGNAL, notify=_SIGEV_THREAD_ID, thread=threading.get_native_id())
-        self._checked(self._libc.timer_create(_CLOCK_MONOTONIC, ctypes.byref(event), ctypes.byref(self._timer)))
+        if self._libc.timer_create(_CLOCK_MONOTONIC, ctypes.byref(event), ctypes.byref(self._timer)) != 0:
+            raise OSError(ctypes.get_errno(), "a timer of this thread")
 
     def look(self) -> None:
         """Start or stop pausing."""
@@ -111,16 +122,12 @@ class _Pauses:
 
     def close(self) -> None:
         """Pause no more; from any thread."""
-        self._checked(self._libc.timer_delete(self._timer))
+        self._libc.timer_delete(self._timer)
 
     def _set(self, seconds: float) -> None:
         nanos = int(1e9 * seconds)
         interval = _Interval(every_ns=nanos, first_ns=nanos)
-        self._checked(self._libc.timer_settime(self._timer, 0, ctypes.byref(interval), None))
-
-    def _checked(self, result: int) -> None:
-        if result != 0:
-            raise OSError(ctypes.get_errno(), "a timer of this thread")
+        self._libc.timer_settime(self._timer, 0, ctypes.byref(interval), None)
 
 
 def _pushed_aside() -> int:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from broker.admission.demand import ABOVE, KNOWN_SLOTS, Demand
-from broker.domain.claim import Ask, Held, Tier
+from broker.domain.claim import Ask, Cancelled, ClaimName, Held, Planned, State, Tier
 from broker.domain.fleet import Fleet, WorkloadClass
 from broker.domain.slots import SLOT_SECONDS
 from broker.domain.snapshot import Event, EventKind
@@ -91,9 +91,31 @@ def test_a_claim_counts_once_and_a_quote_only_once_it_is_redeemed() -> None:
         assert float(demand._bends["b200"][0, 1]) == 8 * count
 
 
+def test_who_withdraws_while_waiting_wanted_nothing() -> None:
+    demand = Demand(fleet())
+    demand.apply(asked(0))
+    new = replace(claim(), ask=ask(8, 4, tier=Tier.GUARANTEED))
+    demand.apply(Event(1, EventKind.SUBMITTED, 0, (new,)))
+    gone = replace(new.becomes(Cancelled(), at=0), revision=2, replaced=1)
+    demand.apply(Event(2, EventKind.CANCELLED, 30 * SLOT_SECONDS, (gone,)))
+    assert np.allclose(demand.use(("b200",), AHEAD), 0)
+    placed = replace(new, name=ClaimName("atlas", "placed"))
+    demand.apply(Event(3, EventKind.SUBMITTED, 30 * SLOT_SECONDS, (placed,)))
+    states: list[State] = [Planned((placement(),)), Cancelled((placement(),))]
+    for n, state in enumerate(states):
+        demand.apply(Event(4 + n, EventKind.PLANNED, 30 * SLOT_SECONDS, (replace(placed, state=state, replaced=3),)))
+    assert demand.use(("b200",), AHEAD).max() > 0, "who had a place and gave it up may come again"
+
+
+def test_nobody_counts_for_more_than_could_be_had() -> None:
+    demand = Demand(fleet({"dc-1": 64}, {"atlas": 10}))
+    demand.apply(asked(0, ask(40, 4, tier=Tier.GUARANTEED), ask(900, 4, tier=Tier.GUARANTEED)))
+    assert float(demand._bends["b200"][0, 1]) == 10
+
+
 def test_old_arrivals_fade() -> None:
     demand = Demand(fleet())
-    demand.apply(asked(0, ask(100, 24, tier=Tier.GUARANTEED)))
+    demand.apply(asked(0, ask(60, 24, tier=Tier.GUARANTEED)))
     demand.apply(asked(24))
     soon = demand.use(("b200",), AHEAD)
     demand.apply(asked(24 * 60))

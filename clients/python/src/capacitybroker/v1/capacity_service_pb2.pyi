@@ -373,8 +373,8 @@ class QuoteClaimRequest(message.Message):
 
     @builtins.property
     def hold_for(self) -> duration_pb2.Duration:
-        """Keep the capacity of the best offer aside for so long, at most 15 minutes.
-        Unset: only tell.
+        """Keep the capacity of the best offer aside for so long, at most 15 minutes;
+        an offer for which others would move is not held. Unset: only tell.
         """
 
     def __init__(
@@ -407,16 +407,20 @@ class QuoteClaimResponse(message.Message):
     """Ledger revision that the offers are true for."""
     @builtins.property
     def offers(self) -> containers.RepeatedCompositeFieldContainer[quote_pb2.Offer]:
-        """What can be had as it was asked, best first, each in another pool."""
+        """What can be had as it was asked, best first, each in another pool. Where
+        nothing is free: at most one, with the `moves` of others that it needs.
+        """
 
     @builtins.property
     def counter_offers(self) -> containers.RepeatedCompositeFieldContainer[quote_pb2.Offer]:
-        """Where nothing can: what could be had instead. None is dominated by another."""
+        """Where nothing is free: what could be had instead. None is dominated by
+        another.
+        """
 
     @builtins.property
     def held(self) -> claim_pb2.Claim:
         """The claim that holds the first offer that still had room. Unset: nothing is
-        held.
+        held, as when there are no offers, or only one that others move for.
         """
 
     def __init__(
@@ -480,7 +484,7 @@ class RedeemQuoteResponse(message.Message):
 
     @builtins.property
     def counter_offers(self) -> containers.RepeatedCompositeFieldContainer[quote_pb2.Offer]:
-        """Where nothing can: what could be had instead."""
+        """Where nothing is free: what could be had instead."""
 
     def __init__(
         self,
