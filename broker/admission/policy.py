@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from broker.admission.calendar import Calendar
 from broker.admission.demand import ABOVE, KEEPS
 from broker.admission.ranking import Candidate, Ranking
@@ -76,4 +78,4 @@ class Policy:
 
     def _is_small(self, placement: Placement, calendar: Calendar) -> bool:
         supply = calendar.supply[calendar.pools[placement.pool], calendar.span(placement.window)]
-        return 100 * placement.devices <= self.gang_percent * int(supply.max(initial=0))
+        return 100 * placement.devices <= self.gang_percent * int(np.maximum.reduce(supply, initial=0))

@@ -175,7 +175,7 @@ class Ranking:
         """What punctual starts are worth, where a longer option is late by as much from its start on; see `Terms`."""
         late, slots = value // self.terms.waiting, rows[:, 2]
         money = np.empty((len(rows), 2))
-        money[:, 0], money[:, 1] = value - late * (slots - slots.min(initial=PLENTY)), late
+        money[:, 0], money[:, 1] = value - late * (slots - np.minimum.reduce(slots, initial=PLENTY)), late
         return money
 
     def _way_of(self, part: _Part, place: Placement) -> int | None:

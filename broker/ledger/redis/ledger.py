@@ -16,7 +16,6 @@ from broker.ledger import refusals
 from broker.ledger.books import balances, checked_holds, fleet_accounts
 from broker.ledger.codec import (
     decode_claim,
-    decode_event,
     decode_fleet,
     decode_shortfalls,
     encode_claim,
@@ -29,6 +28,7 @@ from broker.ledger.redis import keys
 from broker.ledger.redis.link import Durability, Link, Reply, StoreSettings, safe_halt
 from broker.ledger.redis.rows import devices, holds_text, limit_text, stored_claim, stored_plan, stored_prices
 from broker.ledger.redis.start import check_server
+from broker.ledger.redis.written import Written
 
 __all__ = ["RedisLedger"]
 
@@ -41,6 +41,7 @@ class RedisLedger:
 
     def __init__(self, link: Link, token_key: bytes) -> None:
         self._link = link
+        self._written = Written()
         self.token_key = token_key
         self._fleet_text = b""
         self._fleet = Fleet()
@@ -99,8 +100,12 @@ class RedisLedger:
             raise refusals.claim_exists(claim.name)
         if reply.code == "OK":
             # What was stored is one of those that were sent: no need to read it again.
-            stored = dict(zip([*sent, waiting], [*candidates, claim], strict=True))[reply.text(1)]
-            return Receipt(replace(stored, revision=int(reply.text(0))))
+            body = reply.text(1)
+            stored = dict(zip([*sent, waiting], [*candidates, claim], strict=True))[body]
+            stored = replace(stored, revision=int(reply.text(0)))
+            if not moved:
+                self._written.submitted(stored, body, at)
+            return Receipt(stored)
         return _receipt(reply)
 
     async def amend(self, claim: Claim, *, key: RequestKey, at: int) -> Receipt:
@@ -248,7 +253,7 @@ class RedisLedger:
                 raise refusals.revision_ahead(after, reply.revision)
             case "COMPACTED":
                 raise refusals.compacted(after, int(reply.text(0)))
-        return tuple(decode_event(text.decode()) for text in reply.rest[0])
+        return tuple(map(self._written.event, reply.rest[0]))
 
     async def close(self) -> None:
         """See `Ledger.close`."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import struct
 from collections.abc import Iterable
 
@@ -11,6 +10,7 @@ from broker.domain.claim import Claim, Hold
 from broker.domain.plan import PlanRecord
 from broker.domain.slots import Steps
 from broker.ledger.codec import decode_claim, decode_plan, decode_prices
+from broker.ledger.codec.text import write
 
 __all__ = ["devices", "holds_text", "limit_text", "stored_claim", "stored_plan", "stored_prices"]
 
@@ -18,12 +18,12 @@ __all__ = ["devices", "holds_text", "limit_text", "stored_claim", "stored_plan",
 def holds_text(holds: Iterable[Hold]) -> str:
     """``[account, first, end, devices, ...]``, in an order that does not depend on the claim's."""
     entries = [x for h in sorted(holds) for x in (h.account, h.window.first, h.window.end, h.devices)]
-    return json.dumps(entries, separators=(",", ":"))
+    return write(entries)
 
 
 def limit_text(limit: Steps) -> str:
     """``[slot, level, ...]``."""
-    return json.dumps([x for step in limit.steps for x in step], separators=(",", ":"))
+    return write([x for step in limit.steps for x in step])
 
 
 def stored_claim(stored: bytes) -> Claim:
