@@ -34,6 +34,7 @@ PLENTY = 2**60  # of devices, where there is no quota
 SHAPES_MAX = 10_000  # of claims whose ways are remembered
 
 _Use = tuple[str, float, int]  # silicon, devices on it, for so many slots
+_Bend = tuple[str, int, int]  # silicon, the first row that it counts in, slots from when it was asked for
 
 
 class _Asked(NamedTuple):
@@ -57,6 +58,7 @@ class Demand:
         # Use rises by the devices of a claim from each slot to the next for as long as it lasts, so an arrival is two
         # entries of a second difference.
         self._bends: dict[str, Floats] = {}
+        self._fresh: dict[_Bend, float] = {}  # not yet in there: an entry of an array costs ten of a dict
         self._hours = 0  # seen in all
         self._weight = 0.0  # the same, as far as it has not faded
         self._slot: int | None = None
@@ -70,6 +72,7 @@ class Demand:
 
     def use(self, silicon: Sequence[str], slots: int) -> Floats:
         """[2, silicon, slots] devices that later comers will use from now on: those above standard, and above spot."""
+        self._fold()
         found = np.zeros((len(ABOVE), len(silicon), slots))
         for k, name in enumerate(silicon):
             if name in self._bends and self._weight > 0:
@@ -115,17 +118,25 @@ class Demand:
             self._hours += slot - self._slot
             self._weight = fade * self._weight + slot - self._slot
             if fade < 1:
+                self._fold()
                 self._bends = {name: fade * bends for name, bends in self._bends.items()}
         self._slot = slot if self._slot is None else max(slot, self._slot)
 
     def _count(self, asked: _Asked, weight: float) -> None:
         ask, most = asked.ask, self._quota.get(asked.tenant, PLENTY)
-        rows = slice(ABOVE[Tier.STANDARD] if ask.tier is Tier.GUARANTEED else ABOVE[Tier.SPOT], None)
+        row = ABOVE[Tier.STANDARD] if ask.tier is Tier.GUARANTEED else ABOVE[Tier.SPOT]
         for silicon, devices, slots in self._of(ask):
-            bends = self._bends.setdefault(silicon, np.zeros((len(ABOVE), REACH_SLOTS)))
             first, used = min(asked.lead + 1, REACH_SLOTS - 1), weight * min(devices, most)
-            bends[rows, first] += used
-            bends[rows, min(first + slots, REACH_SLOTS - 1)] -= used
+            up, down = (silicon, row, first), (silicon, row, min(first + slots, REACH_SLOTS - 1))
+            self._fresh[up] = self._fresh.get(up, 0.0) + used
+            self._fresh[down] = self._fresh.get(down, 0.0) - used
+
+    def _fold(self) -> None:
+        """Bring the arrays up to date."""
+        for (silicon, row, slot), used in self._fresh.items():
+            bends = self._bends.setdefault(silicon, np.zeros((len(ABOVE), REACH_SLOTS)))
+            bends[row:, slot] += used
+        self._fresh.clear()
 
     def _of(self, ask: Ask) -> tuple[_Use, ...]:
         """What a claim is expected to use: a share of its devices on each silicon that serves it."""
