@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 
 from broker.domain.claim import Ask
@@ -49,22 +49,22 @@ def too_large(ask: Ask, fleet: Fleet) -> Fault | None:
 
 def unknown(tenant: str, ask: Ask, fleet: Fleet) -> Fault | None:
     """The first thing that the ask names and the fleet does not have."""
-    silicon = {silicon.id for silicon in fleet.silicon} | {silicon.family for silicon in fleet.silicon} - {""}
-    tenants = {known.id for known in fleet.tenants}
-    classes = {work.id for work in fleet.workload_classes}
-    pools = {pool.id for pool in fleet.pools}
-    named = [
-        (FaultReason.TENANT_UNKNOWN, "tenant", [tenant], tenants, "parent"),
-        (FaultReason.WORKLOAD_CLASS_UNKNOWN, "workload class", [ask.workload_class], classes, "claim.workload_class"),
-        (FaultReason.SILICON_UNKNOWN, "silicon", [c.silicon for c in ask.silicon], silicon, "claim.silicon"),
-        (FaultReason.POOL_UNKNOWN, "pool", ask.preferred_pools, pools, "claim.preferred_pools"),
-        (FaultReason.POOL_UNKNOWN, "pool", ask.forbidden_pools, pools, "claim.forbidden_pools"),
-    ]
-    for reason, what, names, known, where in named:
-        for name in names:
-            if name not in known:
-                return _not_declared(reason, what, name, known, where)
-    return None
+    pools, classes = fleet.pools_by_id, fleet.workload_classes_by_id
+    wanted = (choice.silicon for choice in ask.silicon)
+    return (
+        _missing(FaultReason.TENANT_UNKNOWN, "tenant", (tenant,), fleet.tenants_by_id, "parent")
+        or _missing(
+            FaultReason.WORKLOAD_CLASS_UNKNOWN, "workload class", (ask.workload_class,), classes, "claim.workload_class"
+        )
+        or _missing(FaultReason.SILICON_UNKNOWN, "silicon", wanted, fleet.silicon_names, "claim.silicon")
+        or _missing(FaultReason.POOL_UNKNOWN, "pool", ask.preferred_pools, pools, "claim.preferred_pools")
+        or _missing(FaultReason.POOL_UNKNOWN, "pool", ask.forbidden_pools, pools, "claim.forbidden_pools")
+    )
+
+
+def _missing(reason: FaultReason, what: str, names: Iterable[str], known: Collection[str], where: str) -> Fault | None:
+    name = next((name for name in names if name not in known), None)
+    return None if name is None else _not_declared(reason, what, name, known, where)
 
 
 def _not_declared(reason: FaultReason, what: str, name: str, known: Collection[str], where: str) -> Fault:

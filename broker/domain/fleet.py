@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cached_property
 
 from broker.domain.slots import Steps, slot_at_or_after, slot_of
 
@@ -138,7 +139,7 @@ class Tenant:
         return f"tenants/{self.id}"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # without slots: what is looked up in every call is indexed once
 class Fleet:
     """Everything that can be asked for, and by whom; ids are unique within each kind and references resolve."""
 
@@ -148,21 +149,45 @@ class Fleet:
     contracts: tuple[Contract, ...] = ()
     tenants: tuple[Tenant, ...] = ()
 
+    @cached_property
+    def silicon_names(self) -> frozenset[str]:
+        """What silicon may be asked for by: ids and families."""
+        return frozenset({s.id for s in self.silicon} | {s.family for s in self.silicon if s.family})
+
+    @cached_property
+    def pools_by_id(self) -> Mapping[str, Pool]:
+        """Every pool."""
+        return {p.id: p for p in self.pools}
+
+    @cached_property
+    def tenants_by_id(self) -> Mapping[str, Tenant]:
+        """Every tenant."""
+        return {t.id: t for t in self.tenants}
+
+    @cached_property
+    def workload_classes_by_id(self) -> Mapping[str, WorkloadClass]:
+        """Every workload class."""
+        return {w.id: w for w in self.workload_classes}
+
+    @cached_property
+    def _contracts_by_pool(self) -> Mapping[str, Contract]:
+        return {c.pool: c for c in reversed(self.contracts)}
+
     def pool(self, id: str) -> Pool | None:  # noqa: A002 - the field's own name
         """The pool of that id, or None."""
-        return next((p for p in self.pools if p.id == id), None)
+        return self.pools_by_id.get(id)
 
     def tenant(self, id: str) -> Tenant | None:  # noqa: A002
         """The tenant of that id, or None."""
-        return next((t for t in self.tenants if t.id == id), None)
+        return self.tenants_by_id.get(id)
 
     def workload_class(self, id: str) -> WorkloadClass | None:  # noqa: A002
         """The workload class of that id, or None."""
-        return next((w for w in self.workload_classes if w.id == id), None)
+        return self.workload_classes_by_id.get(id)
 
     def contract_of(self, pool: str) -> Contract | None:
         """The contract of that pool, or None."""
-        return next((c for c in self.contracts if c.pool == pool), None)
+        return self._contracts_by_pool.get(pool)
 
     def limits(self) -> dict[str, Steps]:
         """What each ledger account may hold over time: the supply of pools and the quota of tenants that have one."""

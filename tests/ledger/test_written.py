@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from redis.asyncio import Redis
@@ -19,7 +20,7 @@ async def test_others_read_what_the_writer_knows(valkey: str, market: str) -> No
     writer, reader = await open_redis(valkey, market), await open_redis(valkey, market)
     desk = Desk(writer)
     await desk.open_pools({"dc-1": 64})
-    asked = claim("atlas/run-1", labels={"für": "wen \"auch\" immer"})
+    asked = claim("atlas/run-1", labels={"für": 'wen "auch" immer'})
     there = asked.becomes(Planned((placement(),)), at=3)
     granted = await writer.submit(asked, key=key("r1"), at=3, candidates=[there])
     waiting = await writer.submit(claim("atlas/run-2"), key=key("r2"), at=4)
@@ -36,9 +37,9 @@ async def test_the_text_is_the_one_that_the_store_makes(
     ledger = await open_redis(valkey, market)
     stored = (await ledger.submit(claim("atlas/run-1"), key=key("r1"), at=7)).claim
     async with Redis.from_url(valkey) as client:
-        ((_, fields),) = await client.xrange(keys.log_key(market))
+        log: Any = await client.xrange(keys.log_key(market))
     own = Written()
     own.submitted(stored, encode_claim(replace(stored, revision=0)), 7)
     monkeypatch.setattr(written, "decode_event", lambda _: pytest.fail("it was read from its text"))
-    assert own.event(fields[b"event"]).claims == (stored,)
+    assert own.event(log[0][1][b"event"]).claims == (stored,)
     await ledger.close()
