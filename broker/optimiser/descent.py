@@ -10,9 +10,11 @@ from itertools import islice
 import numpy as np
 
 from broker.optimiser.assignment import Tally, best_rows, new_assignment, suits
+from broker.optimiser.branch import Branching
 from broker.optimiser.cells import exchange
 from broker.optimiser.columns import Interrupted, best_columns, guide, ideals, ranked, second_thread
 from broker.optimiser.construct import insert_until, orders, settle
+from broker.optimiser.heat import first_heat
 from broker.optimiser.ordering import blurred
 from broker.optimiser.prices import Pricing
 from broker.optimiser.problem import Bools, Ints, Plan, Problem
@@ -41,10 +43,9 @@ PASSES_MAX = 1_500
 COLUMNS_PER_WORK = 50_000  # columns priced in one unit of work
 ORDER_SHARE = 0.05  # of the budget, for better orders of the greedy plan
 ORDER_PATIENCE = 300  # pairs of orders without a better plan, after which no more are tried
+BRANCH_COLUMNS = 250_000  # at most, where the bound is tightened by branching: a pass is to take a few milliseconds
+BRANCH_SHARE = 0.3  # of the budget, at most
 STAKE = 0.75  # power of its value by which a request is drawn for a move
-HEAT = 0.1  # first temperature, of what a round that makes the plan poorer costs, at so many rounds for each request
-HEAT_ROUNDS = 70.0
-HEAT_POWER = 0.2  # by which it rises with the rounds that the budget has for each request
 ANNEAL_SHARE = 0.9  # of improvement; the rest is spent without heat
 REPAIRS = 200  # stretches of search for broken promises alone, at most
 REPAIR_TRIES = 2_000  # insertions of each side in one of them
@@ -306,6 +307,18 @@ class Descent:
                 self._keep(best_rows(search), start, int(search.tally[Tally.BEST]))
         self.rounds += sum(int(search.tally[Tally.CELLS]) for search in searches)
 
+    def branch(self) -> None:
+        """Tighten the bound by branching on large gangs, as long as that pays."""
+        if self._deals or self._pricing.columns > BRANCH_COLUMNS:
+            return
+        begun, tree = self._stop.spent(self.work), Branching(self._t, self._pricing.prices, self._bound)
+        while tree.pays and self._stop.spent(self.work) < begun + BRANCH_SHARE * (1 - begun) and not self._proven():
+            before = tree.passes
+            tree.grow(self._objective, self._enough)
+            self.work += (tree.passes - before) * (1 + self._pricing.columns // COLUMNS_PER_WORK)
+            self._other_bound = min(self._other_bound, max(tree.bound, float(self._objective)))
+        self._tell()
+
     def improve(self) -> None:
         """Ruin and recreate, refining prices in between, until the budget is spent or the plan is proven best."""
         t = self._t
@@ -315,7 +328,12 @@ class Descent:
         guided_by = self._pricing.best
         begun, worked, priced = self._stop.spent(self.work), self.work, 0
 
-        heat, rng = self._heat(calendar, g, wishes), np.random.default_rng(self._seed)
+        def spent(tried: int) -> float:
+            return self._stop.spent(worked + 1 + tried // TRIES_PER_WORK)
+
+        heat, tried = first_heat(t, calendar, g, wishes, EPOCH // 4, self._seed, spent, self._enough)
+        self.work += 1 + tried // TRIES_PER_WORK
+        rng = np.random.default_rng(self._seed)
         while not self.finished():
             gone = (self._stop.spent(self.work) - begun) / max(1e-9, 1 - begun)
             warmth = heat * max(0.0, 1 - gone / ANNEAL_SHARE) ** 2
@@ -376,21 +394,3 @@ class Descent:
         worth[has] = np.maximum(0.0, t.value[top[has]])
         stakes = np.cumsum(worth**STAKE + 1e-300)
         return g, Wishes(ideal, rows, top, peak, stakes, self._near)
-
-    def _heat(self, calendar: Calendar, g: Guide, wishes: Wishes) -> float:
-        """The first temperature: a share of what a round that makes the plan poorer costs, middling in its logarithm.
-
-        Measured on a copy of the plan, without heat, before the search begins. The more rounds there will be for each
-        request, the hotter they may begin: what a large budget spoils it has the time to mend.
-        """
-        books = calendar._replace(**{name: part.copy() for name, part in calendar._asdict().items()})
-        rng = np.random.default_rng(self._seed)
-        begun = self._stop.spent(self.work)
-        tried = improve_sides(self._t, books, g, wishes, 0.0, EPOCH // 4, rng, enough=self._enough)
-        self.work += 1 + tried.tried // TRIES_PER_WORK
-        if not tried.loss[1]:
-            return 1.0
-        spent = self._stop.spent(self.work)
-        rounds = tried.rounds * (1 - spent) / max(1e-9, spent - begun) / len(self._t.quota)
-        loss = math.exp(tried.loss[0] / tried.loss[1])
-        return float(HEAT * max(1.0, rounds / HEAT_ROUNDS) ** HEAT_POWER * loss)

@@ -95,6 +95,7 @@ class Pricing:
         self.best = np.inf
         self.prices = start
         self.passes = 0
+        self.found: Columns | None = None  # the best columns at the last prices
         self.columns = int((t.high - t.low + 1).sum())
         self._point = start
         self._first_hope = hope
@@ -125,6 +126,7 @@ class Pricing:
         found = best_columns(t, g, enough)
         bound = proven(t, self._point, found.worth)
         self.passes += 1
+        self.found = found
         if bound < self.best:
             self.best, self.prices = bound, self._point
         self._control(bound, floor)
