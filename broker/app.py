@@ -49,7 +49,8 @@ async def open_market(settings: ServeSettings, store_url: str, *, create: bool) 
 def run_server(settings: ServeSettings, store_url: str, ready: Ready) -> None:
     """Answer calls until SIGTERM; the body of a server process."""
     _start_process("server")
-    uvloop.run(_serve(settings, store_url, ready))  # a tenth less time for each call than asyncio's own loop
+    # Of the reference's rate, GetClaim reaches 0.68 to 0.77 so, and 0.62 to 0.66 on asyncio's own loop.
+    uvloop.run(_serve(settings, store_url, ready))
 
 
 def run_planner(settings: ServeSettings, store_url: str, ready: Ready) -> None:

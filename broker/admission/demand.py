@@ -134,8 +134,9 @@ class Demand:
     def _fold(self) -> None:
         """Bring the arrays up to date."""
         for (silicon, row, slot), used in self._fresh.items():
-            bends = self._bends.setdefault(silicon, np.zeros((len(ABOVE), REACH_SLOTS)))
-            bends[row:, slot] += used
+            if silicon not in self._bends:
+                self._bends[silicon] = np.zeros((len(ABOVE), REACH_SLOTS))
+            self._bends[silicon][row:, slot] += used
         self._fresh.clear()
 
     def _of(self, ask: Ask) -> tuple[_Use, ...]:

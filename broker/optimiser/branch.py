@@ -39,10 +39,10 @@ Wishes = dict[int, dict[tuple[int, int], float]]  # of each large gang: row and 
 class _Part:
     """Plans that serve all of some gangs and keep some rows within shorter spans; and what they are worth at most."""
 
+    prices: Prices
+    bound: float
     served: frozenset[int] = frozenset()
     spans: Spans = field(default_factory=dict)
-    prices: Prices | None = None
-    bound: float = np.inf
     wishes: Wishes = field(default_factory=dict)
 
 
@@ -55,7 +55,7 @@ class Branching:
         self._order, self._idle, self._mark = count(), 0, bound
         self._open: list[tuple[float, int, _Part]] = []
         if len(self._gangs):
-            self._push(_Part(prices=prices, bound=bound))
+            self._push(_Part(prices, bound))
 
     @property
     def pays(self) -> bool:
@@ -63,7 +63,10 @@ class Branching:
         return bool(self._open) and self._idle < PATIENCE
 
     def grow(self, floor: int, enough: Callable[[], bool]) -> None:
-        """Divide the part with the highest bound; ``Interrupted``, and nothing has changed, when ``enough`` says so."""
+        """Divide the part with the highest bound; ``Interrupted`` when ``enough`` says so: nothing is divided then.
+
+        ``floor`` is the objective of some plan, in the money of the tables, as ``bound`` is.
+        """
         part = self._open[0][2]
         if not part.wishes:
             part = self._priced(part, floor, enough)
@@ -88,7 +91,6 @@ class Branching:
     def _priced(self, part: _Part, floor: int, enough: Callable[[], bool]) -> _Part:
         """The part with prices of its own, from those of the part that it came from."""
         t, prize = self._t, 3 * max(1, int(np.abs(self._t.value).max()))
-        assert part.prices is not None
         tables, prizes = _tables_of(t, part, prize), prize * len(part.served)
         pricing, stands = Pricing(tables, part.prices, HOPE), dict[int, dict[tuple[int, int], float]]()
         for n in range(PASSES):

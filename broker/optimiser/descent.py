@@ -43,7 +43,8 @@ PASSES_MAX = 1_500
 COLUMNS_PER_WORK = 50_000  # columns priced in one unit of work
 ORDER_SHARE = 0.05  # of the budget, for better orders of the greedy plan
 ORDER_PATIENCE = 300  # pairs of orders without a better plan, after which no more are tried
-BRANCH_COLUMNS = 250_000  # at most, where the bound is tightened by branching: a pass is to take a few milliseconds
+# At most, to branch: a pass then takes milliseconds, and leaves the second thread to the other part.
+BRANCH_COLUMNS = 250_000
 BRANCH_SHARE = 0.3  # of the budget, at most
 STAKE = 0.75  # power of its value by which a request is drawn for a move
 ANNEAL_SHARE = 0.9  # of improvement; the rest is spent without heat

@@ -20,7 +20,7 @@ class Written:
         self._known: OrderedDict[bytes, Event] = OrderedDict()
 
     def submitted(self, claim: Claim, body: str, at: int) -> None:
-        """A claim was stored as ``body`` by its revision, and nothing else was changed by it."""
+        """A claim was stored as ``body`` by its revision, ``at`` (Unix s), and nothing else was changed by it."""
         revision = claim.revision
         # What `market.record` in lua/market.lua puts together; a text that differs is read like anybody's.
         text = f'{{"v":1,"revision":{revision},"kind":"SUBMITTED","at":{at},"claims":[{body}]}}'
