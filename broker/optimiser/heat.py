@@ -13,7 +13,7 @@ from broker.optimiser.tables import Tables
 
 __all__ = ["first_heat"]
 
-HEAT = 0.1  # first temperature, of what a round that makes the plan poorer costs, at so many rounds for each request
+HEAT = 0.15  # first temperature, of what a round that makes the plan poorer costs, at so many rounds for each request
 HEAT_ROUNDS = 70.0
 HEAT_POWER = 0.2  # by which it rises with the rounds that the budget has for each request
 
@@ -36,7 +36,7 @@ def first_heat(
     """
     books = calendar._replace(**{name: part.copy() for name, part in calendar._asdict().items()})
     begun = spent(0)
-    tried = improve_sides(t, books, g, wishes, 0.0, tries, np.random.default_rng(seed), enough=enough)
+    tried = improve_sides(t, books, g, wishes, 0.0, tries, np.random.default_rng(seed), enough=enough, to_end=True)
     if not tried.loss[1]:
         return 1.0, tried.tried
     gone = spent(tried.tried)

@@ -56,6 +56,7 @@ def _round(
     peak: Floats,
     stakes: Floats,
     heat: float,
+    to_end: bool,
 ) -> int:
     """One ruin, one recreate, one verdict; returns how many insertions it tried."""
     s.tally[Tally.ROUND] += 1
@@ -67,13 +68,15 @@ def _round(
     while kind < len(s.mix) - 1 and s.mix[kind] <= draw:
         kind += 1
     s.tried[kind] += 1
-    ruin(t, c, g, s, ideal, peak, stakes, kind)
-    tried = recreate(t, c, g, s, near, ideal, ranked, peak, TRIES)
+    least = before + heat * np.log(random(s.seed) + 1e-12)
+    reach = -np.inf if to_end or s.tally[Tally.BROKEN] > 0 else least  # a promise is worth more than any loss
+    ruin(t, c, g, s, ideal, peak, stakes, kind, reach)
+    tried = recreate(t, c, g, s, near, ideal, ranked, peak, TRIES, reach)
     kept, total = _kept(t, c, s), s.tally[Tally.TOTAL]
     if total < before:
         s.loss[0] += np.log(float(before - total))
         s.loss[1] += 1.0
-    poorer = total != before and total <= before + heat * np.log(random(s.seed) + 1e-12)
+    poorer = total != before and total <= least
     if kept < s.tally[Tally.KEPT] or (kept == s.tally[Tally.KEPT] and poorer):
         _undo(t, c, s, before)
         return tried
@@ -100,17 +103,19 @@ def improve(
     stakes: Floats,
     heat: float,
     tries: int,
+    to_end: bool,
 ) -> int:
     """Rounds until about ``tries`` insertions were tried; returns how many it was.
 
     ``ideal`` are the reduced values of rows in an empty market, ``ranked`` the rows of each request by them,
     ``peak`` the best of each request. ``heat`` is the
-    loss, in money, that a round may make with probability 1/e. The best plan is in ``s``.
+    loss, in money, that a round may make with probability 1/e. ``to_end`` plays even hopeless rounds to their end, to
+    see what they cost. The best plan is in ``s``.
     """
     s.tally[Tally.BROKEN] = 0
     for k in range(s.out_count[0]):
         s.tally[Tally.BROKEN] += t.promised[s.out[k]]
     done = 0
     while done < tries:
-        done += ROUND + _round(t, c, g, s, near, ideal, ranked, peak, stakes, heat)
+        done += ROUND + _round(t, c, g, s, near, ideal, ranked, peak, stakes, heat, to_end)
     return done

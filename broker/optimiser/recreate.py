@@ -1,4 +1,10 @@
-"""What a round puts back: the requests that it took out, and rivals that were left out and could use the room."""
+"""What a round puts back: the requests that it took out, and rivals that were left out and could use the room.
+
+A round that cannot be accepted any more is left there and then: when what the plan is worth by now, and what everybody
+still to be put back was worth before, is too little together. Newcomers could make up for it, but hardly ever do. On
+crowded markets of 20,000 requests nine tenths of all insertions were of such rounds, and one in fifty of the rounds
+that would have been accepted is lost.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +19,19 @@ from broker.optimiser.state import Calendar, Guide, gain
 from broker.optimiser.tables import Tables
 
 __all__ = ["recreate"]
+
+
+@inlined
+def _hope(t: Tables, c: Calendar, s: Search) -> int:
+    """What those whom this round took out were worth where they stood: together, and each in ``Search.hope``."""
+    total = 0
+    for k in range(s.tally[Tally.TOUCHED]):
+        request = s.touched[k]
+        s.hope[request] = 0
+        if c.row[request] < 0 and s.old_row[k] >= 0:
+            s.hope[request] = max(0, gain(t, c, request, s.old_row[k], s.old_start[k]))
+            total += s.hope[request]
+    return total
 
 
 @inlined
@@ -91,13 +110,32 @@ def _put(t: Tables, c: Calendar, g: Guide, s: Search, ideal: Floats, ranked: Int
 
 @inlined
 def recreate(
-    t: Tables, c: Calendar, g: Guide, s: Search, near: Rivals, ideal: Floats, ranked: Ints, peak: Floats, tries: int
+    t: Tables,
+    c: Calendar,
+    g: Guide,
+    s: Search,
+    near: Rivals,
+    ideal: Floats,
+    ranked: Ints,
+    peak: Floats,
+    tries: int,
+    least: float,
 ) -> int:
-    """Put back what profits, in a random one of several orders; returns how many insertions were tried."""
+    """Put back what profits, in a random one of several orders; returns how many insertions were tried.
+
+    ``least`` is what the plan must be worth in the end to be accepted; no round is left early at ``-inf``.
+    """
+    hope = _hope(t, c, s)
+    if s.tally[Tally.TOTAL] + hope < least:
+        return 0
     n = _candidates(t, c, s, near, tries)
     _rank(t, s, peak, n)
     for k in range(n):
         request = s.pick[k]
+        if s.tally[Tally.TOTAL] + hope < least:
+            return k
+        if s.mark[request] == s.tally[Tally.ROUND]:
+            hope -= s.hope[request]
         banned = -1
         if random(s.seed) < 0.1 and t.first[request + 1] > t.first[request]:
             banned = t.first[request] + below(s.seed, t.first[request + 1] - t.first[request])

@@ -149,16 +149,27 @@ def _placed(t: Tables, c: Calendar, s: Search, stakes: Floats) -> int:
 
 
 @inlined
+def _most(t: Tables, request: int, row: int, start: int) -> int:
+    """What a placement adds to the objective at most: ``gain`` without overage."""
+    worth: int = t.value[row] - t.unit[t.pool[row]] * t.devices[row] * t.length[row] + t.move[request]
+    return worth - t.late[row] * max(0, start - t.due[row])
+
+
+@inlined
 def _push_in(
-    t: Tables, c: Calendar, g: Guide, s: Search, ideal: Floats, peak: Floats, request: int, not_in: int
+    t: Tables, c: Calendar, g: Guide, s: Search, ideal: Floats, peak: Floats, request: int, not_in: int, need: float
 ) -> None:
-    """Place a request at one of its better starts outside a pool, evicting what stands there."""
+    """Place a request at one of its better starts outside a pool, evicting what stands there.
+
+    Nothing happens where that could not bring the money in ``need``, even if everybody evicted came back.
+    """
     best, chosen = -np.inf, -1
     first = t.first[request]
     spread = 0.3 * abs(peak[request]) + 0.1 * float(t.value[first])
     for row in range(first, t.first[request + 1]):
         worth = ideal[row] + spread * random(s.seed)
-        if worth > best and s.in_pools[t.pool[row]] == 1 and t.pool[row] != not_in:
+        able = s.in_pools[t.pool[row]] == 1 and t.pool[row] != not_in
+        if able and worth > best and _most(t, request, row, 0) >= need:
             best, chosen = worth, row
     if chosen < 0:
         return
@@ -166,6 +177,8 @@ def _push_in(
         start = t.low[chosen] + below(s.seed, t.high[chosen] - t.low[chosen] + 1)
     else:
         start = best_start_of_row(t, g, request, chosen)
+    if _most(t, request, chosen, start) < need:
+        return
     devices, end = t.devices[chosen], start + t.length[chosen]
     if t.quota[request] < len(t.limit) - 1:
         _clear(t, c, g, s, 0, t.quota[request], devices, start, end)
@@ -175,8 +188,10 @@ def _push_in(
 
 
 @inlined
-def ruin(t: Tables, c: Calendar, g: Guide, s: Search, ideal: Floats, peak: Floats, stakes: Floats, kind: int) -> None:
-    """Take out some placements in one of the five ways."""
+def ruin(
+    t: Tables, c: Calendar, g: Guide, s: Search, ideal: Floats, peak: Floats, stakes: Floats, kind: int, least: float
+) -> None:
+    """Take out some placements in one of the five ways; nobody is pushed in where ``least`` is then out of reach."""
     request, not_in = -1, -1
     if kind == Ruin.FORCE:
         if s.out_count[0] > 0:
@@ -196,7 +211,7 @@ def ruin(t: Tables, c: Calendar, g: Guide, s: Search, ideal: Floats, peak: Float
     else:
         _thin(t, c, s, s.pools[below(s.seed, len(s.pools))], 0, t.capacity.shape[1], SCATTER)
     if request >= 0:
-        _push_in(t, c, g, s, ideal, peak, request, not_in)
+        _push_in(t, c, g, s, ideal, peak, request, not_in, least - s.tally[Tally.TOTAL])
 
 
 @inlined

@@ -53,6 +53,7 @@ class Search(NamedTuple):
     high: Ints  # [pools] one past the last
     pick: Ints  # [requests] candidates of a recreate, or of an eviction
     key: Floats  # [requests] their order
+    hope: Ints  # [requests] what those that this round took out were worth where they stood
     best_row: Ints  # [requests] the best plan so far, but for `stale`
     best_start: Ints  # [requests]
     stale: Ints  # [requests] requests moved since the best plan
@@ -79,7 +80,7 @@ def new_search(
     out = np.flatnonzero(c.row < 0) if able is None else able[c.row[able] < 0]
     out_at = np.full(size, -1, np.int64)
     out_at[out] = np.arange(len(out))
-    ints = [np.zeros(size, np.int64) for _ in range(7)]
+    ints = [np.zeros(size, np.int64) for _ in range(8)]
     edges = [np.zeros(len(c.taken), np.int64) for _ in range(2)]
     tally = np.zeros(len(Tally), np.int64)
     tally[Tally.TOTAL] = tally[Tally.BEST] = total
@@ -98,6 +99,7 @@ def new_search(
         high=edges[1],
         pick=ints[4],
         key=np.zeros(size),
+        hope=ints[7],
         best_row=c.row.copy(),
         best_start=c.start.copy(),
         stale=ints[5],

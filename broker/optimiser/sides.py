@@ -63,18 +63,20 @@ def improve_sides(
     waiting: Bools | None = None,
     mix: Sequence[float] | None = None,
     enough: Callable[[], bool] = lambda: False,
+    to_end: bool = False,
 ) -> Outcome:
     """Improve the plan in ``c`` for about ``tries`` insertions on each side; one side where there is one pool.
 
     With ``waiting`` only those come in from outside, and who had to make room for them. ``mix`` says how often each
-    ruin is tried. ``enough`` is asked every few milliseconds, on both threads, and ends it early.
+    ruin is tried. ``enough`` is asked every few milliseconds, on both threads, and ends it early. ``to_end`` plays even
+    hopeless rounds to their end.
     """
     pools = rng.permutation(len(t.unit))
     out = np.ones(len(c.row), np.bool_) if waiting is None else waiting
     shares = None if mix is None else np.cumsum(mix)
     if len(pools) < 2:
         search = new_search(c, 0, int(rng.integers(2**31)), able=np.flatnonzero(out), mix=shares)
-        tried = _search(t, c, g, wishes, search, heat, tries, enough)
+        tried = _search(t, c, g, wishes, search, heat, tries, enough, to_end)
         return _outcome(search.tally, search.best_row, search.best_start, tried, search.loss)
     deal = np.zeros(len(pools), np.int64)
     deal[pools[: len(pools) // 2]] = 1
@@ -87,7 +89,7 @@ def improve_sides(
         )
         for n in range(2)
     ]
-    runs = [(t, books[n], g, wishes, searches[n], heat, tries, enough) for n in range(2)]
+    runs = [(t, books[n], g, wishes, searches[n], heat, tries, enough, to_end) for n in range(2)]
     second = second_thread().submit(_search, *runs[1])
     tried = _search(*runs[0]) + second.result()
     c.room[:] = books[0].room + books[1].room
@@ -106,12 +108,13 @@ def _search(
     heat: float,
     tries: int,
     enough: Callable[[], bool],
+    to_end: bool,
 ) -> int:
     """One side, slice by slice; returns how many insertions it tried."""
     w, done = wishes, 0
     while done < tries and not enough():
         now = min(SLICE, tries - done)
-        done += int(improve(t, c, g, search, w.near, w.ideal, w.ranked, w.peak, w.stakes, heat, now))
+        done += int(improve(t, c, g, search, w.near, w.ideal, w.ranked, w.peak, w.stakes, heat, now, to_end))
     return done
 
 

@@ -60,10 +60,11 @@ class Market:
         order = next(iter(orders(self.t, found.worth, found.row)))
         return calendar, int(insert_all(self.t, calendar, self.g, self.ideal, order))
 
-    def improve(self, c: Calendar, search: Search, heat: float, tries: int) -> int:
+    def improve(self, c: Calendar, search: Search, heat: float, tries: int, to_end: bool = False) -> int:
         """Rounds of improvement; one round when ``tries`` is 1."""
         w = self.wishes
-        return int(improve(self.t, c, self.g, search, w.near, w.ideal, w.ranked, w.peak, w.stakes, heat, tries))
+        guides = (w.near, w.ideal, w.ranked, w.peak, w.stakes)
+        return int(improve(self.t, c, self.g, search, *guides, heat, tries, to_end))
 
 
 def market(document: Document, steps: int = STEPS) -> Market:

@@ -56,13 +56,32 @@ def test_a_round_that_is_not_accepted_leaves_everything_where_it_was(kind: Ruin,
     for seed in range(60):
         search = new_search(calendar, total, seed=seed, mix=only(kind))
         before = plan(calendar)
-        priced.improve(calendar, search, FORBIDDING, 1)
+        priced.improve(calendar, search, FORBIDDING, 1, to_end=True)
         assert search.tally[Tally.TOTAL] == total
         assert_exact(priced.problem, priced.t, calendar)
         if search.tally[Tally.STALE] == 0:  # nothing was accepted, not even a change that costs nothing
             assert all(np.array_equal(a, b) for a, b in zip(before, plan(calendar), strict=True))
             undone += int(search.tally[Tally.TOUCHED] > 0)
     assert undone > 5
+
+
+@EVERY_KIND
+def test_a_round_left_early_changes_nothing_and_spares_insertions(kind: Ruin, priced: Market) -> None:
+    """The same rounds from the same plan, left early and played to their end: never poorer, exact, and for less work."""
+    calendar, total = priced.greedy()
+    spared = 0
+    for seed in range(60):
+        (row, start), tried = plan(calendar), []
+        for to_end in (False, True):
+            books, worth = settle(priced.t, row, start)
+            search = new_search(books, worth, seed=seed, mix=only(kind))
+            tried.append(priced.improve(books, search, 0.0, 1, to_end))
+            assert search.tally[Tally.TOTAL] >= worth == total
+            assert_exact(priced.problem, priced.t, books)
+            if search.tally[Tally.TOTAL] == worth and search.tally[Tally.STALE] == 0:
+                assert all(np.array_equal(a, b) for a, b in zip((row, start), plan(books), strict=True))
+        spared += tried[1] - tried[0]
+    assert spared > 0
 
 
 @EVERY_KIND
