@@ -328,11 +328,7 @@ class Descent:
         g, wishes = self._wishes()
         guided_by = self._pricing.best
         begun, worked, priced = self._stop.spent(self.work), self.work, 0
-
-        def spent(tried: int) -> float:
-            return self._stop.spent(worked + 1 + tried // TRIES_PER_WORK)
-
-        heat, tried = first_heat(t, calendar, g, wishes, EPOCH // 4, self._seed, spent, self._enough)
+        heat, tried = first_heat(t, calendar, g, wishes, EPOCH // 4, self._seed, self._enough)
         self.work += 1 + tried // TRIES_PER_WORK
         rng = np.random.default_rng(self._seed)
         while not self.finished():

@@ -152,7 +152,8 @@ def _placed(t: Tables, c: Calendar, s: Search, stakes: Floats) -> int:
 def _most(t: Tables, request: int, row: int, start: int) -> int:
     """What a placement adds to the objective at most: ``gain`` without overage."""
     worth: int = t.value[row] - t.unit[t.pool[row]] * t.devices[row] * t.length[row] + t.move[request]
-    return worth - t.late[row] * max(0, start - t.due[row])
+    worth -= t.late[row] * max(0, start - t.due[row])
+    return worth
 
 
 @inlined
