@@ -12,8 +12,8 @@ import numpy as np
 
 from broker.compiled import inlined
 from broker.optimiser.construct import best_start
+from broker.optimiser.picks import arrange, first_of
 from broker.optimiser.problem import Floats, Ints
-from broker.optimiser.ruin import sort_picks
 from broker.optimiser.search import BUCKETS, Rivals, Search, Tally, below, random, shift
 from broker.optimiser.state import Calendar, Guide, gain
 from broker.optimiser.tables import Tables
@@ -62,7 +62,7 @@ def _candidates(t: Tables, c: Calendar, s: Search, near: Rivals, tries: int) -> 
 
 @inlined
 def _rank(t: Tables, s: Search, peak: Floats, n: int) -> None:
-    """Sort candidates by one of several keys, blurred so that no round repeats another; promises first."""
+    """Queue candidates by one of several keys, blurred so that no round repeats another; promises first."""
     kind = random(s.seed)
     blur = 0.4 * random(s.seed)
     for k in range(n):
@@ -79,7 +79,7 @@ def _rank(t: Tables, s: Search, peak: Floats, n: int) -> None:
             key = random(s.seed)
         key *= 1.0 + blur * (random(s.seed) - 0.5)
         s.key[k] = -key if t.promised[request] == 0 else -1e25 * (1.0 + max(0.0, key))
-    sort_picks(s, n)
+    arrange(s, n)
 
 
 @inlined
@@ -131,9 +131,9 @@ def recreate(
     n = _candidates(t, c, s, near, tries)
     _rank(t, s, peak, n)
     for k in range(n):
-        request = s.pick[k]
         if s.tally[Tally.TOTAL] + hope < least:
             return k
+        request = first_of(s, n - k)
         if s.mark[request] == s.tally[Tally.ROUND]:
             hope -= s.hope[request]
         banned = -1

@@ -11,27 +11,17 @@ import numpy as np
 
 from broker.compiled import inlined
 from broker.optimiser.columns import best_start_of_row
+from broker.optimiser.picks import arrange, first_of
 from broker.optimiser.problem import Floats
 from broker.optimiser.search import Ruin, Search, Tally, below, random, shift
 from broker.optimiser.state import Calendar, Guide, fits, score
 from broker.optimiser.tables import Tables
 
-__all__ = ["ruin", "sort_picks"]
+__all__ = ["ruin"]
 
 WINDOW = 23.0  # placements taken out of a stretch, at most and roughly
 AROUND = 20.0
 SCATTER = 12.0
-
-
-@inlined
-def sort_picks(s: Search, n: int) -> None:
-    """Sort the first ``n`` picks by their keys, least first; they are few."""
-    for k in range(1, n):
-        key, request, at = s.key[k], s.pick[k], k
-        while at > 0 and s.key[at - 1] > key:
-            s.key[at], s.pick[at] = s.key[at - 1], s.pick[at - 1]
-            at -= 1
-        s.key[at], s.pick[at] = key, request
 
 
 @inlined
@@ -61,12 +51,12 @@ def _holding(t: Tables, c: Calendar, g: Guide, s: Search, quota: int, begin: int
     n = 0
     for k in range(t.holder_first[quota], t.holder_first[quota + 1]):
         request = t.holder[k]
-        row = c.row[request]  # read once: a request of the other side may move meanwhile
-        if row >= 0 and t.promised[request] == 0 and s.in_pools[t.pool[row]] == 1:
-            start = c.start[request]
-            if start < end and start + t.length[row] > begin:
-                _pick(t, g, s, request, row, start, n)
-                n += 1
+        # The pool first: a request of the other side may move meanwhile. Nothing here touches rows but those picked.
+        pool = c.pool[request]
+        is_here = pool >= 0 and s.in_pools[pool] == 1 and c.start[request] < end and c.stop[request] > begin
+        if is_here and t.promised[request] == 0:
+            _pick(t, g, s, request, c.row[request], c.start[request], n)
+            n += 1
     return n
 
 
@@ -82,9 +72,9 @@ def _clear(
     if short == 0:
         return
     n = _in_pool(t, c, g, s, pool, begin, end) if quota < 0 else _holding(t, c, g, s, quota, begin, end)
-    sort_picks(s, n)
+    arrange(s, n)
     for k in range(n):
-        request = s.pick[k]
+        request = first_of(s, n - k)
         old, began = c.row[request], c.start[request]
         useful = False
         for slot in range(max(begin, began), min(end, began + t.length[old])):
@@ -138,12 +128,12 @@ def _staked(s: Search, stakes: Floats) -> int:
 
 
 @inlined
-def _placed(t: Tables, c: Calendar, s: Search, stakes: Floats) -> int:
+def _placed(c: Calendar, s: Search, stakes: Floats) -> int:
     """A placed request in one of this search's pools, drawn by its stake; -1 when a few draws found none."""
     for _ in range(8):
         request = _staked(s, stakes)
-        row = c.row[request]  # read once: a request of the other side may move meanwhile
-        if row >= 0 and s.in_pools[t.pool[row]] == 1:
+        pool = c.pool[request]  # read once: a request of the other side may move meanwhile
+        if pool >= 0 and s.in_pools[pool] == 1:
             return request
     return -1
 
@@ -198,7 +188,7 @@ def ruin(
         if s.out_count[0] > 0:
             request = _left_out(t, s, peak)
     elif kind in (Ruin.MOVE, Ruin.AROUND):
-        moved = _placed(t, c, s, stakes)
+        moved = _placed(c, s, stakes)
         if moved >= 0:
             row, start = c.row[moved], c.start[moved]
             shift(t, c, s, moved, -1, 0)

@@ -24,7 +24,7 @@ __all__ = [
 ]
 
 
-@of_one_type("row", "start", "seat", "who", "begin", "end")
+@of_one_type("row", "start", "stop", "pool", "seat", "who", "begin", "end")
 class Calendar(NamedTuple):
     """Room left and placements made; changed in place, placements by ``place``, ``lift`` and ``change`` alone."""
 
@@ -33,6 +33,8 @@ class Calendar(NamedTuple):
     spare: Ints  # [reserves, slots] devices
     row: Ints  # [requests] or -1
     start: Ints  # [requests]
+    stop: Ints  # [requests] one past the last slot; no meaning where it is not placed
+    pool: Ints  # [requests] where it stands, or -1: never a pool of the other side, even while that one moves it
     seat: Ints  # [requests] where it is listed among those of its pool; no meaning where it is not placed
     taken: Ints  # [pools] seats taken: those from t.seats[pool] on
     who: Ints  # [seats] the request on a seat
@@ -52,8 +54,8 @@ class Guide(NamedTuple):
 def empty_calendar(t: Tables) -> Calendar:
     """Nobody placed."""
     requests, pools = len(t.quota), len(t.unit)
-    places = np.zeros((requests, 3), np.int64)
-    places[:, 0] = -1
+    places = np.zeros((requests, 5), np.int64)
+    places[:, 0] = places[:, 3] = -1
     seats = np.zeros((int(t.seats[-1]), 3), np.int64)
     return Calendar(
         free=t.capacity.copy(),
@@ -61,7 +63,9 @@ def empty_calendar(t: Tables) -> Calendar:
         spare=t.cover.copy(),
         row=places[:, 0],
         start=places[:, 1],
-        seat=places[:, 2],
+        stop=places[:, 2],
+        pool=places[:, 3],
+        seat=places[:, 4],
         taken=np.zeros(pools, np.int64),
         who=seats[:, 0],
         begin=seats[:, 1],
@@ -160,8 +164,8 @@ def lift(t: Tables, c: Calendar, request: int) -> None:
     """Take a placed request out, whatever that is worth."""
     row = c.row[request]
     _occupy(t, c, request, row, c.start[request], -t.devices[row])
-    _rise(t, c, request, t.pool[row])
-    c.row[request] = -1
+    _rise(t, c, request, c.pool[request])
+    c.row[request] = c.pool[request] = -1
 
 
 @inlined
@@ -169,7 +173,8 @@ def place(t: Tables, c: Calendar, request: int, row: int, start: int) -> None:
     """Put a request that is out at ``(row, start)``, whatever that is worth; the room must be there."""
     _occupy(t, c, request, row, start, t.devices[row])
     _sit(t, c, request, row, start)
-    c.row[request], c.start[request] = row, start
+    c.row[request], c.pool[request] = row, t.pool[row]
+    c.start[request], c.stop[request] = start, start + t.length[row]
 
 
 @inlined
