@@ -333,7 +333,7 @@ class Descent:
         rng = np.random.default_rng(self._seed)
         while not self.finished():
             gone = (self._stop.spent(self.work) - begun) / max(1e-9, 1 - begun)
-            warmth = heat * max(0.0, 1 - gone / ANNEAL_SHARE) ** 2
+            warmth = heat * max(0.0, 1 - gone / ANNEAL_SHARE)
             done = improve_sides(t, calendar, g, wishes, warmth, EPOCH, rng, enough=self._enough)
             self.work += 1 + done.tried // TRIES_PER_WORK
             self.rounds += done.rounds
