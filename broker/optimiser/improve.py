@@ -114,7 +114,8 @@ def improve(
     """
     s.tally[Tally.BROKEN] = 0
     for k in range(s.out_count[0]):
-        s.tally[Tally.BROKEN] += t.promised[s.out[k]]
+        request = s.out[k]
+        s.tally[Tally.BROKEN] += t.promised[request] * int(t.first[request] < t.first[request + 1])
     done = 0
     while done < tries:
         done += ROUND + _round(t, c, g, s, near, ideal, ranked, peak, stakes, heat, to_end)

@@ -1,9 +1,9 @@
 """What a round puts back: the requests that it took out, and rivals that were left out and could use the room.
 
-A round that cannot be accepted any more is left there and then: when what the plan is worth by now, and what everybody
-still to be put back was worth before, is too little together. Newcomers could make up for it, but hardly ever do. On
-crowded markets of 20,000 requests nine tenths of all insertions were of such rounds, and one in fifty of the rounds
-that would have been accepted is lost.
+A round that has little hope of being accepted is left there and then: when what the plan is worth by now, and what
+everybody still to be put back was worth before, is too little together. Newcomers, or better places than before, could
+make up for it, but hardly ever do. On crowded markets of 20,000 requests nine tenths of all insertions were of such
+rounds, and one in fifty of the rounds that would have been accepted is lost.
 """
 
 from __future__ import annotations

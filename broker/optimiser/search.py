@@ -32,7 +32,7 @@ class Tally(IntEnum):
     TOUCHED = 3  # requests touched in this round
     KEPT = 4  # promises kept, less those kept at the start of the search
     BEST_KEPT = 5
-    BROKEN = 6  # promised requests left out when the search last began
+    BROKEN = 6  # promised requests with rows left out when the search last began
     STALE = 7  # requests in `stale`
 
 
@@ -61,7 +61,7 @@ class Search(NamedTuple):
     mix: Floats  # [len(Ruin)] how often each ruin is tried, as running sums up to 1
     tried: Ints  # [len(Ruin)] how often it was
     won: Ints  # [len(Ruin)] how often it made a plan that was accepted and better
-    loss: Floats  # [2] sum of the logarithms of what rounds that made the plan poorer cost, and their number
+    loss: Floats  # [2] of rounds that made the plan poorer: sum of logarithms of what they cost, and their number
     tally: Ints  # [len(Tally)]
 
 

@@ -105,6 +105,8 @@ def assert_exact(problem: Problem, t: Tables, c: Calendar) -> None:
         assert len(here) == taken
         assert listed == {(r, int(c.start[r]), int(c.start[r] + t.length[c.row[r]])) for r in here}
         assert all(c.who[c.seat[r]] == r for r in here)
+        assert all(c.pool[r] == p and c.stop[r] == c.start[r] + t.length[c.row[r]] for r in here)
+    assert (c.pool[c.row < 0] == -1).all()
 
 
 def crowded_with_promises(document: Document) -> Document:

@@ -66,7 +66,7 @@ def test_a_round_that_is_not_accepted_leaves_everything_where_it_was(kind: Ruin,
 
 
 @EVERY_KIND
-def test_a_round_left_early_changes_nothing_and_spares_insertions(kind: Ruin, priced: Market) -> None:
+def test_rounds_left_early_are_never_poorer_and_spare_insertions(kind: Ruin, priced: Market) -> None:
     """The same rounds from the same plan, left early and played to the end: never poorer, exact, for less work."""
     calendar, total = priced.greedy()
     spared = 0
