@@ -2,8 +2,8 @@
 
 A round that has little hope of being accepted is left there and then: when what the plan is worth by now, and what
 everybody still to be put back was worth before, is too little together. Newcomers, or better places than before, could
-make up for it, but hardly ever do. On crowded markets of 20,000 requests nine tenths of all insertions were of such
-rounds, and one in fifty of the rounds that would have been accepted is lost.
+make up for it, but hardly ever do: on a crowded market of 20,000 requests three quarters to nine tenths of all
+insertions were of such rounds, and one or two in a hundred of the rounds that would have been accepted are lost.
 """
 
 from __future__ import annotations
