@@ -11,6 +11,7 @@ from broker.domain.slots import Window
 
 __all__ = [
     "VALUE_MICROUSD_MAX",
+    "Active",
     "Ask",
     "Cancelled",
     "Claim",
@@ -145,6 +146,14 @@ class Committed:
 
 
 @dataclass(frozen=True, slots=True)
+class Active:
+    """Committed, and somebody has the lease: the right to use it now. ``because``: why a part of it holds none."""
+
+    placements: tuple[Placement, ...]
+    because: tuple[Because, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Held:
     """Keeps capacity aside, at places that do not change, for a quote that may be redeemed before ``until``."""
 
@@ -161,9 +170,10 @@ class Displaced:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """Its time is over; ``placements`` is what it had."""
+    """Its time is over; ``placements`` is what it had, ``because`` why that was less than it was given."""
 
     placements: tuple[Placement, ...]
+    because: tuple[Because, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +190,7 @@ class Expired:
     because: tuple[Because, ...]
 
 
-State = Waiting | Held | Planned | Committed | Displaced | Ended | Cancelled | Expired
+State = Waiting | Held | Planned | Committed | Active | Displaced | Ended | Cancelled | Expired
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -234,13 +244,18 @@ class Claim:
     @property
     def live(self) -> bool:
         """Whether the planner still looks at it."""
-        return isinstance(self.state, Waiting | Held | Planned | Committed | Displaced)
+        return isinstance(self.state, Waiting | Held | Planned | Committed | Active | Displaced)
+
+    @property
+    def firm(self) -> bool:
+        """Whether its places no longer change, unless supply is lost."""
+        return isinstance(self.state, Held | Committed | Active)
 
     @property
     def placements(self) -> tuple[Placement, ...]:
         """Where it is or was served."""
         match self.state:
-            case Planned(placements) | Committed(placements) | Held(placements):
+            case Planned(placements) | Committed(placements) | Active(placements) | Held(placements):
                 return placements
             case Ended(placements) | Cancelled(placements):
                 return placements
@@ -253,7 +268,9 @@ class Claim:
         match self.state:
             case Waiting(because) | Displaced(because) | Expired(because):
                 return because
-            case Planned(because=because) | Committed(because=because):
+            case Planned(because=because) | Committed(because=because) | Active(because=because):
+                return because
+            case Ended(because=because):
                 return because
             case _:
                 return ()
@@ -264,6 +281,14 @@ class Claim:
             Hold(account, placement.window, placement.devices)
             for placement in self.placements
             for account in (f"pools/{placement.pool}", f"tenants/{self.name.tenant}")
+        )
+
+    def used_until(self, slot: int) -> tuple[Placement, ...]:
+        """What its placements were used for if it gives up all that is left at the start of ``slot``."""
+        return tuple(
+            replace(p, window=Window(p.window.first, min(p.window.end, slot)))
+            for p in self.placements
+            if p.window.first < slot
         )
 
     def becomes(self, state: State, *, at: int) -> Claim:

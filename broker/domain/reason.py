@@ -26,6 +26,8 @@ class Reason(StrEnum):
     WINDOW_TOO_SHORT = "WINDOW_TOO_SHORT"
     QUOTE_LAPSED = "QUOTE_LAPSED"
     ROOM_KEPT = "ROOM_KEPT"
+    LEASE_EXPIRED = "LEASE_EXPIRED"
+    LEASE_RELEASED = "LEASE_RELEASED"
 
 
 @dataclass(frozen=True, slots=True)

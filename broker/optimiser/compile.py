@@ -13,7 +13,7 @@ from itertools import chain
 
 import numpy as np
 
-from broker.domain.claim import Claim, Committed, Held, Placement, Tier
+from broker.domain.claim import Claim, Placement, Tier
 from broker.domain.fleet import Fleet
 from broker.domain.options import Option, options, parts
 from broker.domain.reason import Because, Reason
@@ -148,7 +148,7 @@ def _held(
         short[placement.pool][first - horizon.first : placement.window.end - horizon.first].any()
     )
     running = placement.window.first < horizon.first
-    if not lost and (running or isinstance(claim.state, Committed | Held)):
+    if not lost and (running or claim.firm):
         return Request(index, placement.part, (stay,), placement, stays=True, settled=True)
     elsewhere = [
         legal for way in ways if (legal := _within(way, horizon, latest=None if lost else placement.latest)) is not None

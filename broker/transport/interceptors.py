@@ -54,6 +54,8 @@ class Guard(ServerInterceptor):
             return grpc.unary_unary_rpc_method_handler(self._unary(handler.unary_unary, default), **codecs)
         if handler.unary_stream is not None:
             return grpc.unary_stream_rpc_method_handler(self._stream(handler.unary_stream), **codecs)
+        if handler.stream_stream is not None:
+            return grpc.stream_stream_rpc_method_handler(self._stream(handler.stream_stream), **codecs)
         return cast("Handler", handler)
 
     def _unary(

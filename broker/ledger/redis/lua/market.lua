@@ -4,7 +4,10 @@
 local market = {}
 
 -- Keys beside the head, `meta`; they never expire.
-market.PARTS = { 'fleet', 'limits', 'granted', 'accounts', 'live', 'closed', 'names', 'log', 'plans', 'prices' }
+market.PARTS = {
+  'fleet', 'limits', 'granted', 'accounts', 'live', 'closed', 'names', 'log', 'plans', 'prices',
+  'leases', 'lease_ends', 'lease_ghosts',
+}
 
 -- Opens the market under `prefix`; without one, returns nil and the reply that says so.
 function market.open(prefix)

@@ -85,6 +85,10 @@ class _ReasonEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_Reason.ValueTyp
     """A quote was not redeemed in time."""
     REASON_ROOM_KEPT: _Reason.ValueType  # 14
     """What is free is kept for claims of a higher tier."""
+    REASON_LEASE_EXPIRED: _Reason.ValueType  # 15
+    """Its lease was not renewed in time."""
+    REASON_LEASE_RELEASED: _Reason.ValueType  # 16
+    """Its holder gave its lease back."""
 
 class Reason(_Reason, metaclass=_ReasonEnumTypeWrapper):
     """Why a claim waits, or was refused. Names are stable."""
@@ -119,6 +123,10 @@ REASON_QUOTE_LAPSED: Reason.ValueType  # 13
 """A quote was not redeemed in time."""
 REASON_ROOM_KEPT: Reason.ValueType  # 14
 """What is free is kept for claims of a higher tier."""
+REASON_LEASE_EXPIRED: Reason.ValueType  # 15
+"""Its lease was not renewed in time."""
+REASON_LEASE_RELEASED: Reason.ValueType  # 16
+"""Its holder gave its lease back."""
 
 @typing.final
 class Claim(message.Message):
@@ -156,6 +164,8 @@ class Claim(message.Message):
         """Holds capacity for a quote until `hold_expire_time`; nothing runs unless
         the quote is redeemed.
         """
+        STATE_ACTIVE: Claim._State.ValueType  # 9
+        """Committed, and somebody holds its lease: it is in use."""
 
     class State(_State, metaclass=_StateEnumTypeWrapper):
         """The life of a claim."""
@@ -180,6 +190,8 @@ class Claim(message.Message):
     """Holds capacity for a quote until `hold_expire_time`; nothing runs unless
     the quote is redeemed.
     """
+    STATE_ACTIVE: Claim.State.ValueType  # 9
+    """Committed, and somebody holds its lease: it is in use."""
 
     @typing.final
     class LabelsEntry(message.Message):
@@ -305,8 +317,8 @@ class Claim(message.Message):
 
     @builtins.property
     def reasons(self) -> containers.RepeatedCompositeFieldContainer[ReasonDetail]:
-        """Output only. Why the claim, or a part of it, holds no capacity; the dominant
-        reason first.
+        """Output only. Why the claim, or a part of it, holds no capacity, or ended
+        before its time; the dominant reason first.
         """
 
     @builtins.property
