@@ -168,8 +168,9 @@ class Ledger(Protocol):
     async def acquire(self, claim: Claim, *, key: RequestKey, at: int, ttl_millis: int, margin_millis: int) -> Receipt:
         """Like `amend`, for a claim whose new state is Active, with a new lease; an earlier one of the claim is over.
 
-        The lease's fence is the revision that this makes. Faults: LEASE_HANDOVER while the holder of another lease,
-        whose claim lost its place, may still use what this one needs, until ``margin_millis`` after its end.
+        The lease's fence is the revision that this makes. Faults: LEASE_HANDOVER, unless the claim has a lease already,
+        while a pool of it lacks devices for all that it granted, and for what holders of leases whose claims lost their
+        places may still use, until ``margin_millis`` after these end.
         """
         ...
 

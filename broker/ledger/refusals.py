@@ -112,10 +112,10 @@ def lease_ended(name: ClaimName) -> Fault:
 
 
 def lease_handover(name: ClaimName) -> Fault:
-    """Whoever had the devices before may not have stopped yet."""
+    """Whoever had the devices before may not have stopped yet, or the pool lost some and no plan has dealt with it."""
     return Fault(
         FaultReason.LEASE_HANDOVER,
-        f"Devices of {name} may still be in use by a claim that lost them",
+        f"Devices of {name} may still be in use by others, or are about to be lost",
         remedy="Send the same request again in a moment",
     )
 

@@ -163,6 +163,12 @@ function books.read(m, account, first, stop)
   return string.sub(table.concat(parts), skip + 1, skip + 4 * (stop - first))
 end
 
+-- Devices that an account has granted in `slot` beyond its limit there; negative: what is free.
+function books.excess(m, account, slot)
+  local limit_at = limit_reader(limit_of(account, redis.call('HGET', m.keys.limits, account)))
+  return struct.unpack('<i4', books.read(m, account, slot, slot + 1)) - limit_at(slot)
+end
+
 -- Chunk numbers of every account that has granted anything from `from_slot` on: account -> sorted numbers.
 local function chunks_from(m, from_slot)
   local numbers = {}

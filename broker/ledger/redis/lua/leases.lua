@@ -65,14 +65,25 @@ function leases.displace(m, key, held, slot)
   leases.drop(m, { key })
 end
 
--- Whether there is room in `slot` for a lease of what is granted by `holds`, with all that may still be in use.
+-- Whether pools of `holds` have in `slot` all that they granted, and what may still be in use after `after` as well.
 function leases.room(m, holds, slot, after)
-  local net = {}
-  for _, ghost in ipairs(redis.call('ZRANGEBYSCORE', m.keys.lease_ghosts, '(' .. market.digits(after), '+inf')) do
-    local account, devices = string.match(ghost, '^([^|]*)|(%d+)|')
-    if string.find(holds, '"' .. account .. '"', 1, true) then
-      books.add(net, cjson.encode({ account, slot, slot + 1, tonumber(devices) }), 1)
+  local used = {}
+  local entries = cjson.decode(holds)
+  for i = 1, #entries, 4 do
+    if string.sub(entries[i], 1, 6) == 'pools/' and entries[i + 1] <= slot and slot < entries[i + 2] then
+      used[entries[i]] = books.excess(m, entries[i], slot)
     end
   end
-  return books.stage(m, net, 0) ~= nil
+  for _, ghost in ipairs(redis.call('ZRANGEBYSCORE', m.keys.lease_ghosts, '(' .. market.digits(after), '+inf')) do
+    local account, devices = string.match(ghost, '^([^|]*)|(%d+)|')
+    if used[account] then
+      used[account] = used[account] + tonumber(devices)
+    end
+  end
+  for _, excess in pairs(used) do
+    if excess > 0 then
+      return false
+    end
+  end
+  return true
 end
