@@ -6,7 +6,6 @@ asking the store, which keeps no secret beside the key, and nobody learns from a
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -27,6 +26,7 @@ __all__ = ["Lease", "LeaseTerms", "Leasing", "Renewed"]
 EXPIRED = Because(Reason.LEASE_EXPIRED, "Its lease was not renewed in time.")
 RELEASED = Because(Reason.LEASE_RELEASED, "Its holder gave its lease back.")
 DIGEST_HEX = 32  # 128 bits
+FENCE_DIGITS = 18
 ENDINGS = {
     Reason.LEASE_EXPIRED: (FaultReason.LEASE_EXPIRED, "The lease was not renewed in time, and is over"),
     Reason.LEASE_RELEASED: (FaultReason.LEASE_RELEASED, "The lease was given back"),
@@ -115,7 +115,7 @@ class Leasing:
         left = ttl if not receipt.replayed else record.millis_left if record is not None else 0
         fence = receipt.claim.revision
         lease = self._lease(receipt.claim, LeaseRecord(fence, ttl, left))
-        return replace(lease, token=self._token(name, fence))
+        return replace(lease, token=self.token(name, fence))
 
     async def lease(self, name: ClaimName) -> Lease:
         """The lease of a claim; Faults: those of `gone` when it has none."""
@@ -150,18 +150,17 @@ class Leasing:
 
         Faults: TTL_OUT_OF_RANGE, before any is renewed.
         """
-        ttls = [self._ttl(ttl) for _, _, ttl in asked]
-        genuine = [self._genuine(name, token) for name, token, _ in asked]
-        over = [self._is_over(name) for name, _, _ in asked]
-        wanted = [
-            Renewal(name, _fence(token), ttl)
-            for (name, token, _), ttl, ok, late in zip(asked, ttls, genuine, over, strict=True)
-            if ok and not late
+        at, claims = self.now(), self.market.outlook.claims
+        known = [claims.get(name) for name, _, _ in asked]
+        judged = [
+            self._judged(name, token, self._ttl(ttl), claim, at)
+            for (name, token, ttl), claim in zip(asked, known, strict=True)
         ]
+        wanted = [one for one in judged if isinstance(one, Renewal)]
         left = iter(await self.ledger.renew(wanted) if wanted else ())
         return tuple(
-            Renewed(ok) if late or not ok else self._renewed(name, _fence(token), next(left))
-            for (name, token, _), ok, late in zip(asked, genuine, over, strict=True)
+            one if isinstance(one, Renewed) else _renewed(next(left), token, claim, at)
+            for one, (_, token, _), claim in zip(judged, asked, known, strict=True)
         )
 
     async def release(self, name: ClaimName, token: str, *, key: RequestKey) -> Claim:
@@ -190,6 +189,11 @@ class Leasing:
                 count += await self.ledger.expire(over, margin_millis=margin, key=key, at=at) is not None
         return count
 
+    def token(self, name: ClaimName, fence: int) -> str:
+        """What the holder of a lease sends; it says nothing to whoever has not the market's key."""
+        digest = hmac.digest(self.ledger.token_key, f"lease {name.key} {fence}".encode(), "sha256")
+        return f"{fence}.{digest.hex()[:DIGEST_HEX]}"
+
     def _ttl(self, millis: int) -> int:
         if millis and not self.terms.ttl_least <= millis <= self.terms.ttl_most:
             least, most = self.terms.ttl_least // 1000, self.terms.ttl_most // 1000
@@ -208,34 +212,23 @@ class Leasing:
             record.fence,
             record.ttl_millis,
             max(0, min(record.millis_left, 1000 * (_end(claim) - at))),
-            self._renew_after(claim.name, record.fence, record.ttl_millis),
+            _renew_after(self.token(claim.name, record.fence), record.ttl_millis),
             tuple(place for place in claim.placements if slot_of(at) in place.window),
         )
 
-    def _renewed(self, name: ClaimName, fence: int, left: int | None) -> Renewed:
-        if left is None:
+    def _judged(self, name: ClaimName, token: str, ttl: int, claim: Claim | None, at: int) -> Renewal | Renewed:
+        """What to ask the ledger for; or what has become of it, if that is known: forged, or its time is over."""
+        fence = _fence(token)
+        if not fence or not hmac.compare_digest(token.encode(), self.token(name, fence).encode()):
+            return Renewed(genuine=False)
+        # The planner may not have ended the claim yet.
+        if claim is not None and isinstance(claim.state, Active) and _end(claim) <= at:
             return Renewed(genuine=True)
-        claim = self.market.outlook.claims.get(name)
-        until_end = left if claim is None else 1000 * (_end(claim) - self.now())
-        return Renewed(True, max(0, min(left, until_end)), self._renew_after(name, fence, left))
-
-    def _renew_after(self, name: ClaimName, fence: int, ttl_millis: int) -> int:
-        """A third of the ttl, a quarter more or less, but for each lease the same: renewals spread out."""
-        spread = hashlib.sha256(f"{name.key} {fence}".encode()).digest()[0] / 255
-        return round(ttl_millis * (0.25 + spread / 6))
-
-    def _is_over(self, name: ClaimName) -> bool:
-        """Whether its time is, as far as is known; the planner may not have ended it yet."""
-        claim = self.market.outlook.claims.get(name)
-        return claim is not None and isinstance(claim.state, Active) and _end(claim) <= self.now()
-
-    def _token(self, name: ClaimName, fence: int) -> str:
-        digest = hmac.digest(self.ledger.token_key, f"lease {name.key} {fence}".encode(), "sha256")
-        return f"{fence}.{digest.hex()[:DIGEST_HEX]}"
+        return Renewal(name, fence, ttl)
 
     def _genuine(self, name: ClaimName, token: str) -> bool:
         fence = _fence(token)
-        return fence > 0 and hmac.compare_digest(token.encode(), self._token(name, fence).encode())
+        return fence > 0 and hmac.compare_digest(token.encode(), self.token(name, fence).encode())
 
 
 def gone(claim: Claim) -> Fault:
@@ -259,15 +252,30 @@ def refused_token() -> Fault:
     )
 
 
+def _renewed(left: int | None, token: str, claim: Claim | None, at: int) -> Renewed:
+    """A lease of which the ledger says that so much is left; it ends with its claim, where that is known."""
+    if left is None:
+        return Renewed(genuine=True)
+    until_end = left if claim is None else 1000 * (_end(claim) - at)
+    return Renewed(True, max(0, min(left, until_end)), _renew_after(token, left))
+
+
+def _renew_after(token: str, ttl_millis: int) -> int:
+    """A third of the ttl, a quarter more or less, but for each lease the same: renewals spread out."""
+    return ttl_millis * (192 + int(token[-2:], 16) // 2) // 768
+
+
 def _fence(token: str) -> int:
     """The fence that a token starts with; 0 when that is none."""
     digits = token.partition(".")[0]
-    return int(digits) if digits.isascii() and digits.isdigit() and len(digits) <= 18 else 0
+    return int(digits) if digits.isdecimal() and len(digits) <= FENCE_DIGITS else 0
 
 
 def _end(claim: Claim) -> int:
     """When the last of its placements ends (Unix seconds)."""
-    return max((place.window.end for place in claim.placements), default=0) * SLOT_SECONDS
+    places = claim.placements
+    last = places[0].window.end if len(places) == 1 else max((place.window.end for place in places), default=0)
+    return last * SLOT_SECONDS
 
 
 def _due(claim: Claim, at: int) -> tuple[Placement, ...]:

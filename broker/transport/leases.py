@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 from capacitybroker.v1 import lease_service_pb2 as pb
 from google.protobuf.duration_pb2 import Duration
@@ -43,10 +44,15 @@ def outcome_message(renewed: Renewed) -> pb.LeaseOutcome:
         return pb.LeaseOutcome(outcome=pb.LeaseOutcome.OUTCOME_TOKEN_REFUSED)
     if renewed.millis_left is None:
         return pb.LeaseOutcome(outcome=pb.LeaseOutcome.OUTCOME_ENDED)
+    return _lasting(renewed.millis_left, renewed.renew_after)
+
+
+@lru_cache(maxsize=4_096)  # thousands a second, and few that differ
+def _lasting(millis_left: int, renew_after: int) -> pb.LeaseOutcome:
     return pb.LeaseOutcome(
         outcome=pb.LeaseOutcome.OUTCOME_RENEWED,
-        time_left=span_of_millis(renewed.millis_left),
-        renew_after=span_of_millis(renewed.renew_after),
+        time_left=span_of_millis(millis_left),
+        renew_after=span_of_millis(renew_after),
     )
 
 
@@ -58,7 +64,7 @@ def renewals(messages: Sequence[pb.LeaseRenewal]) -> list[tuple[ClaimName, str, 
         )
     at_most(RENEWALS_MAX, messages, "renewals")
     asked = [renewal(message, "renewals") for message in messages]
-    if len({name for name, _, _ in asked}) != len(asked):
+    if len({message.name for message in messages}) != len(asked):
         raise Fault(
             FaultReason.CONSTRAINT_CONFLICT, "A lease is named twice", remedy="Name it once.", field="renewals.name"
         )
