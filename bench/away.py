@@ -39,6 +39,13 @@ from broker.domain.claim import Ended
 from broker.ledger.fold import fold, violations
 
 CHANNELS, PAUSE_MAX = 20, 10.0
+# A broker that restarts is back in seconds; gRPC would wait minutes. As in the client.
+OPTIONS = [
+    ("grpc.use_local_subchannel_pool", 1),
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 5_000),
+    ("grpc.max_reconnect_backoff_ms", 2_000),
+]
 
 
 @dataclass(slots=True)
@@ -93,7 +100,7 @@ async def keep(stub: LeaseServiceStub, holder: Holder, margin: float, leave: asy
 async def envy(address: str, leave: asyncio.Event) -> tuple[int, int]:
     """Somebody who wants the same devices, all the time: how often they got some, and how often no answer."""
     got = refused = 0
-    async with grpc.aio.insecure_channel(address) as channel:
+    async with grpc.aio.insecure_channel(address, options=OPTIONS) as channel:
         stub = CapacityServiceStub(channel)
         for n in range(10**6):
             if leave.is_set():
@@ -115,9 +122,7 @@ async def held(
     holders = await take(directory, args.holders, args.ttl)
     print(f"{len(holders):,} leases of {args.ttl:.0f} s are held", flush=True)
     leave, rng = asyncio.Event(), random.Random(1)  # noqa: S311 - jitter
-    channels = [
-        grpc.aio.insecure_channel(address, options=[("grpc.use_local_subchannel_pool", 1)]) for _ in range(CHANNELS)
-    ]
+    channels = [grpc.aio.insecure_channel(address, options=OPTIONS) for _ in range(CHANNELS)]
     stubs = [LeaseServiceStub(channel) for channel in channels]
     keeping = [asyncio.create_task(keep(stubs[n % CHANNELS], h, 1.0, leave, rng)) for n, h in enumerate(holders)]
     envious = asyncio.create_task(envy(address, leave))

@@ -1,8 +1,9 @@
 """Which leases live, and until when: in lease time, which stands still while nobody serves.
 
 Lease time passes as a clock does, but not while that goes back, nor over a leap: a gap of more than two seconds between
-two looks at it means that nobody served, or that the clock was set. Nobody can renew while nobody serves, so whatever
-lives then ends as much later, without anything being rewritten.
+two looks at it means that nobody served, or that the clock was set. Nor does it pass for ten seconds after that, for
+holders to find whoever serves again. So whatever lives when the servers go away ends as much later, and nothing has to
+be rewritten.
 
 The rules of the functions in ``redis/lua/leases.lua``, for a ledger in memory.
 """
@@ -15,9 +16,10 @@ from dataclasses import dataclass, field
 from broker.domain.claim import ClaimName, Hold
 from broker.ledger.port import LeaseRecord
 
-__all__ = ["AWAY_MILLIS", "LeaseBook"]
+__all__ = ["AWAY_MILLIS", "RETURN_MILLIS", "LeaseBook"]
 
 AWAY_MILLIS = 2_000
+RETURN_MILLIS = 10_000
 
 
 @dataclass(slots=True)
@@ -42,17 +44,23 @@ class LeaseBook:
     clock: Callable[[], int]
     _time: int = 0
     _seen: int | None = None
+    _still: int = 0
     _entries: dict[ClaimName, _Entry] = field(default_factory=dict)
     _ghosts: list[_Ghost] = field(default_factory=list)
 
     def tick(self) -> int:
         """Lease time now, from which it goes on."""
-        self._time, self._seen = self._now(), self.clock()
+        self._time, self._still = self._now()
+        self._seen = self.clock()
         return self._time
 
-    def _now(self) -> int:
-        passed = 0 if self._seen is None else self.clock() - self._seen
-        return self._time + (passed if 0 <= passed <= AWAY_MILLIS else 0)
+    def _now(self) -> tuple[int, int]:
+        """Lease time, and until when by the clock it stands still."""
+        wall, still = self.clock(), self._still
+        passed = 0 if self._seen is None else wall - self._seen
+        if not 0 <= passed <= AWAY_MILLIS:
+            still = wall + RETURN_MILLIS
+        return self._time + max(0, min(passed, wall - still)), still
 
     def begin(self, name: ClaimName, fence: int, ttl_millis: int) -> None:
         """A lease of its own; an earlier one of the claim is over."""
@@ -70,12 +78,12 @@ class LeaseBook:
     def find(self, name: ClaimName) -> LeaseRecord | None:
         """The lease of a claim."""
         entry = self._entries.get(name)
-        return LeaseRecord(entry.fence, entry.ttl_millis, entry.ends - self._now()) if entry is not None else None
+        return LeaseRecord(entry.fence, entry.ttl_millis, entry.ends - self._now()[0]) if entry is not None else None
 
     def is_overdue(self, name: ClaimName, margin_millis: int) -> bool:
         """Whether it ended more than a margin ago."""
         entry = self._entries.get(name)
-        return entry is not None and entry.ends + margin_millis < self._now()
+        return entry is not None and entry.ends + margin_millis < self._now()[0]
 
     def overdue(self, margin_millis: int) -> list[ClaimName]:
         """Whose leases ended more than a margin ago, the longest ago first; lets time pass."""
@@ -97,5 +105,5 @@ class LeaseBook:
 
     def ghosts(self, margin_millis: int) -> Iterator[Hold]:
         """What may still be in use though it is granted to nobody, or to others."""
-        after = self._now() - margin_millis
+        after = self._now()[0] - margin_millis
         return (ghost.hold for ghost in self._ghosts if ghost.ends > after)

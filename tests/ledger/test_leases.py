@@ -10,7 +10,7 @@ import pytest
 from broker.domain.claim import Active, Cancelled, Claim, Committed, Displaced, Ended, Placement, Tier
 from broker.domain.faults import Fault, FaultReason
 from broker.ledger.fold import violations
-from broker.ledger.lease_book import AWAY_MILLIS
+from broker.ledger.lease_book import AWAY_MILLIS, RETURN_MILLIS
 from broker.ledger.memory import MemoryLedger
 from broker.ledger.port import Ledger, Receipt, Renewal
 from tests.builders import AWAITING_PLAN, placement, plan
@@ -137,6 +137,9 @@ async def test_time_in_which_nobody_served_does_not_count(leased: Leased, leap: 
     leased.clock.seconds += leap / 1000
     assert await left(leased, claim) == 4_000
     assert await leased.overdue() == []
+    # Holders first have to find whoever serves again.
+    await leased.served(RETURN_MILLIS)
+    assert await left(leased, claim) == 4_000
     await leased.served(3_000)
     assert await left(leased, claim) == 1_000
 

@@ -5,28 +5,33 @@
 local leases = {}
 
 local AWAY_MILLIS = 2000 -- servers look at the clock several times a second; longer than this, nobody served
+local RETURN_MILLIS = 10000 -- for holders to find whoever serves again
 
--- Lease time now (ms), and what the clock shows. Lease time passes as the store's clock does (or the clock `given`), but
--- stands still where that goes back or leaps: while nobody serves nobody can renew, so whatever lives then ends as much
--- later.
+-- Lease time now (ms), what the clock shows, and until when by that clock lease time stands still. It passes as the
+-- store's clock does (or the clock `given`), but not where that goes back or leaps, nor for a while after: as long as
+-- nobody serves nobody can renew, so whatever lives then ends as much later.
 function leases.time(m, given)
   local wall = tonumber(given)
   if not wall then
     local now = redis.call('TIME')
     wall = tonumber(now[1]) * 1000 + math.floor(tonumber(now[2]) / 1000)
   end
-  local known = redis.call('HMGET', m.keys.meta, 'lease_time', 'lease_seen')
-  local time, passed = tonumber(known[1] or '0'), wall - tonumber(known[2] or wall)
+  local known = redis.call('HMGET', m.keys.meta, 'lease_time', 'lease_seen', 'lease_still')
+  local time, passed, still = tonumber(known[1] or '0'), wall - tonumber(known[2] or wall), tonumber(known[3] or '0')
   if passed < 0 or passed > AWAY_MILLIS then
-    passed = 0
+    still = wall + RETURN_MILLIS
   end
-  return time + passed, wall
+  if wall > still then
+    time = time + math.min(passed, wall - still)
+  end
+  return time, wall, still
 end
 
 -- Lease time now, kept for whoever looks next.
 function leases.tick(m, given)
-  local time, wall = leases.time(m, given)
-  redis.call('HSET', m.keys.meta, 'lease_time', market.digits(time), 'lease_seen', market.digits(wall))
+  local time, wall, still = leases.time(m, given)
+  redis.call('HSET', m.keys.meta, 'lease_time', market.digits(time), 'lease_seen', market.digits(wall),
+    'lease_still', market.digits(still))
   return time
 end
 
