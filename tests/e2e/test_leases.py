@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from capacitybroker import Claim, Client, Reason
@@ -42,7 +43,7 @@ def test_a_lease_outlives_a_crash_and_ends_when_nobody_renews(tmp_path: Path) ->
                 now += 1
                 assert now < NOON + 120
                 set_clock(clock, now)
-                _until(lambda at=now: _clock_of_leases(tmp_path) == at)
+                _until(partial(_looked_at, tmp_path, now))
             found = client.get_claim("run-1")
             assert (found.state, found.reasons[0].reason) == (Claim.STATE_ENDED, Reason.REASON_LEASE_EXPIRED)
             assert now >= NOON + 30
@@ -51,10 +52,10 @@ def test_a_lease_outlives_a_crash_and_ends_when_nobody_renews(tmp_path: Path) ->
     assert [str(event.claims[0].name) for event in events if event.kind == "LEASE_EXPIRED"] == [name]
 
 
-def _clock_of_leases(directory: Path) -> int:
-    """What it showed when a server last looked (Unix seconds)."""
+def _looked_at(directory: Path, now: int) -> bool:
+    """Whether a server has seen that it is ``now`` (Unix seconds)."""
     with Redis(unix_socket_path=str(directory / "data" / "store.sock")) as store:
-        return int(store.hget(f"{prefix('main')}meta", "lease_seen") or 0) // 1000
+        return int(store.hget(f"{prefix('main')}meta", "lease_seen") or 0) == 1000 * now
 
 
 def _until(condition: Callable[[], bool]) -> None:
