@@ -93,7 +93,7 @@ def test_a_command_is_stopped_when_the_lease_is_lost() -> None:
         AcquireLease=[answer(pb.AcquireLeaseResponse(lease=short))],
         RenewLease=[refuse(grpc.StatusCode.FAILED_PRECONDITION, "LEASE_ENDED", "it has ended")],
     )
-    done = run(script, "run", "lab/run-1", "--", sys.executable, "-c", "import time; time.sleep(60)")
+    done = run(script, "run", "lab/run-1", "--", sys.executable, "-c", "import signal; signal.pause()")
     assert done.exit_code == 75
     assert not any(isinstance(request, pb.ReleaseLeaseRequest) for request in script.requests)
 
