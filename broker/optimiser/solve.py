@@ -74,7 +74,7 @@ def solve(
         pruned = prune(problem)
     descent = Descent(problem, pruned, stop, seed, show, earlier, known)
     descent.settle(stood)
-    anew = (descent.price, descent.order, descent.close, descent.deal, descent.branch, descent.improve)
+    anew = (descent.price, descent.order, descent.close, descent.deal, descent.apart, descent.improve)
     for step in anew if earlier is None else (descent.mend,):
         if not descent.finished():
             with suppress(Interrupted):
