@@ -312,9 +312,11 @@ class Descent:
         if self._deals or self._pricing.columns > APART_COLUMNS:
             return
         begun, pools = self._stop.spent(self.work), Apart(self._t, self._pricing.prices, self._bound)
-        while pools.pays and self._stop.spent(self.work) < begun + APART_SHARE * (1 - begun) and not self._proven():
+        allowed = begun + APART_SHARE * (1 - begun)
+        while pools.pays and self._stop.spent(self.work) < allowed and not self._proven():
             before = pools.columns
-            pools.step(self._objective, self._enough)
+            # A first step is long beside a short budget, of which the plan is to have its share.
+            pools.step(self._objective, lambda: self._stop.spent(self.work) >= allowed)
             self.work += 1 + (pools.columns - before) // COLUMNS_PER_WORK
             self._other_bound = min(self._other_bound, max(pools.bound, float(self._objective)))
         self._tell()

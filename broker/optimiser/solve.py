@@ -1,8 +1,8 @@
 """The front door: a problem in, the best plan found and a proven bound out.
 
 The steps are those of ``docs/optimiser.md``: a first plan, prune, settle what is known, price and construct, better
-the order of construction, close what is small exactly, deal out what has one slot, improve until the budget is spent,
-and let ``check`` judge the result.
+the order of construction, close what is small exactly, deal out what has one slot, take pools apart for a tighter
+bound, improve until the budget is spent, and let ``check`` judge the result.
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numba import typeof
 
 from broker.optimiser.cases import IMPOSSIBLE, OPEN, OUT, SERVED, Found, Yard, descend, new_found, new_scratch, new_yard
 from broker.optimiser.files import problem_from
@@ -46,6 +47,11 @@ def bounded(y: Yard, *said: tuple[int, int, int], rents: Floats | None = None) -
 
 def test_only_gangs_above_the_share_are_large() -> None:
     assert yard(request(5, 1, (0, 0), 1), request(6, 1, (0, 0), 1)).gang.tolist() == [-1, 0]
+
+
+def test_a_pool_of_any_size_needs_no_machine_code_of_its_own() -> None:
+    small, large = yard(request(6, 4, (0, 2), 600)), yard(*(request(6, 4, (0, n % 3), 600) for n in range(9)))
+    assert typeof(small) == typeof(large)  # type: ignore[no-untyped-call]
 
 
 def test_an_open_gang_is_spread_and_one_that_is_out_is_gone() -> None:
