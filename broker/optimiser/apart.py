@@ -34,7 +34,7 @@ SHRINK = 0.6
 DEFLECTION = 0.8  # share of the last direction that is kept
 SMALL = 0.05  # share of its pool that a request counts for at least, when its rent moves
 PAYS = 0.002  # of the distance between bound and plan: the progress that is worth PAYS_STEPS
-PAYS_STEPS = 16
+PAYS_STEPS = 20
 ROUNDING = 1e-9  # of all money in a bound: many times the error of its sums
 
 
@@ -78,7 +78,7 @@ class Apart:
             self._best = (total, self._rents, self._quotas)
             self.bound = min(self.bound, total + ROUNDING * (self._money + abs(total)))
         self._steps += 1
-        if self._steps % PAYS_STEPS == 0:
+        if self._steps % PAYS_STEPS == 1:
             self.pays = self._best[0] < self._checked - PAYS * gap
             self._checked = self._best[0]
         self._control(total)
