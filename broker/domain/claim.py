@@ -181,6 +181,7 @@ class Expired:
 
 
 State = Waiting | Held | Planned | Committed | Displaced | Ended | Cancelled | Expired
+_LIVE = (Waiting, Held, Planned, Committed, Displaced)
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -234,7 +235,7 @@ class Claim:
     @property
     def live(self) -> bool:
         """Whether the planner still looks at it."""
-        return isinstance(self.state, Waiting | Held | Planned | Committed | Displaced)
+        return isinstance(self.state, _LIVE)
 
     @property
     def placements(self) -> tuple[Placement, ...]:
@@ -260,9 +261,12 @@ class Claim:
 
     def holds(self) -> tuple[Hold, ...]:
         """What it takes from the accounts of its pools and of its tenant; nothing that it holds ends with its state."""
+        placements = self.placements
+        if not placements:
+            return ()
         return tuple(
             Hold(account, placement.window, placement.devices)
-            for placement in self.placements
+            for placement in placements
             for account in (f"pools/{placement.pool}", f"tenants/{self.name.tenant}")
         )
 
