@@ -19,7 +19,7 @@ from broker.desk import Desk
 from broker.feed import Feed
 from broker.transport.capacity_service import CapacityService
 from broker.transport.fleet_service import FleetService
-from broker.transport.interceptors import Guard
+from broker.transport.guard import Guard
 from broker.transport.planning_service import PlanningService
 
 __all__ = ["Server"]
