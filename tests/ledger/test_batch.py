@@ -20,6 +20,13 @@ async def client(valkey: str) -> AsyncIterator[Redis]:
     await found.aclose()
 
 
+async def a_client_blocks(client: Redis) -> None:
+    """Return once the server has a client that waits for something."""
+    for _ in range(1_000):
+        if (await client.info("clients"))["blocked_clients"]:
+            return
+
+
 async def test_each_command_gets_its_own_answer(client: Redis) -> None:
     batches = Batches(client, seconds_max=5)
     found = await asyncio.gather(*(batches.send("ECHO", str(n)) for n in range(300)))
@@ -59,26 +66,26 @@ async def test_a_store_that_does_not_answer_in_time_fails_those_aboard_and_not_t
 async def test_who_waits_behind_a_batch_without_an_answer_is_told_with_it(client: Redis) -> None:
     batches = Batches(client, seconds_max=0.2)
     stuck = asyncio.create_task(batches.send("BLPOP", "no-such-list", 0))
-    await asyncio.sleep(0)
+    await a_client_blocks(client)
     behind = [asyncio.create_task(batches.send("BLPOP", "no-such-list", 0)) for _ in range(200)]
     found = await asyncio.gather(stuck, *behind, return_exceptions=True)
     assert all(isinstance(one, TimeoutError) for one in found)
     await batches.close()
 
 
-async def test_who_waits_behind_a_broken_line_is_answered_on_another(client: Redis) -> None:
+async def test_who_waits_behind_a_broken_line_is_answered_on_another(client: Redis, valkey: str) -> None:
+    other = Redis.from_url(valkey, protocol=2)
     batches = Batches(client, seconds_max=5)
     stuck = asyncio.create_task(batches.send("BLPOP", "no-such-list", 0))
-    await asyncio.sleep(0)
+    await a_client_blocks(other)
     behind = asyncio.create_task(batches.send("ECHO", "a"))
-    for _ in range(1_000):
-        if (await client.info("clients"))["blocked_clients"]:
-            break
-    await client.client_kill_filter(_type="normal", skipme=True)
+    await asyncio.sleep(0)
+    await other.client_kill_filter(_type="normal", skipme=True)
     with pytest.raises(RedisConnectionError):
         await stuck
     assert await behind == b"a"
     await batches.close()
+    await other.aclose()
 
 
 async def test_commands_asked_for_together_travel_together(client: Redis) -> None:

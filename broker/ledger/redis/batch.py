@@ -57,6 +57,8 @@ class Batches:
         """One batch after the other, until nobody waits."""
         try:
             while self._waiting:
+                # Whoever is about to ask, in this turn of the loop, comes along: batches become twice as large.
+                await asyncio.sleep(0)
                 aboard, self._waiting = self._waiting[:COMMANDS_MAX], self._waiting[COMMANDS_MAX:]
                 if aboard := [one for one in aboard if not one[1].done()]:
                     await self._fly(aboard)
