@@ -191,6 +191,8 @@ class Expired:
 
 
 State = Waiting | Held | Planned | Committed | Active | Displaced | Ended | Cancelled | Expired
+_FIRM = (Held, Committed, Active)
+_LIVE = (Waiting, Held, Planned, Committed, Active, Displaced)
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -244,12 +246,12 @@ class Claim:
     @property
     def live(self) -> bool:
         """Whether the planner still looks at it."""
-        return isinstance(self.state, Waiting | Held | Planned | Committed | Active | Displaced)
+        return isinstance(self.state, _LIVE)
 
     @property
     def firm(self) -> bool:
         """Whether its places no longer change, unless supply is lost."""
-        return isinstance(self.state, Held | Committed | Active)
+        return isinstance(self.state, _FIRM)
 
     @property
     def placements(self) -> tuple[Placement, ...]:
@@ -277,9 +279,12 @@ class Claim:
 
     def holds(self) -> tuple[Hold, ...]:
         """What it takes from the accounts of its pools and of its tenant; nothing that it holds ends with its state."""
+        placements = self.placements
+        if not placements:
+            return ()
         return tuple(
             Hold(account, placement.window, placement.devices)
-            for placement in self.placements
+            for placement in placements
             for account in (f"pools/{placement.pool}", f"tenants/{self.name.tenant}")
         )
 

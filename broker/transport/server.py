@@ -22,7 +22,7 @@ from broker.feed import Feed
 from broker.leasing import Leasing
 from broker.transport.capacity_service import CapacityService
 from broker.transport.fleet_service import FleetService
-from broker.transport.interceptors import Guard
+from broker.transport.guard import Guard
 from broker.transport.lease_service import LeaseService
 from broker.transport.planning_service import PlanningService
 
@@ -51,12 +51,15 @@ class Server:
             ("grpc.keepalive_timeout_ms", 10_000),
             ("grpc.http2.ping_timeout_ms", 10_000),
         ]
-        self._server = grpc.aio.server(interceptors=[Guard()], options=options)
+        self._server = grpc.aio.server(options=options)
         self._health = HealthServicer()
-        capacity_service_pb2_grpc.add_CapacityServiceServicer_to_server(CapacityService(desk, feed), self._server)
-        fleet_service_pb2_grpc.add_FleetServiceServicer_to_server(FleetService(desk), self._server)
-        lease_service_pb2_grpc.add_LeaseServiceServicer_to_server(LeaseService(leasing), self._server)
-        planning_service_pb2_grpc.add_PlanningServiceServicer_to_server(PlanningService(desk), self._server)
+        guard, capacity = Guard(), CapacityService(desk, feed)
+        capacity_service_pb2_grpc.add_CapacityServiceServicer_to_server(guard.around(capacity), self._server)
+        fleet_service_pb2_grpc.add_FleetServiceServicer_to_server(guard.around(FleetService(desk)), self._server)
+        lease_service_pb2_grpc.add_LeaseServiceServicer_to_server(guard.around(LeaseService(leasing)), self._server)
+        planning_service_pb2_grpc.add_PlanningServiceServicer_to_server(
+            guard.around(PlanningService(desk)), self._server
+        )
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         named = (*SERVICES, reflection.SERVICE_NAME, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name)
         reflection.enable_server_reflection(named, self._server)
