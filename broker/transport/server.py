@@ -20,6 +20,7 @@ from grpc_reflection.v1alpha import reflection
 from broker.desk import Desk
 from broker.feed import Feed
 from broker.leasing import Leasing
+from broker.supplying import Supplying
 from broker.transport.capacity_service import CapacityService
 from broker.transport.fleet_service import FleetService
 from broker.transport.interceptors import Guard
@@ -53,8 +54,9 @@ class Server:
         ]
         self._server = grpc.aio.server(interceptors=[Guard()], options=options)
         self._health = HealthServicer()
+        supplying = Supplying(desk.ledger, feed, desk.now, desk.terms.policy.terms)
         capacity_service_pb2_grpc.add_CapacityServiceServicer_to_server(CapacityService(desk, feed), self._server)
-        fleet_service_pb2_grpc.add_FleetServiceServicer_to_server(FleetService(desk), self._server)
+        fleet_service_pb2_grpc.add_FleetServiceServicer_to_server(FleetService(desk, supplying), self._server)
         lease_service_pb2_grpc.add_LeaseServiceServicer_to_server(LeaseService(leasing), self._server)
         planning_service_pb2_grpc.add_PlanningServiceServicer_to_server(PlanningService(desk), self._server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)

@@ -46,9 +46,10 @@ from capacitybroker.v1.claim_pb2 import (
 )
 from capacitybroker.v1.expected_pb2 import Calibration, ExpectedStart
 from capacitybroker.v1.fleet_pb2 import Fleet, Pool
-from capacitybroker.v1.fleet_service_pb2 import PoolStatus
+from capacitybroker.v1.fleet_service_pb2 import ChangeSupplyResponse, PoolStatus
 from capacitybroker.v1.plan_pb2 import Plan
 from capacitybroker.v1.quote_pb2 import Change, Holder, Move, Offer, Past, Wall
+from capacitybroker.v1.supply_pb2 import Drain, Growth, LateDelivery, Outage, Recovery, TouchedClaim
 
 __all__ = [
     "TIER_GUARANTEED",
@@ -60,22 +61,27 @@ __all__ = [
     "Calibration",
     "Cancelled",
     "Change",
+    "ChangeSupplyResponse",
     "Claim",
     "Client",
     "Compacted",
     "DeadlineExceeded",
+    "Drain",
     "ExpectedStart",
     "ExplainClaimResponse",
     "FailedPrecondition",
     "Fleet",
+    "Growth",
     "Holder",
     "Internal",
     "InvalidArgument",
+    "LateDelivery",
     "Listing",
     "Move",
     "NotFound",
     "Offer",
     "OutOfRange",
+    "Outage",
     "Past",
     "PermissionDenied",
     "Placement",
@@ -85,10 +91,12 @@ __all__ = [
     "QuoteClaimResponse",
     "Reason",
     "ReasonDetail",
+    "Recovery",
     "RedeemQuoteResponse",
     "ResourceExhausted",
     "SiliconChoice",
     "Tier",
+    "TouchedClaim",
     "Unauthenticated",
     "Unavailable",
     "Unimplemented",
