@@ -16,7 +16,7 @@ from broker.supplying import Supplying, pool_not_found
 from broker.transport.fleets import fleet
 from broker.transport.names import pool_id, tenant_id
 from broker.transport.pools import change_message, fleet_message, pool_status, shortfall_message, touched_message
-from broker.transport.requests import PageTokens, page_size, replay_key
+from broker.transport.requests import PageTokens, checked_etag, page_size, replay_key
 from broker.transport.supplies import supply_change
 from broker.transport.times import seconds_of
 
@@ -37,12 +37,10 @@ class FleetService(pb_grpc.FleetServiceServicer):
 
     async def ApplyFleet(self, request: pb.ApplyFleetRequest, context: Context) -> pb.ApplyFleetResponse:
         """Make the fleet as declared."""
-        key = replay_key(request, None)
+        key, etag = replay_key(request, None), checked_etag(request.etag)
         if not request.HasField("fleet"):
             raise Fault(FaultReason.FIELD_REQUIRED, "fleet is required", remedy="Declare the fleet.", field="fleet")
-        done = await self.supplying.apply_fleet(
-            fleet(request.fleet), etag=request.etag, key=key, dry_run=request.validate_only
-        )
+        done = await self.supplying.apply_fleet(fleet(request.fleet), etag=etag, key=key, dry_run=request.validate_only)
         return pb.ApplyFleetResponse(
             changes=[change_message(change) for change in done.changes],
             shortfalls=[shortfall_message(shortfall) for shortfall in done.applied.shortfalls],
@@ -54,10 +52,10 @@ class FleetService(pb_grpc.FleetServiceServicer):
 
     async def ChangeSupply(self, request: pb.ChangeSupplyRequest, context: Context) -> pb.ChangeSupplyResponse:
         """Change what one pool has."""
-        key, pool = replay_key(request, None), pool_id(request.name)
+        key, pool, etag = replay_key(request, None), pool_id(request.name), checked_etag(request.etag)
         viewer = tenant_id(request.viewer, "viewer", wildcard=True) if request.viewer else None
         change = supply_change(request, self.supplying.now())
-        done = await self.supplying.change(pool, change, etag=request.etag, key=key, dry_run=request.validate_only)
+        done = await self.supplying.change(pool, change, etag=etag, key=key, dry_run=request.validate_only)
         return pb.ChangeSupplyResponse(
             changes=[change_message(change) for change in done.changes],
             shortfalls=[shortfall_message(shortfall) for shortfall in done.applied.shortfalls],

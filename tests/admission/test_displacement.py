@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,7 +18,7 @@ from tests.builders import claim, fleet, placement, pool
 GUARANTEED, STANDARD, SPOT = Tier.GUARANTEED, Tier.STANDARD, Tier.SPOT
 
 
-def held(name: str, devices: int, first: int, end: int, *, pool: str = "dc-1", **asked: object) -> Claim:
+def held(name: str, devices: int, first: int, end: int, *, pool: str = "dc-1", **asked: Any) -> Claim:
     """A claim that holds this, worth a dollar a device-hour unless it says otherwise."""
     hours = devices * (end - first)
     state = Committed((placement(pool, devices, first, end),))
@@ -87,7 +88,8 @@ def markets(draw: st.DrawFn) -> tuple[list[Claim], Fleet, int]:
         end = draw(st.integers(first + 1, 24))
         if max(use[first:end]) + devices <= 100:
             use[first:end] = [level + devices for level in use[first:end]]
-            state = draw(st.sampled_from([Planned, Committed]))((placement("dc-1", devices, first, end),))
+            held_there = (placement("dc-1", devices, first, end),)
+            state = Planned(held_there) if draw(st.booleans()) else Committed(held_there)
             worth = draw(st.integers(1, 10)) * devices * (end - first) * 1_000
             tier = draw(st.sampled_from(Tier))
             claims.append(
