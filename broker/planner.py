@@ -116,14 +116,15 @@ class Planner:
                 # Whoever stands by need not wait for the lease to run out.
                 await self.ledger.lead(self.planner_id, ttl_millis=0)
 
-    async def cycle(self, fence: Fence, *, seconds: float) -> PlanRecord:
+    async def cycle(self, fence: Fence, *, seconds: float, fleet_revision: int | None = None) -> PlanRecord:
         """One plan, put into force: snapshot, compile, solve, check, explain, commit.
 
-        Faults: OVERCOMMIT when the market changed under the plan too much, FENCED when another planner leads.
+        Raises ``Struck`` when supply is lost before it is solved, since ``fleet_revision`` (None: since now). Faults:
+        OVERCOMMIT when the market changed under the plan too much, FENCED when another planner leads.
         """
         # 1. What is, at one revision, and the first hour that can still start when the plan is there.
         await self._learn()
-        lookout = Lookout(self.ledger, await self.ledger.fleet_revision())
+        known = await self.ledger.fleet_revision() if fleet_revision is None else fleet_revision
         # 2. As a problem.
         compiled = await self._compiled(seconds)
         # 3. The best plan in the time there is, starting from the one in force.
@@ -131,7 +132,7 @@ class Planner:
         solving = self.solver.solve(
             compiled.problem, seconds=seconds, seed=self.settings.seed, hint=_in_force(compiled)
         )
-        solved = await lookout.over(solving)
+        solved = await Lookout(self.ledger, known).over(solving)
         millis = round(1000 * (monotonic() - started))
         # 4. Believe nothing: a checker that knows no solver has the last word.
         self._accept(compiled, solved)
@@ -165,15 +166,14 @@ class Planner:
         millis, at = round(1000 * (monotonic() - started)), self.now()
         self._accept(compiled, solved)
         why = unchanged_reasons(compiled, solved.plan)
-        decided = outcome(compiled, solved.plan, why, freeze_slots=self.settings.freeze_slots, at=at)
+        freeze = self.settings.freeze_slots
+        decided = await asyncio.to_thread(outcome, compiled, solved.plan, why, freeze_slots=freeze, at=at)
         record = replace(_record(compiled, solved, decided, millis, at), repair=True)
         done = await self.ledger.commit(only_moved(compiled, decided), record, fence=fence, at=at)
         return replace(record, revision=done.revision, skipped=len(done.skipped))
 
-    async def _repair_first(self, events: tuple[Event, ...], fence: Fence) -> None:
+    async def _repair_all(self, events: tuple[Event, ...], fence: Fence) -> None:
         """Repair what these events broke; where others keep taking the room, the plan of everything does it."""
-        if not self._urgent(events):
-            return
         for _ in range(REPAIRS_MAX):
             try:
                 done = await self.repair(fence)
@@ -200,13 +200,19 @@ class Planner:
             await self._learn()
             await asyncio.sleep(0.05)
             return
+        # Before the events: what is not among them is looked out for.
+        fleet_revision = await self.ledger.fleet_revision()
         events = await self._news()
         if not self._calls_for_plan(events):
             return
         asked = [event.time_limit_seconds for event in events if event.time_limit_seconds]
         try:
-            await self._repair_first(events, fence)
-            record = await self.cycle(fence, seconds=asked[-1] if asked else self.settings.solve_seconds)
+            if self._urgent(events):
+                # The plan of everything has its turn next, unless more is lost by then.
+                await self._repair_all(events, fence)
+                return
+            seconds = asked[-1] if asked else self.settings.solve_seconds
+            record = await self.cycle(fence, seconds=seconds, fleet_revision=fleet_revision)
         except Struck:
             return
         except Fault as fault:

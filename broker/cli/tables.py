@@ -221,6 +221,8 @@ def plan_lines(plan: Plan) -> Iterator[str]:
     moved = f", {plan.moved:,} moved" if plan.moved else ""
     skipped = f", {plan.skipped:,} changed meanwhile and left as they were" if plan.skipped else ""
     yield f"{plan.name}: {plan.placed:,} of {plan.claims:,} claims hold capacity{moved}{skipped}"
+    if plan.repair:
+        yield "  made at once for claims that lost their places; a plan of everything follows"
     proof = "proven best" if plan.status == Plan.STATUS_OPTIMAL else f"gap {plan.gap_percent:.2f} %"
     seconds = plan.solve_duration.seconds + plan.solve_duration.nanos / 1e9
     yield (

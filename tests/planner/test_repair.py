@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -12,6 +14,7 @@ from broker.domain.faults import Fault, FaultReason
 from broker.domain.fleet import Delivery
 from broker.domain.reason import Reason
 from broker.domain.slots import SLOT_SECONDS
+from broker.domain.snapshot import Event
 from broker.domain.supply import Growth, Outage, Recovery, SupplyChange
 from broker.ledger.fold import violations
 from broker.optimiser.problem import Plan, Problem
@@ -163,6 +166,29 @@ async def test_what_a_quote_kept_aside_is_let_go_first() -> None:
         assert await w.claim(spot) == stays
 
 
+async def test_a_lease_ends_with_the_place_and_the_next_one_begins_with_the_new_place() -> None:
+    async with world() as w:
+        await w.declare(fleet({"dc-1": 64, "dc-2": 64}))
+        lost = await w.ask(gang(64, 10, latest=w.slot + 2, preferred_pools=("dc-1",)))
+        stays = await w.ask(gang(32, 10, latest=w.slot, forbidden_pools=("dc-1",)))
+        await w.plan()
+        leases = {name: await w.leasing.acquire(name, ttl_millis=0, key=w.key()) for name in (lost, stays)}
+        await change(w, Outage(w.now, w.now + 2 * SLOT_SECONDS))
+        await repair(w)
+        claim = await w.claim(lost)
+        assert isinstance(claim.state, Planned | Committed)
+        with pytest.raises(Fault) as refused:
+            await w.leasing.renew(lost, leases[lost].token, ttl_millis=0)
+        assert refused.value.reason is FaultReason.LEASE_ENDED
+        assert (await w.leasing.renew(stays, leases[stays].token, ttl_millis=0)).millis_left > 0
+        w.now = claim.placements[0].window.first * SLOT_SECONDS
+        await w.serve_for(70)
+        again = await w.leasing.acquire(lost, ttl_millis=0, key=w.key())
+        assert again.fence > leases[lost].fence
+        assert [place.pool for place in again.usable] == [claim.placements[0].pool]
+        assert await broken(w) == ()
+
+
 async def test_nothing_to_repair_makes_no_plan() -> None:
     async with world() as w:
         await w.declare(fleet({"dc-1": 64}))
@@ -212,7 +238,7 @@ class Slow:
         self.kinds.append("repair" if earlier is not None else "plan")
         try:
             if earlier is None:
-                await asyncio.sleep(3600)
+                await asyncio.Event().wait()
         except asyncio.CancelledError:
             self.stopped += 1
             raise
@@ -235,6 +261,42 @@ async def test_a_plan_under_way_is_dropped_for_who_lost_his_place() -> None:
             await change(w, Outage(w.now, w.now + DAY))
             await until(lambda: slow.kinds[:3] == ["plan", "repair", "plan"])
             assert slow.stopped == 1
+            assert [p.pool for p in (await w.claim(name)).placements] == ["dc-2"]
+        finally:
+            run.cancel()
+            await asyncio.gather(run, return_exceptions=True)
+
+
+class Meanwhile:
+    """A ledger in which something happens once, just after its events were read by whoever would plan for them."""
+
+    def __init__(self, ledger: Any, happens: Callable[[], Awaitable[object]]) -> None:
+        self._ledger, self._happens, self._happened = ledger, happens, False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._ledger, name)
+
+    async def events(self, after: int, *, limit: int, wait_millis: int = 0) -> tuple[Event, ...]:
+        found: tuple[Event, ...] = await self._ledger.events(after, limit=limit, wait_millis=wait_millis)
+        if found and limit > 1_000 and not wait_millis and not self._happened:
+            self._happened = True
+            await self._happens()
+        return found
+
+
+async def test_what_is_lost_just_before_a_plan_begins_is_repaired_first() -> None:
+    async with world() as w:
+        await w.declare(fleet({"dc-1": 64, "dc-2": 64}))
+        name = await w.ask(gang(32, 48, preferred_pools=("dc-1",), latest=w.slot + 3))
+        await w.plan()
+        slow = Slow(w)
+        w.planner.solver = slow
+        w.planner.ledger = Meanwhile(w.ledger, lambda: change(w, Outage(w.now, w.now + DAY)))
+        await w.ledger.lead("test", ttl_millis=0)
+        await w.ask(gang(8, 4))
+        run = asyncio.create_task(w.planner.run())
+        try:
+            await until(lambda: slow.kinds[:3] == ["plan", "repair", "plan"])
             assert [p.pool for p in (await w.claim(name)).placements] == ["dc-2"]
         finally:
             run.cancel()
