@@ -34,7 +34,7 @@ from broker.feed import Feed
 from broker.ledger.memory import MemoryLedger
 from broker.ledger.port import Fence, RequestKey
 from broker.optimiser.problem import Ints, Plan, Problem
-from broker.optimiser.report import Solved
+from broker.optimiser.report import Earlier, Solved
 from broker.optimiser.solve import solve
 from broker.optimiser.stop import WorkLimit
 from broker.planner import Planner, PlannerSettings
@@ -126,7 +126,7 @@ class _Run:
         fence = await ledger.lead("bench", ttl_millis=10**9)
         assert fence is not None
         made = _Run(ledger, feed, desk, planner, fence, 0)
-        await desk.apply_fleet(fleet, key=RequestKey("-", "Fleet", "1", "1"), dry_run=False)
+        await ledger.apply_fleet(fleet, key=RequestKey("-", "Fleet", "1", "1"), at=0)
         return made
 
     def teach(self, asks: Iterator[tuple[int, int, Ask]]) -> None:
@@ -160,9 +160,17 @@ class _Run:
 class _Inline:
     """Solves on a thread of this process, for as much work as policies of the bench are given."""
 
-    async def solve(self, problem: Problem, *, seconds: float, seed: int, hint: Plan | None) -> Solved:  # noqa: ARG002
+    async def solve(
+        self,
+        problem: Problem,
+        *,
+        seconds: float,  # noqa: ARG002
+        seed: int,
+        hint: Plan | None,
+        earlier: Earlier | None = None,
+    ) -> Solved:
         """See `broker.planner.Solver`."""
-        return await asyncio.to_thread(solve, problem, stop=WorkLimit(WORK), seed=seed, hint=hint)
+        return await asyncio.to_thread(solve, problem, stop=WorkLimit(WORK), seed=seed, hint=hint, earlier=earlier)
 
 
 def _asks(market: Market, pool_silicon: Ints, began: int) -> Iterator[tuple[int, int, Ask]]:

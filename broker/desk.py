@@ -31,12 +31,13 @@ from broker.domain.claim import (
     Waiting,
 )
 from broker.domain.faults import Fault, FaultReason
-from broker.domain.fleet import Fleet, FleetChange, changes
+from broker.domain.fleet import Fleet
+from broker.domain.options import parts
 from broker.domain.plan import PlanRecord
 from broker.domain.promise import amended, promised
 from broker.domain.reason import Because, Reason
 from broker.domain.slots import Window, slot_at_or_after, slot_of
-from broker.ledger.port import Applied, Balance, Ledger, Page, Receipt, RequestKey
+from broker.ledger.port import Balance, Ledger, Page, Receipt, RequestKey
 from broker.ledger.refusals import etag_mismatch, offer_gone
 
 __all__ = ["Clock", "Desk", "DeskTerms", "Market", "NewId"]
@@ -171,7 +172,7 @@ class Desk:
         claim = await self.ledger.claim(name)
         outlook = self.market.outlook
         calendar, revision = outlook.calendar(slot_at_or_after(self.now())).still(), outlook.revision
-        if not claim.live or (claim.placements and not claim.because):
+        if not claim.live or len(claim.placements) == parts(claim.ask):
             return claim, None, None, revision
         policy, others = self.terms.policy, tuple(outlook.claims.values())
         found = await asyncio.to_thread(explain, policy, claim.ask, name.tenant, calendar, others)
@@ -300,16 +301,10 @@ class Desk:
 
         return await once(self.ledger, key, lambda: settled(decide, etag))
 
-    async def apply_fleet(
-        self, fleet: Fleet, *, key: RequestKey, dry_run: bool
-    ) -> tuple[Applied, tuple[FleetChange, ...]]:
-        """Put a fleet into force (or only say what would change), and where live claims would hold more than it."""
-        applied = await self.ledger.apply_fleet(fleet, key=key, at=self.now(), dry_run=dry_run)
-        return applied, changes(applied.before, fleet)
-
-    async def fleet(self) -> Fleet:
-        """The fleet in force."""
-        return await self.ledger.fleet()
+    async def fleet(self) -> tuple[Fleet, int]:
+        """The fleet in force, and its revision; an older one if it changes meanwhile."""
+        revision = await self.ledger.fleet_revision()
+        return await self.ledger.fleet(), revision
 
     async def pools(self, window: Window | None) -> tuple[Fleet, Window, dict[str, Balance]]:
         """The fleet and each account's balance over ``window``, or over the week from now."""

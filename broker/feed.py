@@ -144,10 +144,11 @@ class Feed:
         return self._down
 
     async def plan_on(self, revision: int) -> PlanRecord:
-        """The first plan that looked at ``revision`` or later; waits for it."""
+        """The first plan of everything that looked at ``revision`` or later; waits for it."""
         async for _, event in self._events(revision + 1, None):
-            if event is not None and event.plan is not None and event.plan.based_on_revision >= revision:
-                return event.plan
+            plan = event.plan if event is not None else None
+            if plan is not None and plan.based_on_revision >= revision and not plan.repair:
+                return plan
         raise AssertionError("the feed never ends")
 
     async def watch(self, start_revision: int, interest: Interest = _EVERYTHING) -> AsyncIterator[Changes]:
@@ -163,7 +164,7 @@ class Feed:
                 remedy="Close a watch, or watch one tenant once and share the stream.",
             )
         first = start_revision or self.revision + 1
-        await self._reach(first - 1)
+        await self.reach(first - 1)
         if first <= self.revision:
             # Whoever resumes too late learns it before anything else.
             await self.ledger.events(first - 1, limit=1)
@@ -181,7 +182,7 @@ class Feed:
         """Each event of interest (None: each) from revision ``first`` on, once, in order, and its revision; others of
         the history may come too. When none came for a while: the revision up to which there is none.
         """
-        await self._reach(first - 1)
+        await self.reach(first - 1)
         watcher = _Watcher(asyncio.Queue(self.settings.backlog_events_max), interest)
         # From here on the backlog has every event after `known`; history has the rest.
         known, after = self.revision, first - 1
@@ -224,7 +225,7 @@ class Feed:
         if not peers:
             del self._by_tenant[watcher.tenant]
 
-    async def _reach(self, revision: int) -> None:
+    async def reach(self, revision: int) -> None:
         """Wait until the feed has seen ``revision``, if the ledger has it at all."""
         if revision <= self.revision:
             return

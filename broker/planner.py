@@ -25,14 +25,16 @@ from broker.domain.slots import Window, slot_at_or_after
 from broker.domain.snapshot import Event, EventKind
 from broker.domain.terms import Terms
 from broker.ledger.port import Fence, Ledger
+from broker.lookout import Lookout, Struck, loses
 from broker.optimiser.because import because
 from broker.optimiser.check import check
 from broker.optimiser.compile import Compiled, compile_problem
 from broker.optimiser.outcome import Outcome, outcome
 from broker.optimiser.problem import Plan, Problem, Status
-from broker.optimiser.report import Solved
+from broker.optimiser.report import Earlier, Solved
 from broker.optimiser.withhold import withhold
 from broker.optimiser.worker import SolverLost
+from broker.repair import only_moved, repair, unchanged_reasons
 
 __all__ = ["Capture", "Planner", "PlannerSettings", "Solver"]
 
@@ -42,6 +44,7 @@ Capture = Callable[[Problem, Solved], None]
 
 LATE_SECONDS_MAX = 60  # a plan may come into force that long after the start of the first hour it fills
 FAILURE_SECONDS_MAX = 10.0
+REPAIRS_MAX = 3  # at once, where answers at once keep taking the room
 HISTORY_EVENTS_AT_ONCE = 20  # decoded between two renewals of the lease, or whatever else is due
 ROOM_KEPT = Because(Reason.ROOM_KEPT, "There is room, but it is kept for claims of a higher tier that are expected.")
 
@@ -49,8 +52,10 @@ ROOM_KEPT = Because(Reason.ROOM_KEPT, "There is room, but it is kept for claims 
 class Solver(Protocol):
     """Whatever solves a problem without blocking the event loop."""
 
-    async def solve(self, problem: Problem, *, seconds: float, seed: int, hint: Plan | None) -> Solved:
-        """The best plan found in about ``seconds``."""
+    async def solve(
+        self, problem: Problem, *, seconds: float, seed: int, hint: Plan | None, earlier: Earlier | None = None
+    ) -> Solved:
+        """The best plan found in about ``seconds``; with ``earlier`` that one, mended."""
         ...
 
 
@@ -59,6 +64,7 @@ class PlannerSettings:
     """How the planner paces itself."""
 
     solve_seconds: float = 2.0
+    repair_seconds: float = 0.5  # for finding places for those whose supply was lost
     horizon_slots: int = 26 * 168
     freeze_slots: int = 1  # a claim is committed once it starts within this many slots
     gather_millis: int = 100  # wait for more events after the first, so that a burst is one plan
@@ -83,6 +89,7 @@ class Planner:
     demand: Demand = field(default_factory=Demand)
     _fence: Fence | None = None
     _seen: int = 0
+    _repaired: int = 0  # revision up to which places were looked for, for all who lost theirs to an outage
     _planned_slot: int = -1
     _failures: int = 0
 
@@ -109,23 +116,23 @@ class Planner:
                 # Whoever stands by need not wait for the lease to run out.
                 await self.ledger.lead(self.planner_id, ttl_millis=0)
 
-    async def cycle(self, fence: Fence, *, seconds: float) -> PlanRecord:
+    async def cycle(self, fence: Fence, *, seconds: float, fleet_revision: int | None = None) -> PlanRecord:
         """One plan, put into force: snapshot, compile, solve, check, explain, commit.
 
-        Faults: OVERCOMMIT when the market changed under the plan too much, FENCED when another planner leads.
+        Raises ``Struck`` when supply is lost before it is solved, since ``fleet_revision`` (None: since now). Faults:
+        OVERCOMMIT when the market changed under the plan too much, FENCED when another planner leads.
         """
         # 1. What is, at one revision, and the first hour that can still start when the plan is there.
         await self._learn()
-        snapshot = await self.ledger.snapshot()
-        first = slot_at_or_after(self.now() + math.ceil(seconds) - LATE_SECONDS_MAX)
-        horizon = Window(first, first + self.settings.horizon_slots)
+        known = await self.ledger.fleet_revision() if fleet_revision is None else fleet_revision
         # 2. As a problem.
-        compiled = await asyncio.to_thread(compile_problem, snapshot, horizon, self.settings.terms)
+        compiled = await self._compiled(seconds)
         # 3. The best plan in the time there is, starting from the one in force.
         started = monotonic()
-        solved = await self.solver.solve(
+        solving = self.solver.solve(
             compiled.problem, seconds=seconds, seed=self.settings.seed, hint=_in_force(compiled)
         )
+        solved = await Lookout(self.ledger, known).over(solving)
         millis = round(1000 * (monotonic() - started))
         # 4. Believe nothing: a checker that knows no solver has the last word.
         self._accept(compiled, solved)
@@ -144,6 +151,48 @@ class Planner:
             await asyncio.to_thread(self.capture, compiled.problem, solved)
         return replace(record, revision=done.revision, skipped=len(done.skipped))
 
+    async def repair(self, fence: Fence) -> PlanRecord | None:
+        """A plan, put into force, that only finds places for those whose supply was lost; None when nobody's was.
+
+        Everybody else stays, is told nothing, and waits for the plan of everything that follows. Faults: like `cycle`.
+        """
+        seconds, seed = self.settings.repair_seconds, self.settings.seed
+        compiled = await self._compiled(seconds)
+        task = await asyncio.to_thread(repair, compiled, await self.ledger.prices())
+        if task is None:
+            return None
+        started = monotonic()
+        solved = await self.solver.solve(task.problem, seconds=seconds, seed=seed, hint=None, earlier=task.earlier)
+        millis, at = round(1000 * (monotonic() - started)), self.now()
+        self._accept(compiled, solved)
+        why = unchanged_reasons(compiled, solved.plan)
+        freeze = self.settings.freeze_slots
+        decided = await asyncio.to_thread(outcome, compiled, solved.plan, why, freeze_slots=freeze, at=at)
+        record = replace(_record(compiled, solved, decided, millis, at), repair=True)
+        done = await self.ledger.commit(only_moved(compiled, decided), record, fence=fence, at=at)
+        return replace(record, revision=done.revision, skipped=len(done.skipped))
+
+    async def _repair_all(self, events: tuple[Event, ...], fence: Fence) -> None:
+        """Repair what these events broke; where others keep taking the room, the plan of everything does it."""
+        for _ in range(REPAIRS_MAX):
+            try:
+                done = await self.repair(fence)
+            except Fault as fault:
+                if fault.reason is not FaultReason.OVERCOMMIT:
+                    raise
+                continue
+            if done is not None:
+                log.info("repair %d: %d claims moved, solved in %d ms", done.revision, done.moved, done.solve_millis)
+            break
+        self._repaired = events[-1].revision
+
+    async def _compiled(self, seconds: float) -> Compiled:
+        """The market as it is, as a problem whose first slot can still start once ``seconds`` have passed."""
+        snapshot = await self.ledger.snapshot()
+        first = slot_at_or_after(self.now() + math.ceil(seconds) - LATE_SECONDS_MAX)
+        horizon = Window(first, first + self.settings.horizon_slots)
+        return await asyncio.to_thread(compile_problem, snapshot, horizon, self.settings.terms)
+
     async def _turn(self) -> None:
         """Wait for a reason to plan, then plan."""
         fence = self._fence
@@ -151,12 +200,21 @@ class Planner:
             await self._learn()
             await asyncio.sleep(0.05)
             return
+        # Before the events: what is not among them is looked out for.
+        fleet_revision = await self.ledger.fleet_revision()
         events = await self._news()
         if not self._calls_for_plan(events):
             return
         asked = [event.time_limit_seconds for event in events if event.time_limit_seconds]
         try:
-            record = await self.cycle(fence, seconds=asked[-1] if asked else self.settings.solve_seconds)
+            if self._urgent(events):
+                # The plan of everything has its turn next, unless more is lost by then.
+                await self._repair_all(events, fence)
+                return
+            seconds = asked[-1] if asked else self.settings.solve_seconds
+            record = await self.cycle(fence, seconds=seconds, fleet_revision=fleet_revision)
+        except Struck:
+            return
         except Fault as fault:
             if fault.reason is FaultReason.FENCED:
                 self._fence = None
@@ -189,8 +247,10 @@ class Planner:
             # Nothing here for a planner, so it need not be read twice.
             self._seen = max([self._seen, *(event.revision for event in events)])
             return events
-        await asyncio.sleep(self.settings.gather_millis / 1000)
-        return await self.ledger.events(self._seen, limit=10_000)
+        if not self._urgent(events):
+            await asyncio.sleep(self.settings.gather_millis / 1000)
+            events = await self.ledger.events(self._seen, limit=10_000)
+        return events
 
     def _calls_for_plan(self, events: tuple[Event, ...]) -> bool:
         return self._asks(events) or slot_at_or_after(self.now()) != self._planned_slot
@@ -199,6 +259,10 @@ class Planner:
     def _asks(events: tuple[Event, ...]) -> bool:
         """Whether any event is something that a plan could answer."""
         return any(event.kind is not EventKind.PLANNED for event in events)
+
+    def _urgent(self, events: tuple[Event, ...]) -> bool:
+        """Whether pools lost devices that claims hold, and nobody has looked for other places yet."""
+        return any(event.revision > self._repaired and loses(event) for event in events)
 
     def _accept(self, compiled: Compiled, solved: Solved) -> None:
         """Refuse a plan that breaks a rule or is not worth what it says."""

@@ -27,8 +27,9 @@ from broker.leasing import Leasing
 from broker.ledger.memory import MemoryLedger
 from broker.ledger.port import RequestKey
 from broker.optimiser.problem import Plan, Problem
-from broker.optimiser.report import Solved
+from broker.optimiser.report import Earlier, Solved
 from broker.planner import Planner, PlannerSettings
+from broker.supplying import Supplying
 from broker.transport.server import Server
 
 if TYPE_CHECKING:
@@ -58,13 +59,17 @@ class InlineSolver:
     work: int = 300
     tamper: Callable[[Problem, Solved], Solved] = lambda _problem, solved: solved
 
-    async def solve(self, problem: Problem, *, seconds: float, seed: int, hint: Plan | None) -> Solved:
+    async def solve(
+        self, problem: Problem, *, seconds: float, seed: int, hint: Plan | None, earlier: Earlier | None = None
+    ) -> Solved:
         """See `broker.planner.Solver`."""
         from broker.optimiser.solve import solve
         from broker.optimiser.stop import WorkLimit
 
         assert seconds > 0
-        solved = await asyncio.to_thread(solve, problem, stop=WorkLimit(self.work), seed=seed, hint=hint)
+        solved = await asyncio.to_thread(
+            solve, problem, stop=WorkLimit(self.work), seed=seed, hint=hint, earlier=earlier
+        )
         return self.tamper(problem, solved)
 
 
@@ -99,7 +104,12 @@ class World:
 
     async def declare(self, fleet: Fleet) -> None:
         """Put a fleet into force."""
-        await self.desk.apply_fleet(fleet, key=self.key("-"), dry_run=False)
+        await self.supplying.apply_fleet(fleet, etag="", key=self.key("-"), dry_run=False)
+
+    @property
+    def supplying(self) -> Supplying:
+        """The front office for operators."""
+        return Supplying(self.ledger, self.feed, self.desk.now)
 
     async def ask(self, asked: Ask, tenant: str = "atlas") -> ClaimName:
         """Submit a claim; its slots count from 1970, its earliest from now when 0."""

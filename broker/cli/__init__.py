@@ -24,6 +24,7 @@ from broker.cli.quote import quote, redeem
 from broker.cli.replay import replay
 from broker.cli.report import report
 from broker.cli.serve import serve
+from broker.cli.supply import drain, grow, late, outage, recover
 
 __all__ = ["app", "main"]
 
@@ -36,7 +37,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-ASKING, RUNNING = "Ask and follow", "Run and measure"
+ASKING, SUPPLYING, RUNNING = "Ask and follow", "Change what one pool has", "Run and measure"
 for command in (claim, quote):
     app.command(cls=Asking, rich_help_panel=ASKING)(command)
 for command in (redeem, claims, show, explain, cancel, watch):
@@ -47,6 +48,8 @@ app.command(rich_help_panel=ASKING)(picture)
 app.add_typer(fleet, name="fleet", rich_help_panel=ASKING)
 app.command("plan-now", rich_help_panel=ASKING)(plan_now)
 app.command(rich_help_panel=ASKING)(report)
+for command in (outage, recover, drain, late, grow):
+    app.command(rich_help_panel=SUPPLYING)(command)
 app.command(rich_help_panel=RUNNING)(demo)
 app.command(rich_help_panel=RUNNING)(serve)
 app.command(rich_help_panel=RUNNING)(plan)

@@ -47,7 +47,8 @@ def _sentence(found: ExplainClaimResponse) -> str:
     is_so = f"{short(claim.name)} is {standing(claim)}"
     if found.HasField("reason"):
         served = (Claim.STATE_PLANNED, Claim.STATE_COMMITTED, Claim.STATE_ACTIVE)
-        in_part = "in part " if claim.placements and claim.state in served else ""
+        partly = claim.placements and claim.state in served
+        in_part = "in part " if partly and "new_pool" not in found.reason.facts else ""
         return f"{is_so} {in_part}because: {found.reason.message or word(Reason, found.reason.reason)}"
     return f"{is_so}: nothing stands in its way." if claim.placements else f"{is_so}: there is nothing to explain."
 

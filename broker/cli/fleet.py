@@ -25,6 +25,7 @@ File = Annotated[
 ]
 UseDefault = Annotated[bool, typer.Option("--default", help="The fictional fleet that comes with the broker.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would change and who would lose capacity.")]
+Etag = Annotated[str, typer.Option("--etag", help="Refuse it if the fleet has changed since it had this etag.")]
 
 
 @fleet.command()
@@ -32,6 +33,7 @@ def apply(
     file: File = None,
     use_default: UseDefault = False,
     dry_run: DryRun = False,
+    etag: Etag = "",
     address: Address = DEFAULT_ADDRESS,
     output: Output = Format.TABLE,
 ) -> None:
@@ -40,15 +42,14 @@ def apply(
         usage("which fleet? Give a FILE, or --default for the fictional one; not both")
     declared = _read(file)
     from broker.cli.show import json_one
-    from broker.cli.tables import fleet_change_lines
+    from broker.cli.supply_tables import tell_supply
 
     with connected(address) as client:
-        answer = client.apply_fleet(declared, validate_only=dry_run)
+        answer = client.apply_fleet(declared, etag=etag, validate_only=dry_run)
     if output is Format.JSON:
         typer.echo(json_one(answer))
         return
-    typer.echo("Would change:" if dry_run else f"In force since revision {answer.revision}:")
-    typer.echo("\n".join(fleet_change_lines(answer)))
+    tell_supply(answer, dry_run=dry_run)
 
 
 @fleet.command()
@@ -58,7 +59,8 @@ def show(address: Address = DEFAULT_ADDRESS, output: Output = Format.TABLE) -> N
     from broker.cli.show import console, json_one
 
     with connected(address) as client:
-        found = client.get_fleet()
+        answer = client.read_fleet()
+    found = answer.fleet
     if output is Format.JSON:
         typer.echo(json_one(found))
         return
@@ -72,6 +74,7 @@ def show(address: Address = DEFAULT_ADDRESS, output: Output = Format.TABLE) -> N
     for table in fleet_tables(found, now=now(), width=screen.width):
         screen.print(table)
         screen.print()
+    typer.echo(f"etag {answer.etag}: what is applied with --etag {answer.etag} replaces this fleet and no other")
 
 
 @fleet.command()

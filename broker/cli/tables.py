@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING
 
 from capacitybroker import Claim, Placement, Plan, PoolStatus, Reason, Tier
 from capacitybroker.v1.fleet_pb2 import PoolKind
-from capacitybroker.v1.fleet_service_pb2 import FleetChange
 from google.protobuf.timestamp_pb2 import Timestamp
 from rich.table import Table
 
@@ -16,13 +14,9 @@ from broker.cli.facts import in_words
 from broker.cli.parts import together
 from broker.cli.show import WIDE, dollars, grid, hours, short, when, word
 
-if TYPE_CHECKING:
-    from capacitybroker.v1.fleet_service_pb2 import ApplyFleetResponse
-
 __all__ = [
     "claim_lines",
     "claims_table",
-    "fleet_change_lines",
     "freed",
     "plan_lines",
     "pools_table",
@@ -228,6 +222,8 @@ def plan_lines(plan: Plan) -> Iterator[str]:
     moved = f", {plan.moved:,} moved" if plan.moved else ""
     skipped = f", {plan.skipped:,} changed meanwhile and left as they were" if plan.skipped else ""
     yield f"{plan.name}: {plan.placed:,} of {plan.claims:,} claims hold capacity{moved}{skipped}"
+    if plan.repair:
+        yield "  made at once for claims that lost their places; a plan of everything follows"
     proof = "proven best" if plan.status == Plan.STATUS_OPTIMAL else f"gap {plan.gap_percent:.2f} %"
     seconds = plan.solve_duration.seconds + plan.solve_duration.nanos / 1e9
     yield (
@@ -243,16 +239,3 @@ def plan_lines(plan: Plan) -> Iterator[str]:
                 f"  price    {short(price.pool)}: one more device-hour is worth"
                 f" ${price.mean_microusd / 1e6:.2f} on average, ${price.peak_microusd / 1e6:.2f} at the peak"
             )
-
-
-def fleet_change_lines(answer: ApplyFleetResponse) -> Iterator[str]:
-    """What a fleet changes, and who loses by it."""
-    for change in answer.changes:
-        yield f"  {word(FleetChange.Action, change.action):8} {change.resource}"
-    for gap in answer.shortfalls:
-        yield (
-            f"  short    {gap.resource}: claims hold up to {gap.devices:,} devices too many,"
-            f" {when(gap.start_time)} to {when(gap.end_time)}"
-        )
-    if not answer.changes:
-        yield "  nothing differs"

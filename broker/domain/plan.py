@@ -37,3 +37,4 @@ class PlanRecord:
     prices: tuple[PoolPrice, ...] = ()
     skipped: int = 0
     revision: int = 0
+    repair: bool = False  # made at once, for those who lost their places to an outage and for nobody else

@@ -25,6 +25,7 @@ class Market:
     def __init__(self) -> None:
         self.revision = 0
         self.fleet = Fleet()
+        self.fleet_revision = 0
         self.books = Books()
         self._claims: dict[ClaimName, Claim] = {}
 
@@ -36,7 +37,7 @@ class Market:
     def apply(self, event: Event) -> None:
         """Take the next event in; trusts it (see `violations`)."""
         if event.fleet is not None:
-            self.fleet = event.fleet
+            self.fleet, self.fleet_revision = event.fleet, event.revision
             self.books.set_limits(event.fleet.limits())
         for claim in event.claims:
             before = self._claims.get(claim.name)

@@ -86,13 +86,9 @@ class MemoryLedger:
             raise refusals.claim_exists(claim.name)
         others = [()] * (len(candidates) - 1) + [tuple(moved)]
         fitting = (
-            (
-                (candidate, beside)
-                for candidate, beside in zip(candidates, others, strict=True)
-                if self._fits(candidate, beside, at)
-            )
-            if candidates
-            else iter(())
+            (candidate, beside)
+            for candidate, beside in zip(candidates, others, strict=False)  # without candidates there is nobody beside
+            if self._fits(candidate, beside, at)
         )
         chosen, beside = next(fitting, (None if must_fit else claim, ()))
         if chosen is None:
@@ -191,10 +187,14 @@ class MemoryLedger:
             self._leases.drop(stored.name)
         return self._remember(key, Receipt(stored))
 
-    async def apply_fleet(self, fleet: Fleet, *, key: RequestKey, at: int, dry_run: bool = False) -> Applied:
+    async def apply_fleet(
+        self, fleet: Fleet, *, key: RequestKey, at: int, dry_run: bool = False, expected: int | None = None
+    ) -> Applied:
         """See `Ledger.apply_fleet`."""
         if answer := self._replayed(key, Applied):
             return replace(answer, replayed=True)
+        if expected not in (None, self._market.fleet_revision):
+            raise refusals.fleet_changed(held=expected or 0, present=self._market.fleet_revision)
         books, ruling = self._market.books, self._market.fleet
         books.set_limits(fleet.limits())
         left = books.shortfalls(from_slot=slot_of(at))
@@ -204,6 +204,11 @@ class MemoryLedger:
         applied = Applied(self._market.revision + 1, left, ruling)
         self._record(Event(applied.revision, EventKind.FLEET_APPLIED, at, fleet=fleet, shortfalls=left))
         return self._remember(key, applied)
+
+    async def recall_fleet(self, key: RequestKey) -> Applied | None:
+        """See `Ledger.recall_fleet`."""
+        answer = self._replayed(key, Applied)
+        return answer and replace(answer, replayed=True)
 
     async def ask_plan(self, *, key: RequestKey, at: int, time_limit_seconds: int | None) -> int:
         """See `Ledger.ask_plan`."""
@@ -342,6 +347,10 @@ class MemoryLedger:
     async def fleet(self) -> Fleet:
         """See `Ledger.fleet`."""
         return self._market.fleet
+
+    async def fleet_revision(self) -> int:
+        """See `Ledger.fleet_revision`."""
+        return self._market.fleet_revision
 
     async def revision(self) -> int:
         """See `Ledger.revision`."""

@@ -200,12 +200,19 @@ class Ledger(Protocol):
         """Like `amend`, for a claim whose lease is overdue; None, and nothing changes, if it no longer is."""
         ...
 
-    async def apply_fleet(self, fleet: Fleet, *, key: RequestKey, at: int, dry_run: bool = False) -> Applied:
+    async def apply_fleet(
+        self, fleet: Fleet, *, key: RequestKey, at: int, dry_run: bool = False, expected: int | None = None
+    ) -> Applied:
         """Put a fleet into force and record where live holds exceed it from slot ``slot_of(at)`` on.
 
         The fleet that is in force already makes no revision. With ``dry_run``: only say so; nothing is stored and the
-        revision is the present one. Faults: REQUEST_ID_REUSED.
+        revision is the present one. ``expected`` is the `fleet_revision` that the caller knows (None: whichever).
+        Faults: ETAG_MISMATCH when it is another by now, REQUEST_ID_REUSED.
         """
+        ...
+
+    async def recall_fleet(self, key: RequestKey) -> Applied | None:
+        """What `apply_fleet` answered to that key, or None if it never did; Faults: REQUEST_ID_REUSED."""
         ...
 
     async def ask_plan(self, *, key: RequestKey, at: int, time_limit_seconds: int | None) -> int:
@@ -269,6 +276,10 @@ class Ledger(Protocol):
 
     async def fleet(self) -> Fleet:
         """The fleet in force; an empty one before the first."""
+        ...
+
+    async def fleet_revision(self) -> int:
+        """The revision that put the fleet in force there; 0 before the first, or if an older broker did."""
         ...
 
     async def revision(self) -> int:

@@ -23,6 +23,7 @@ __all__ = [
     "contended",
     "etag_mismatch",
     "fenced",
+    "fleet_changed",
     "gains_holds",
     "lease_ended",
     "lease_handover",
@@ -142,6 +143,17 @@ def fenced(held: Fence, present: Fence) -> Fault:
         f"epoch {held.epoch} of incarnation {held.incarnation} no longer rules",
         remedy="Drop this plan and take the planner's lease again",
         facts={"present_incarnation": present.incarnation, "present_epoch": str(present.epoch)},
+    )
+
+
+def fleet_changed(*, held: int | str, present: int) -> Fault:
+    """Another fleet is in force than the caller knows."""
+    return Fault(
+        FaultReason.ETAG_MISMATCH,
+        "The fleet has changed since it was read",
+        remedy="Read it again, and repeat the change on what it is now.",
+        field="etag",
+        facts={"held_revision": str(held), "present_revision": str(present)},
     )
 
 

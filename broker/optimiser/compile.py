@@ -36,7 +36,7 @@ class Request:
     """A row of the problem: one part of the claim ``claims[claim]``.
 
     ``placement`` is what it holds now, and its first option is to stay there if ``stays``; ``settled`` when it cannot
-    change, ``short`` when its pool lost devices under it.
+    change, ``lost`` from when till when its pool has lost devices under it.
     """
 
     claim: int
@@ -45,7 +45,12 @@ class Request:
     placement: Placement | None = None
     stays: bool = False
     settled: bool = False
-    short: bool = False
+    lost: Window | None = None
+
+    @property
+    def short(self) -> bool:
+        """Whether its pool lost devices under it."""
+        return self.lost is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,17 +149,25 @@ def _held(
         first,
         max((way.value_microusd for way in ways), default=claim.ask.worth_microusd),
     )
-    lost = placement.pool in short and bool(
-        short[placement.pool][first - horizon.first : placement.window.end - horizon.first].any()
-    )
+    lost = _lost(placement.pool, Window(first, placement.window.end), horizon, short)
     running = placement.window.first < horizon.first
-    if not lost and (running or claim.firm):
+    if lost is None and (running or claim.firm):
         return Request(index, placement.part, (stay,), placement, stays=True, settled=True)
     elsewhere = [
-        legal for way in ways if (legal := _within(way, horizon, latest=None if lost else placement.latest)) is not None
+        legal
+        for way in ways
+        if (legal := _within(way, horizon, latest=placement.latest if lost is None else None)) is not None
     ]
     here = (stay,) if known else ()
-    return Request(index, placement.part, (*here, *elsewhere), placement, stays=known, short=lost)
+    return Request(index, placement.part, (*here, *elsewhere), placement, stays=known, lost=lost)
+
+
+def _lost(pool: str, window: Window, horizon: Window, short: dict[str, Ints]) -> Window | None:
+    """From the first to the last slot of ``window`` in which the pool is short; None when it is in none."""
+    if pool not in short:
+        return None
+    slots = window.first + np.flatnonzero(short[pool][window.first - horizon.first : window.end - horizon.first])
+    return Window(int(slots[0]), int(slots[-1]) + 1) if len(slots) else None
 
 
 def _within(way: Option, horizon: Window, latest: int | None = None) -> Option | None:

@@ -23,7 +23,7 @@ from broker.domain.claim import (
 )
 from broker.domain.promise import promised
 from broker.domain.reason import Because, Reason
-from broker.domain.slots import Window, slot_of
+from broker.domain.slots import SLOT_SECONDS, Window, slot_of
 from broker.optimiser.charges import charges
 from broker.optimiser.compile import Compiled, Request
 from broker.optimiser.problem import Ints, Plan
@@ -56,10 +56,12 @@ def outcome(compiled: Compiled, plan: Plan, because: Mapping[int, Because], *, f
     """
     placements = _placements(compiled, plan)
     lacking = _lacking(compiled, plan, because)
+    notices = _notices(compiled, plan)
     changed, moved, reasons, placed = [], 0, Counter[str](), 0
     for index, claim in enumerate(compiled.snapshot.claims):
         now_held = tuple(sorted(placements.get(index, []), key=lambda p: p.part))
         state = _state(claim, now_held, lacking.get(index, ()), compiled, index, freeze_slots, at)
+        state = _noticed(state, claim, notices.get(index, ()))
         placed += bool(now_held)
         moved += bool(claim.placements) and now_held != claim.placements
         if not now_held and state is not None and (why := _because(state)):
@@ -115,12 +117,49 @@ def _lacking(compiled: Compiled, plan: Plan, because: Mapping[int, Because]) -> 
     for row, request in enumerate(compiled.requests):
         if plan.option[row] < 0:
             why = because[row]
-            if request.placement is not None and request.short:
+            if request.placement is not None and request.lost is not None:
                 pool = request.placement.pool
                 message = f"Pool {pool} lost devices that it was placed on."
-                why = Because(Reason.SUPPLY_LOST, message, {"pool": f"pools/{pool}"})
+                why = Because(Reason.SUPPLY_LOST, message, _lost_facts(pool, request.lost))
             found.setdefault(request.claim, []).append(why)
     return {index: _distinct(whys) for index, whys in found.items()}
+
+
+def _notices(compiled: Compiled, plan: Plan) -> dict[int, tuple[Because, ...]]:
+    """What is told to claims that lost a place and have another, by claim."""
+    found: dict[int, list[Because]] = {}
+    for row, request in enumerate(compiled.requests):
+        held = request.placement
+        if held is None or request.lost is None or plan.option[row] < 0:
+            continue
+        new = _placement(compiled, request, int(plan.option[row]), int(plan.start[row]))
+        if new is not held:
+            start = str(new.window.first * SLOT_SECONDS)
+            facts = _lost_facts(held.pool, request.lost) | {"new_pool": f"pools/{new.pool}"}
+            message = f"Pool {held.pool} lost devices that it was placed on; it has another place in {new.pool}."
+            found.setdefault(request.claim, []).append(
+                Because(Reason.SUPPLY_LOST, message, facts | {"new_start_unix_seconds": start})
+            )
+    return {index: tuple(whys) for index, whys in found.items()}
+
+
+def _lost_facts(pool: str, lost: Window) -> dict[str, str]:
+    return {
+        "pool": f"pools/{pool}",
+        "from_unix_seconds": str(lost.first * SLOT_SECONDS),
+        "until_unix_seconds": str(lost.end * SLOT_SECONDS),
+    }
+
+
+def _noticed(state: State | None, claim: Claim, notices: tuple[Because, ...]) -> State | None:
+    """The state with what its claim is told of places that it lost; it is told as long as it stays where it went."""
+    if not isinstance(state, Planned | Committed | Active):
+        return state
+    if any(why.reason is Reason.SUPPLY_LOST for why in state.because):
+        return state  # another part has no place at all
+    if state.placements == claim.placements:
+        notices = tuple(why for why in claim.because if "new_pool" in why.facts)
+    return replace(state, because=(*notices[:1], *state.because))
 
 
 def _distinct(whys: Sequence[Because]) -> tuple[Because, ...]:

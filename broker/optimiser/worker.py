@@ -22,7 +22,7 @@ from multiprocessing.process import BaseProcess
 
 from broker.optimiser.giveway import GivingWay, step_back
 from broker.optimiser.problem import Plan, Problem
-from broker.optimiser.report import Progress, Solved
+from broker.optimiser.report import Earlier, Progress, Solved
 from broker.optimiser.stop import AnyOf, Cancelled, SecondsLimit, Stop, WorkLimit
 
 __all__ = ["Order", "Quit", "SolverLost", "SolverProcess", "Work", "plan_order"]
@@ -50,6 +50,7 @@ class Order:
     work_limit: int | None
     seed: int
     hint: Plan | None
+    earlier: Earlier | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +81,9 @@ def plan_order(order: Order, stop: Stop, on_progress: OnProgress) -> Solved:
     """What the worker does with an order: solve it."""
     from broker.optimiser.solve import solve
 
-    return solve(order.problem, stop=stop, seed=order.seed, hint=order.hint, on_progress=on_progress)
+    return solve(
+        order.problem, stop=stop, seed=order.seed, hint=order.hint, earlier=order.earlier, on_progress=on_progress
+    )
 
 
 class SolverProcess:
@@ -113,6 +116,7 @@ class SolverProcess:
         work_limit: int | None = None,
         seed: int,
         hint: Plan | None = None,
+        earlier: Earlier | None = None,
         on_progress: OnProgress | None = None,
     ) -> Solved:
         """``solve`` in the worker, within ``seconds`` or ``work_limit`` units or both.
@@ -125,7 +129,7 @@ class SolverProcess:
         async with self._turn:
             pipe = await self._ready()
             self._number += 1
-            order = Order(self._number, problem, seconds, work_limit, seed, hint)
+            order = Order(self._number, problem, seconds, work_limit, seed, hint, earlier)
             limit = self._grace + 1.5 * (seconds if seconds is not None else UNBOUNDED_SECONDS_MAX)
             try:
                 async with asyncio.timeout(limit):

@@ -30,7 +30,7 @@ from broker.transport.quotes import (
     places,
     quote_message,
 )
-from broker.transport.requests import page_size, replay_key
+from broker.transport.requests import checked_etag, page_size, replay_key
 
 __all__ = ["CapacityService"]
 
@@ -99,13 +99,13 @@ class CapacityService(pb_grpc.CapacityServiceServicer):
         name = claim_name(request.claim.name, "claim.name")
         key = replay_key(request, name.tenant)
         edit = _edit(request.claim, request.update_mask)
-        receipt = await self.desk.amend(name, edit, etag=_etag(request.claim.etag), key=key)
+        receipt = await self.desk.amend(name, edit, etag=checked_etag(request.claim.etag), key=key)
         return pb.UpdateClaimResponse(claim=claim_message(receipt.claim))
 
     async def CancelClaim(self, request: pb.CancelClaimRequest, context: Context) -> pb.CancelClaimResponse:
         """Withdraw a claim."""
         name = claim_name(request.name)
-        receipt = await self.desk.cancel(name, etag=_etag(request.etag), key=replay_key(request, name.tenant))
+        receipt = await self.desk.cancel(name, etag=checked_etag(request.etag), key=replay_key(request, name.tenant))
         return pb.CancelClaimResponse(claim=claim_message(receipt.claim))
 
     async def QuoteClaim(self, request: pb.QuoteClaimRequest, context: Context) -> pb.QuoteClaimResponse:
@@ -123,7 +123,7 @@ class CapacityService(pb_grpc.CapacityServiceServicer):
         """Make a claim of what a quote holds."""
         name = claim_name(request.name)
         key = replay_key(request, name.tenant)
-        redeemed = await self.desk.redeem(name, etag=_etag(request.etag), key=key)
+        redeemed = await self.desk.redeem(name, etag=checked_etag(request.etag), key=key)
         if isinstance(redeemed, Receipt):
             return pb.RedeemQuoteResponse(claim=claim_message(redeemed.claim))
         return lapsed_message(redeemed, self.desk.expected_of)
@@ -172,17 +172,6 @@ def _one_tenant(parent: str) -> str:
     tenant = tenant_id(parent)
     assert tenant is not None
     return tenant
-
-
-def _etag(text: str) -> str:
-    if text and not (text.isascii() and text.isdigit() and len(text) <= 19):
-        raise Fault(
-            FaultReason.ETAG_MALFORMED,
-            "That is no etag of this server",
-            remedy="Send the etag as it was read, or leave it out.",
-            field="etag",
-        )
-    return text
 
 
 def _edit(changed: claim_pb2.Claim, mask: FieldMask) -> Callable[[Ask], Ask]:

@@ -12,10 +12,12 @@ from grpc.aio import ServicerContext
 from broker.desk import Desk
 from broker.domain.faults import Fault, FaultReason
 from broker.domain.slots import Window, slot_at_or_after, slot_of
+from broker.supplying import Supplying, pool_not_found
 from broker.transport.fleets import fleet
-from broker.transport.names import pool_id
-from broker.transport.pools import change_message, fleet_message, pool_status, shortfall_message
-from broker.transport.requests import PageTokens, page_size, replay_key
+from broker.transport.names import pool_id, tenant_id
+from broker.transport.pools import change_message, fleet_message, pool_status, shortfall_message, touched_message
+from broker.transport.requests import PageTokens, checked_etag, page_size, replay_key
+from broker.transport.supplies import supply_change
 from broker.transport.times import seconds_of
 
 __all__ = ["FleetService"]
@@ -31,22 +33,42 @@ class FleetService(pb_grpc.FleetServiceServicer):
     """What operators call."""
 
     desk: Desk
+    supplying: Supplying
 
     async def ApplyFleet(self, request: pb.ApplyFleetRequest, context: Context) -> pb.ApplyFleetResponse:
         """Make the fleet as declared."""
-        key = replay_key(request, None)
+        key, etag = replay_key(request, None), checked_etag(request.etag)
         if not request.HasField("fleet"):
             raise Fault(FaultReason.FIELD_REQUIRED, "fleet is required", remedy="Declare the fleet.", field="fleet")
-        applied, changes = await self.desk.apply_fleet(fleet(request.fleet), key=key, dry_run=request.validate_only)
+        done = await self.supplying.apply_fleet(fleet(request.fleet), etag=etag, key=key, dry_run=request.validate_only)
         return pb.ApplyFleetResponse(
-            changes=[change_message(change) for change in changes],
-            shortfalls=[shortfall_message(shortfall) for shortfall in applied.shortfalls],
-            revision=applied.revision,
+            changes=[change_message(change) for change in done.changes],
+            shortfalls=[shortfall_message(shortfall) for shortfall in done.applied.shortfalls],
+            revision=done.applied.revision,
+            etag=str(done.fleet_revision),
+            touched=[touched_message(loss, None) for loss in done.touched],
+            touched_count=done.touched_count,
+        )
+
+    async def ChangeSupply(self, request: pb.ChangeSupplyRequest, context: Context) -> pb.ChangeSupplyResponse:
+        """Change what one pool has."""
+        key, pool, etag = replay_key(request, None), pool_id(request.name), checked_etag(request.etag)
+        viewer = tenant_id(request.viewer, "viewer", wildcard=True) if request.viewer else None
+        change = supply_change(request, self.supplying.now())
+        done = await self.supplying.change(pool, change, etag=etag, key=key, dry_run=request.validate_only)
+        return pb.ChangeSupplyResponse(
+            changes=[change_message(change) for change in done.changes],
+            shortfalls=[shortfall_message(shortfall) for shortfall in done.applied.shortfalls],
+            touched=[touched_message(loss, viewer) for loss in done.touched],
+            touched_count=done.touched_count,
+            revision=done.applied.revision,
+            etag=str(done.fleet_revision),
         )
 
     async def GetFleet(self, request: pb.GetFleetRequest, context: Context) -> pb.GetFleetResponse:
         """The fleet in force."""
-        return pb.GetFleetResponse(fleet=fleet_message(await self.desk.fleet()))
+        declared, revision = await self.desk.fleet()
+        return pb.GetFleetResponse(fleet=fleet_message(declared), etag=str(revision))
 
     async def GetPool(self, request: pb.GetPoolRequest, context: Context) -> pb.GetPoolResponse:
         """One pool and its use."""
@@ -54,12 +76,7 @@ class FleetService(pb_grpc.FleetServiceServicer):
         declared, window, balances = await self.desk.pools(_window(request))
         pool = declared.pool(wanted)
         if pool is None:
-            raise Fault(
-                FaultReason.POOL_NOT_FOUND,
-                f"There is no pool '{wanted}'",
-                remedy="List the pools to see which there are.",
-                field="name",
-            )
+            raise pool_not_found(wanted)
         return pb.GetPoolResponse(pool=pool_status(pool, declared, window, balances))
 
     async def ListPools(self, request: pb.ListPoolsRequest, context: Context) -> pb.ListPoolsResponse:

@@ -30,6 +30,7 @@ def plan_message(plan: PlanRecord) -> pb.Plan:
         placed=plan.placed,
         moved=plan.moved,
         skipped=plan.skipped,
+        repair=plan.repair,
         reasons=[
             pb.ReasonCount(reason=reason_value(reason), claims=claims)
             for reason, claims in sorted(plan.reasons.items(), key=lambda item: (-item[1], item[0]))

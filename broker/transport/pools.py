@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from capacitybroker.v1 import claim_pb2, supply_pb2
 from capacitybroker.v1 import fleet_pb2 as pb
 from capacitybroker.v1 import fleet_service_pb2 as service_pb
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from broker.admission.displacement import Loss
 from broker.domain.fleet import CommittedLevel, Contract, Fleet, FleetChange, Pool
 from broker.domain.slots import Steps, Window
 from broker.domain.snapshot import Shortfall
 from broker.ledger.port import Balance
+from broker.transport.claims import placement_message
 from broker.transport.times import moment, slot_moment
 
-__all__ = ["change_message", "fleet_message", "pool_status", "shortfall_message"]
+__all__ = ["change_message", "fleet_message", "pool_status", "shortfall_message", "touched_message"]
 
 
 def change_message(change: FleetChange) -> service_pb.FleetChange:
@@ -30,6 +33,18 @@ def shortfall_message(shortfall: Shortfall) -> service_pb.Shortfall:
         start_time=slot_moment(shortfall.window.first),
         end_time=slot_moment(shortfall.window.end),
         devices=shortfall.devices,
+    )
+
+
+def touched_message(loss: Loss, viewer: str | None) -> supply_pb2.TouchedClaim:
+    """What a claim loses, on the wire; named if its tenant is the ``viewer`` or that is None."""
+    claim = loss.claim
+    return supply_pb2.TouchedClaim(
+        claim=str(claim.name) if viewer in (None, claim.name.tenant) else "",
+        tier=claim_pb2.Tier.Value(f"TIER_{claim.ask.tier}"),
+        state=claim_pb2.Claim.State.Value(f"STATE_{claim.state_name}"),
+        placement=placement_message(loss.placement),
+        refuge=None if loss.refuge is None else placement_message(loss.refuge),
     )
 
 

@@ -17,7 +17,7 @@ from broker.domain.faults import Fault, FaultReason
 from broker.ledger.port import RequestKey
 from broker.transport.names import request_id
 
-__all__ = ["PageTokens", "page_size", "replay_key"]
+__all__ = ["PageTokens", "checked_etag", "page_size", "replay_key"]
 
 PAGE_DEFAULT, PAGE_MAX = 100, 1_000
 TOKEN_MAX = 1_024  # characters, several times what a name needs
@@ -39,6 +39,18 @@ def replay_key(request: Message, tenant: str | None) -> RequestKey:
     body.ClearField("request_id")
     digest = hashlib.sha256(body.SerializeToString(deterministic=True)).hexdigest()
     return RequestKey(tenant or OPERATORS, request.DESCRIPTOR.name.removesuffix("Request"), given, digest)
+
+
+def checked_etag(text: str) -> str:
+    """The etag, empty or one that this server may have given out; Faults: ETAG_MALFORMED."""
+    if text and not (text.isascii() and text.isdigit() and len(text) <= 19):
+        raise Fault(
+            FaultReason.ETAG_MALFORMED,
+            "That is no etag of this server",
+            remedy="Send the etag as it was read, or leave it out.",
+            field="etag",
+        )
+    return text
 
 
 def page_size(asked: int) -> int:

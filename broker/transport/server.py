@@ -20,6 +20,7 @@ from grpc_reflection.v1alpha import reflection
 from broker.desk import Desk
 from broker.feed import Feed
 from broker.leasing import Leasing
+from broker.supplying import Supplying
 from broker.transport.capacity_service import CapacityService
 from broker.transport.fleet_service import FleetService
 from broker.transport.guard import Guard
@@ -53,9 +54,12 @@ class Server:
         ]
         self._server = grpc.aio.server(options=options)
         self._health = HealthServicer()
+        supplying = Supplying(desk.ledger, feed, desk.now, desk.terms.policy.terms)
         guard, capacity = Guard(), CapacityService(desk, feed)
         capacity_service_pb2_grpc.add_CapacityServiceServicer_to_server(guard.around(capacity), self._server)
-        fleet_service_pb2_grpc.add_FleetServiceServicer_to_server(guard.around(FleetService(desk)), self._server)
+        fleet_service_pb2_grpc.add_FleetServiceServicer_to_server(
+            guard.around(FleetService(desk, supplying)), self._server
+        )
         lease_service_pb2_grpc.add_LeaseServiceServicer_to_server(guard.around(LeaseService(leasing)), self._server)
         planning_service_pb2_grpc.add_PlanningServiceServicer_to_server(
             guard.around(PlanningService(desk)), self._server

@@ -74,6 +74,9 @@ class Scripted(CapacityServiceServicer, FleetServiceServicer, LeaseServiceServic
     def ApplyFleet(self, request: Any, context: Any) -> Any:
         return self.script.play("ApplyFleet", request, context)
 
+    def ChangeSupply(self, request: Any, context: Any) -> Any:
+        return self.script.play("ChangeSupply", request, context)
+
     def GetFleet(self, request: Any, context: Any) -> Any:
         return self.script.play("GetFleet", request, context)
 

@@ -6,7 +6,18 @@ from threading import Event
 
 import grpc
 import pytest
-from capacitybroker import Claim, Client, DeadlineExceeded, NotFound, Unavailable
+from capacitybroker import (
+    Claim,
+    Client,
+    DeadlineExceeded,
+    Drain,
+    Growth,
+    LateDelivery,
+    NotFound,
+    Outage,
+    Recovery,
+    Unavailable,
+)
 from capacitybroker.v1 import capacity_service_pb2 as capacity
 from capacitybroker.v1 import fleet_service_pb2 as fleets
 from capacitybroker.v1 import planning_service_pb2 as planning
@@ -39,6 +50,28 @@ def test_a_mutation_is_repeated_with_the_same_request_id() -> None:
         assert [r.request_id for r in script.requests] == ["id-0"] * 3
         client.create_claim(Claim(devices=8))
         assert script.requests[-1].request_id == "id-1"
+
+
+@pytest.mark.parametrize(
+    ("field", "change"),
+    [
+        ("outage", Outage(devices=8)),
+        ("recovery", Recovery()),
+        ("drain", Drain(devices=8)),
+        ("late_delivery", LateDelivery()),
+        ("growth", Growth(devices=8)),
+    ],
+)
+def test_a_change_of_supply_says_what_happens(
+    field: str, change: Outage | Recovery | Drain | LateDelivery | Growth
+) -> None:
+    script = Script(ChangeSupply=[answer(fleets.ChangeSupplyResponse(revision=7))])
+    with serving(script) as address, Client(address) as client:
+        assert client.change_supply("dc-1", change, etag="3", validate_only=True).revision == 7
+    (request,) = script.requests
+    assert (request.name, request.etag, request.validate_only) == ("pools/dc-1", "3", True)
+    assert request.WhichOneof("change") == field
+    assert getattr(request, field) == change
 
 
 def test_the_fleet_in_force() -> None:

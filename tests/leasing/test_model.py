@@ -172,7 +172,7 @@ class Model:
     async def change_supply(self) -> None:
         """Devices go, or come back."""
         self.supply["dc-1"] = 64 if self.supply["dc-1"] < 64 else 40
-        await self.desks[0].apply_fleet(builders.fleet(self.supply), key=self.key("-"), dry_run=False)
+        await self.ledgers[0].apply_fleet(builders.fleet(self.supply), key=self.key("-"), at=self.now // 1000)
 
     def hold(self, lease: Lease, sent: int) -> None:
         """Another holder; whoever had the lease before is fenced off by its pools, which know the later token."""
@@ -210,7 +210,7 @@ async def model(valkey: str, seed: int) -> AsyncIterator[Model]:
         made.servers = tuple(Leasing(ledger, feed, seconds, TERMS) for ledger, feed in pairs)
         settings = PlannerSettings(horizon_slots=3 * 24)
         made.planner = Planner(ledgers[0], InlineSolver(work=50), seconds, "test", settings)
-        await made.desks[0].apply_fleet(builders.fleet(made.supply), key=made.key("-"), dry_run=False)
+        await ledgers[0].apply_fleet(builders.fleet(made.supply), key=made.key("-"), at=seconds())
         await made.told()
         yield made
         # Every revision kept every rule, promises of the planner included.

@@ -101,3 +101,41 @@ async def test_a_plan_may_keep_or_shrink_a_shortfall_but_not_deepen_it(ledger: L
     lost = one.becomes(Displaced((Because(Reason.SUPPLY_LOST, "gone"),)), at=0)
     await ledger.commit([lost, two], plan(), fence=await desk.lead(), at=0)
     assert await granted(ledger, end=1) == (16,)
+
+
+async def test_a_fleet_replaces_only_the_one_that_its_operator_knows(ledger: Ledger, desk: Desk) -> None:
+    assert await ledger.fleet_revision() == 0
+    await ledger.apply_fleet(fleet({"dc-1": 32}), key=desk.key(), at=0, expected=0)
+    known = await ledger.fleet_revision()
+    await desk.submit("atlas/run-1")
+    assert await ledger.fleet_revision() == known == 1, "claims come and go under the same fleet"
+    second = await ledger.apply_fleet(fleet({"dc-1": 16}), key=desk.key(), at=0, expected=known)
+    for dry_run in (True, False):
+        with pytest.raises(Fault) as refused:
+            await ledger.apply_fleet(fleet({"dc-1": 64}), key=desk.key(), at=0, expected=known, dry_run=dry_run)
+        assert refused.value.reason is FaultReason.ETAG_MISMATCH
+        assert refused.value.facts == {"held_revision": "1", "present_revision": str(second.revision)}
+    assert await ledger.fleet() == fleet({"dc-1": 16})
+    assert await ledger.fleet_revision() == await ledger.revision() == second.revision
+
+
+async def test_a_repeated_fleet_request_is_answered_whatever_is_in_force_by_now(ledger: Ledger, desk: Desk) -> None:
+    key = desk.key(scope="-")
+    assert await ledger.recall_fleet(key) is None
+    first = await ledger.apply_fleet(fleet({"dc-1": 32}), key=key, at=0, expected=0)
+    await ledger.apply_fleet(fleet({"dc-1": 8}), key=desk.key(), at=0)
+    again = await ledger.apply_fleet(fleet({"dc-1": 32}), key=key, at=0, expected=0)
+    assert again == await ledger.recall_fleet(key) == replace(first, replayed=True)
+    with pytest.raises(Fault) as refused:
+        await ledger.recall_fleet(replace(key, body_digest="another"))
+    assert refused.value.reason is FaultReason.REQUEST_ID_REUSED
+
+
+async def test_devices_that_others_replace_at_once_are_missed_by_nobody(ledger: Ledger, desk: Desk) -> None:
+    await desk.open_pools({"dc-1": 32})
+    held = await desk.place(await desk.submit("atlas/run-1"), placement(devices=32, first=0, end=9))
+    swapped = pool("dc-1", 32, deliveries=(Delivery(32), Delivery(-8, at=3 * 3600), Delivery(8, at=3 * 3600)))
+    applied = await ledger.apply_fleet(fleet((swapped,)), key=desk.key(), at=0)
+    assert (applied.revision, applied.shortfalls) == (held.revision + 1, ())
+    assert await ledger.claim(held.name) == held
+    assert (await ledger.events(held.revision, limit=9))[0].claims == ()

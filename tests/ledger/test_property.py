@@ -95,7 +95,13 @@ def operations(draw: st.DrawFn) -> tuple[str, Operation]:
             pools = {pool: draw(st.integers(0, 24)) for pool in draw(st.sampled_from([["dc-1"], ["dc-1", "dc-2"]]))}
             quota, dry_run = draw(st.sampled_from([None, 10])), draw(st.booleans())
             made = fleet(pools, {"atlas": quota, "borealis": None})
-            return f"fleet {pools}", lambda ledger, r: ledger.apply_fleet(made, key=key(r), at=at, dry_run=dry_run)
+            expected = draw(st.sampled_from([None, None, 0, 1]))
+
+            async def declare(ledger: Ledger, r: str) -> Any:
+                known = expected and await ledger.fleet_revision()
+                return await ledger.apply_fleet(made, key=key(r), at=at, dry_run=dry_run, expected=known)
+
+            return f"fleet {pools}", declare
         case _:
             return "ask", lambda ledger, r: ledger.ask_plan(key=key(r), at=at, time_limit_seconds=at or None)
 
@@ -152,6 +158,7 @@ async def state_of(ledger: Ledger) -> Any:
         await ledger.claims(tenant=None, after=None, limit=100),
         await ledger.balances(Window(0, 264)),
         await ledger.events(0, limit=1000),
+        await ledger.fleet_revision(),
     )
 
 

@@ -16,6 +16,7 @@ from capacitybroker.v1 import fleet_pb2 as fleets
 from capacitybroker.v1 import fleet_service_pb2 as fleet_service
 from capacitybroker.v1 import lease_service_pb2 as leases
 from capacitybroker.v1 import planning_service_pb2 as planning
+from capacitybroker.v1 import supply_pb2 as supply
 from capacitybroker.v1.capacity_service_pb2_grpc import CapacityServiceStub
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.field_mask_pb2 import FieldMask
@@ -110,6 +111,10 @@ def _apply(declared: fleets.Fleet | None) -> Callable[[World], Awaitable[object]
     return lambda w: w.fleet.ApplyFleet(fleet_service.ApplyFleetRequest(fleet=declared, request_id="r"))
 
 
+def _etagged(etag: str) -> fleet_service.ApplyFleetRequest:
+    return fleet_service.ApplyFleetRequest(fleet=fleet(), etag=etag, request_id="r")
+
+
 def _update(paths: list[str], **fields: Any) -> Callable[[World], Awaitable[object]]:
     return lambda w: w.capacity.UpdateClaim(
         capacity.UpdateClaimRequest(
@@ -145,6 +150,15 @@ def _renew_many(*renewals: leases.LeaseRenewal) -> Callable[[World], Awaitable[o
     return lambda w: w.leases.RenewLeases(leases.RenewLeasesRequest(renewals=renewals))
 
 
+def _supply(**fields: Any) -> Callable[[World], Awaitable[object]]:
+    asked = {"name": "pools/dc-1", "request_id": "r"} | fields
+    return lambda w: w.fleet.ChangeSupply(fleet_service.ChangeSupplyRequest(**asked))
+
+
+def _at(hours: float) -> Timestamp:
+    return Timestamp(seconds=NOON + round(hours * HOUR))
+
+
 ONE = leases.LeaseRenewal(name="tenants/atlas/claims/none/lease", token="1.x")
 NEVER_AWAY = fleets.Maintenance(devices=1, start_time=Timestamp(seconds=NOON), end_time=Timestamp(seconds=NOON))
 
@@ -163,6 +177,30 @@ CALLS: list[tuple[str, Callable[[World], Awaitable[object]], grpc.StatusCode]] =
     ("ENUM_REQUIRED", _apply(fleet(pool(kind=fleets.POOL_KIND_UNSPECIFIED))), INVALID),
     ("WINDOW_EMPTY", _apply(fleet(pool(maintenance=[NEVER_AWAY]))), INVALID),
     ("QUANTITY_OUT_OF_RANGE", _apply(fleet(tenants=[fleets.Tenant(id="t", quota_devices=-1)])), INVALID),
+    ("ETAG_MALFORMED", lambda w: w.fleet.ApplyFleet(_etagged("*")), INVALID),
+    ("FIELD_REQUIRED", _supply(), INVALID),
+    ("REQUEST_ID_REQUIRED", _supply(request_id=""), INVALID),
+    ("NAME_MALFORMED", _supply(name="dc-1", drain=supply.Drain()), INVALID),
+    ("NAME_MALFORMED", _supply(viewer="atlas", drain=supply.Drain()), INVALID),
+    ("ETAG_MALFORMED", _supply(etag="W/1", drain=supply.Drain()), INVALID),
+    ("POOL_NOT_FOUND", _supply(name="pools/none", drain=supply.Drain()), NOT_FOUND),
+    ("FIELD_REQUIRED", _supply(outage=supply.Outage()), INVALID),
+    ("WINDOW_EMPTY", _supply(outage=supply.Outage(end_time=_at(0))), INVALID),
+    ("SLOT_CLOSED", _supply(outage=supply.Outage(start_time=_at(-1), end_time=_at(1))), PRECONDITION),
+    ("SLOT_CLOSED", _supply(drain=supply.Drain(start_time=_at(-0.5))), PRECONDITION),
+    ("SLOT_CLOSED", _supply(growth=supply.Growth(start_time=_at(-2), devices=8)), PRECONDITION),
+    ("QUANTITY_OUT_OF_RANGE", _supply(outage=supply.Outage(end_time=_at(1), devices=-1)), INVALID),
+    ("QUANTITY_OUT_OF_RANGE", _supply(drain=supply.Drain(devices=65)), INVALID),
+    ("QUANTITY_OUT_OF_RANGE", _supply(drain=supply.Drain(devices=2**40 + 7)), INVALID),
+    ("QUANTITY_OUT_OF_RANGE", _supply(growth=supply.Growth(devices=-8)), INVALID),
+    ("QUANTITY_REQUIRED", _supply(growth=supply.Growth()), INVALID),
+    ("FIELD_REQUIRED", _supply(late_delivery=supply.LateDelivery(delivery_time=_at(1))), INVALID),
+    (
+        "DELIVERY_NOT_FOUND",
+        _supply(late_delivery=supply.LateDelivery(delivery_time=_at(1), new_delivery_time=_at(2))),
+        NOT_FOUND,
+    ),
+    ("TIMESTAMP_OUT_OF_RANGE", _supply(recovery=supply.Recovery(start_time=Timestamp(seconds=1))), INVALID),
     ("FIELD_MASK_INVALID", _update([]), INVALID),
     ("FIELD_MASK_INVALID", _update(["*"]), INVALID),
     ("FIELD_MASK_INVALID", _update(["devices", "devices"]), INVALID),
@@ -222,8 +260,10 @@ CALLS: list[tuple[str, Callable[[World], Awaitable[object]], grpc.StatusCode]] =
 async def test_a_call_that_cannot_be(
     reason: str, call: Callable[[World], Awaitable[object]], code: grpc.StatusCode, served: World
 ) -> None:
+    declared = await served.ledger.fleet_revision()
     found = await refusal(call(served))
     assert found[:2] == (code, reason)
+    assert await served.ledger.fleet_revision() == declared
 
 
 @asynccontextmanager

@@ -25,6 +25,7 @@ def plan_record(plan: PlanRecord) -> dict[str, Json]:
         "created_at": plan.created_at,
         "reasons": dict(plan.reasons),
         "prices": [[p.pool, p.mean_microusd, p.peak_microusd] for p in plan.prices],
+        **({"repair": True} if plan.repair else {}),
     }
 
 
@@ -46,4 +47,5 @@ def plan_of(record: Json, revision: int, skipped: int) -> PlanRecord:
         prices=tuple(PoolPrice(p[0], p[1], p[2]) for p in record["prices"]),
         skipped=skipped,
         revision=revision,
+        repair=record.get("repair", False),
     )

@@ -179,17 +179,22 @@ class RedisLedger:
                 raise _LeaseLives
         return _receipt(reply)
 
-    async def apply_fleet(self, fleet: Fleet, *, key: RequestKey, at: int, dry_run: bool = False) -> Applied:
+    async def apply_fleet(
+        self, fleet: Fleet, *, key: RequestKey, at: int, dry_run: bool = False, expected: int | None = None
+    ) -> Applied:
         """See `Ledger.apply_fleet`."""
         limits = [x for account, limit in fleet.limits().items() for x in (account, limit_text(limit))]
-        reply = await self._mutate("apply_fleet", key, at, slot_of(at), int(dry_run), encode_fleet(fleet), *limits)
-        shortfalls, _, before = reply.text(1).partition("\n")
-        return Applied(
-            int(reply.text(0)),
-            decode_shortfalls(shortfalls),
-            decode_fleet(before) if before else Fleet(),
-            replayed=reply.code == "REPLAYED",
-        )
+        known = "" if expected is None else expected
+        asked = (slot_of(at), int(dry_run), encode_fleet(fleet), known, *limits)
+        reply = await self._mutate("apply_fleet", key, at, *asked)
+        if reply.code == "CONTENDED":
+            raise refusals.fleet_changed(held=expected or 0, present=int(reply.text(0)))
+        return _applied(reply)
+
+    async def recall_fleet(self, key: RequestKey) -> Applied | None:
+        """See `Ledger.recall_fleet`."""
+        reply = await self._recalled(key)
+        return _applied(reply) if reply.code == "REPLAYED" else None
 
     async def ask_plan(self, *, key: RequestKey, at: int, time_limit_seconds: int | None) -> int:
         """See `Ledger.ask_plan`."""
@@ -199,11 +204,15 @@ class RedisLedger:
 
     async def recall(self, key: RequestKey) -> Receipt | None:
         """See `Ledger.recall`."""
+        reply = await self._recalled(key)
+        return _receipt(reply) if reply.code == "REPLAYED" else None
+
+    async def _recalled(self, key: RequestKey) -> Reply:
         record = keys.replay_key(self._link.market, key.scope, key.request_id)
         reply = await self._link.read("recall", key.method, key.body_digest, replay=record)
         if reply.code == "REQUEST_ID_REUSED":
             raise refusals.request_id_reused(key)
-        return _receipt(reply) if reply.code == "REPLAYED" else None
+        return reply
 
     async def lead(self, planner_id: str, *, ttl_millis: int) -> Fence | None:
         """See `Ledger.lead`."""
@@ -283,6 +292,10 @@ class RedisLedger:
         reply = await self._link.read("fleet")
         return self._fleet_of(reply.rest[0])
 
+    async def fleet_revision(self) -> int:
+        """See `Ledger.fleet_revision`."""
+        return int((await self._link.read("head")).text(2))
+
     async def revision(self) -> int:
         """See `Ledger.revision`."""
         return (await self._link.read("head")).revision
@@ -351,6 +364,16 @@ def _row(claim: Claim) -> tuple[str | int, ...]:
 def _receipt(reply: Reply) -> Receipt:
     claim = decode_claim(reply.text(1), revision=int(reply.text(0)))
     return Receipt(claim, replayed=reply.code == "REPLAYED")
+
+
+def _applied(reply: Reply) -> Applied:
+    shortfalls, _, before = reply.text(1).partition("\n")
+    return Applied(
+        int(reply.text(0)),
+        decode_shortfalls(shortfalls),
+        decode_fleet(before) if before else Fleet(),
+        replayed=reply.code == "REPLAYED",
+    )
 
 
 def _name(key: bytes) -> ClaimName:

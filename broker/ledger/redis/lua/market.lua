@@ -50,6 +50,11 @@ function market.seal(m)
   return { found[1], found[2] or '' }
 end
 
+-- The revision (text) that put the fleet in force there; '0' before the first, or if an older release did.
+function market.fleet_revision(m)
+  return redis.call('HGET', m.keys.meta, 'fleet_revision') or '0'
+end
+
 -- Makes the next revision with its event; `rest` is JSON that follows the event's first fields, starting with a comma.
 -- XADD comes first: it refuses an id that is not above the last, so a head that went backwards changes nothing.
 function market.record(m, kind, at, rest, log_events_max)

@@ -47,10 +47,11 @@ from capacitybroker.v1.claim_pb2 import (
 )
 from capacitybroker.v1.expected_pb2 import Calibration, ExpectedStart
 from capacitybroker.v1.fleet_pb2 import Fleet, Pool
-from capacitybroker.v1.fleet_service_pb2 import PoolStatus
+from capacitybroker.v1.fleet_service_pb2 import ChangeSupplyResponse, PoolStatus
 from capacitybroker.v1.lease_service_pb2 import Lease, LeaseOutcome, LeaseRenewal
 from capacitybroker.v1.plan_pb2 import Plan
 from capacitybroker.v1.quote_pb2 import Change, Holder, Move, Offer, Past, Wall
+from capacitybroker.v1.supply_pb2 import Drain, Growth, LateDelivery, Outage, Recovery, TouchedClaim
 
 __all__ = [
     "TIER_GUARANTEED",
@@ -62,18 +63,22 @@ __all__ = [
     "Calibration",
     "Cancelled",
     "Change",
+    "ChangeSupplyResponse",
     "Claim",
     "Client",
     "Compacted",
     "DeadlineExceeded",
+    "Drain",
     "ExpectedStart",
     "ExplainClaimResponse",
     "FailedPrecondition",
     "Fleet",
+    "Growth",
     "Holder",
     "Holding",
     "Internal",
     "InvalidArgument",
+    "LateDelivery",
     "Lease",
     "LeaseOutcome",
     "LeaseRenewal",
@@ -82,6 +87,7 @@ __all__ = [
     "NotFound",
     "Offer",
     "OutOfRange",
+    "Outage",
     "Past",
     "PermissionDenied",
     "Placement",
@@ -91,10 +97,12 @@ __all__ = [
     "QuoteClaimResponse",
     "Reason",
     "ReasonDetail",
+    "Recovery",
     "RedeemQuoteResponse",
     "ResourceExhausted",
     "SiliconChoice",
     "Tier",
+    "TouchedClaim",
     "Unauthenticated",
     "Unavailable",
     "Unimplemented",

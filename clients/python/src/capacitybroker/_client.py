@@ -24,10 +24,13 @@ from capacitybroker.v1.claim_pb2 import Claim, Placement, Tier
 from capacitybroker.v1.expected_pb2 import Calibration
 from capacitybroker.v1.fleet_pb2 import Fleet
 from capacitybroker.v1.plan_pb2 import Plan
+from capacitybroker.v1.supply_pb2 import Drain, Growth, LateDelivery, Outage, Recovery
 
 __all__ = ["Client"]
 
 PLAN_SECONDS_MAX = 660.0  # the longest planning run the API allows, and a minute to commit it
+
+SupplyChange = Outage | Recovery | Drain | LateDelivery | Growth
 
 
 class Client(LeaseCalls):
@@ -196,17 +199,54 @@ class Client(LeaseCalls):
     # Fleet
 
     def apply_fleet(
-        self, fleet: Fleet, *, validate_only: bool = False, request_id: str | None = None, timeout: float | None = None
+        self,
+        fleet: Fleet,
+        *,
+        etag: str = "",
+        validate_only: bool = False,
+        request_id: str | None = None,
+        timeout: float | None = None,
     ) -> fleets.ApplyFleetResponse:
-        """Make the fleet as declared; with ``validate_only`` only say what would change and who would lose."""
+        """Make the fleet as declared; with ``validate_only`` only say what would change and who would lose.
+
+        ``etag`` of `read_fleet`: refused once another fleet is in force.
+        """
         request = fleets.ApplyFleetRequest(
-            fleet=fleet, validate_only=validate_only, request_id=request_id or self._new_id()
+            fleet=fleet, etag=etag, validate_only=validate_only, request_id=request_id or self._new_id()
         )
         return self._ask(self._fleet.ApplyFleet, request, timeout)
 
+    def change_supply(
+        self,
+        pool: str,
+        change: SupplyChange,
+        *,
+        etag: str = "",
+        validate_only: bool = False,
+        request_id: str | None = None,
+        timeout: float | None = None,
+    ) -> fleets.ChangeSupplyResponse:
+        """Change what one pool has; with ``validate_only`` only say what would change and who would be touched."""
+        request = fleets.ChangeSupplyRequest(
+            name=f"pools/{pool.removeprefix('pools/')}",
+            etag=etag,
+            validate_only=validate_only,
+            request_id=request_id or self._new_id(),
+            outage=change if isinstance(change, Outage) else None,
+            recovery=change if isinstance(change, Recovery) else None,
+            drain=change if isinstance(change, Drain) else None,
+            late_delivery=change if isinstance(change, LateDelivery) else None,
+            growth=change if isinstance(change, Growth) else None,
+        )
+        return self._ask(self._fleet.ChangeSupply, request, timeout)
+
     def get_fleet(self, *, timeout: float | None = None) -> Fleet:
         """The fleet in force: what may be asked for, and by whom; empty before the first one."""
-        return self._ask(self._fleet.GetFleet, fleets.GetFleetRequest(), timeout).fleet
+        return self.read_fleet(timeout=timeout).fleet
+
+    def read_fleet(self, *, timeout: float | None = None) -> fleets.GetFleetResponse:
+        """The fleet in force, and the etag that names it."""
+        return self._ask(self._fleet.GetFleet, fleets.GetFleetRequest(), timeout)
 
     def get_pool(
         self, name: str, *, start: datetime | None = None, end: datetime | None = None, timeout: float | None = None

@@ -318,7 +318,8 @@ class Claim(message.Message):
     @builtins.property
     def reasons(self) -> containers.RepeatedCompositeFieldContainer[ReasonDetail]:
         """Output only. Why the claim, or a part of it, holds no capacity, or ended
-        before its time; the dominant reason first.
+        before its time; the dominant reason first. What lost its place and got
+        another keeps REASON_SUPPLY_LOST, with the new place among its facts.
         """
 
     @builtins.property

@@ -4,6 +4,7 @@ isort:skip_file
 """
 
 from capacitybroker.v1 import fleet_pb2 as fleet_pb2
+from capacitybroker.v1 import supply_pb2 as supply_pb2
 from collections import abc as abc
 from google.protobuf import descriptor as descriptor
 from google.protobuf import message as message
@@ -30,10 +31,13 @@ class ApplyFleetRequest(message.Message):
     FLEET_FIELD_NUMBER: builtins.int
     VALIDATE_ONLY_FIELD_NUMBER: builtins.int
     REQUEST_ID_FIELD_NUMBER: builtins.int
+    ETAG_FIELD_NUMBER: builtins.int
     validate_only: builtins.bool
     """Only say what would change and which claims would lose capacity."""
     request_id: builtins.str
     """Required."""
+    etag: builtins.str
+    """The fleet that it replaces, as `GetFleet` told it. Empty: whichever is in force."""
     @builtins.property
     def fleet(self) -> fleet_pb2.Fleet:
         """Required."""
@@ -44,10 +48,11 @@ class ApplyFleetRequest(message.Message):
         fleet: fleet_pb2.Fleet | None = ...,
         validate_only: builtins.bool = ...,
         request_id: builtins.str = ...,
+        etag: builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["fleet", b"fleet"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["fleet", b"fleet", "request_id", b"request_id", "validate_only", b"validate_only"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["etag", b"etag", "fleet", b"fleet", "request_id", b"request_id", "validate_only", b"validate_only"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -60,8 +65,15 @@ class ApplyFleetResponse(message.Message):
     CHANGES_FIELD_NUMBER: builtins.int
     SHORTFALLS_FIELD_NUMBER: builtins.int
     REVISION_FIELD_NUMBER: builtins.int
+    ETAG_FIELD_NUMBER: builtins.int
+    TOUCHED_FIELD_NUMBER: builtins.int
+    TOUCHED_COUNT_FIELD_NUMBER: builtins.int
     revision: builtins.int
     """Ledger revision of the fleet; the present one with `validate_only`."""
+    etag: builtins.str
+    """The fleet that is in force then."""
+    touched_count: builtins.int
+    """How many lose one."""
     @builtins.property
     def changes(self) -> containers.RepeatedCompositeFieldContainer[FleetChange]:
         """What differs from the fleet before."""
@@ -70,16 +82,141 @@ class ApplyFleetResponse(message.Message):
     def shortfalls(self) -> containers.RepeatedCompositeFieldContainer[Shortfall]:
         """Where live claims hold more than the new supply."""
 
+    @builtins.property
+    def touched(self) -> containers.RepeatedCompositeFieldContainer[supply_pb2.TouchedClaim]:
+        """Who loses a place, most guaranteed first; the first thousand."""
+
     def __init__(
         self,
         *,
         changes: abc.Iterable[FleetChange] | None = ...,
         shortfalls: abc.Iterable[Shortfall] | None = ...,
         revision: builtins.int = ...,
+        etag: builtins.str = ...,
+        touched: abc.Iterable[supply_pb2.TouchedClaim] | None = ...,
+        touched_count: builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["changes", b"changes", "revision", b"revision", "shortfalls", b"shortfalls"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["changes", b"changes", "etag", b"etag", "revision", b"revision", "shortfalls", b"shortfalls", "touched", b"touched", "touched_count", b"touched_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class ChangeSupplyRequest(message.Message):
+    """Input of ChangeSupply."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: builtins.int
+    OUTAGE_FIELD_NUMBER: builtins.int
+    RECOVERY_FIELD_NUMBER: builtins.int
+    DRAIN_FIELD_NUMBER: builtins.int
+    LATE_DELIVERY_FIELD_NUMBER: builtins.int
+    GROWTH_FIELD_NUMBER: builtins.int
+    ETAG_FIELD_NUMBER: builtins.int
+    VALIDATE_ONLY_FIELD_NUMBER: builtins.int
+    REQUEST_ID_FIELD_NUMBER: builtins.int
+    VIEWER_FIELD_NUMBER: builtins.int
+    name: builtins.str
+    """Required. `pools/{pool}`."""
+    etag: builtins.str
+    """The fleet that it is meant for, as `GetFleet` told it. Empty: whichever is in
+    force.
+    """
+    validate_only: builtins.bool
+    """Only say what would change and who would be touched."""
+    request_id: builtins.str
+    """Required."""
+    viewer: builtins.str
+    """`tenants/{tenant}`: only its claims are named among those touched, as
+    ExplainClaim does. Empty, or `tenants/-`: all are, for operators.
+    """
+    @builtins.property
+    def outage(self) -> supply_pb2.Outage:
+        """Devices are away for a while."""
+
+    @builtins.property
+    def recovery(self) -> supply_pb2.Recovery:
+        """What was away is back."""
+
+    @builtins.property
+    def drain(self) -> supply_pb2.Drain:
+        """Devices leave for good."""
+
+    @builtins.property
+    def late_delivery(self) -> supply_pb2.LateDelivery:
+        """A delivery comes later."""
+
+    @builtins.property
+    def growth(self) -> supply_pb2.Growth:
+        """More devices arrive."""
+
+    def __init__(
+        self,
+        *,
+        name: builtins.str = ...,
+        outage: supply_pb2.Outage | None = ...,
+        recovery: supply_pb2.Recovery | None = ...,
+        drain: supply_pb2.Drain | None = ...,
+        late_delivery: supply_pb2.LateDelivery | None = ...,
+        growth: supply_pb2.Growth | None = ...,
+        etag: builtins.str = ...,
+        validate_only: builtins.bool = ...,
+        request_id: builtins.str = ...,
+        viewer: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["change", b"change", "drain", b"drain", "growth", b"growth", "late_delivery", b"late_delivery", "outage", b"outage", "recovery", b"recovery"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["change", b"change", "drain", b"drain", "etag", b"etag", "growth", b"growth", "late_delivery", b"late_delivery", "name", b"name", "outage", b"outage", "recovery", b"recovery", "request_id", b"request_id", "validate_only", b"validate_only", "viewer", b"viewer"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_change: _TypeAlias = typing.Literal["outage", "recovery", "drain", "late_delivery", "growth"]  # noqa: Y015
+    _WhichOneofArgType_change: _TypeAlias = typing.Literal["change", b"change"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_change) -> _WhichOneofReturnType_change | None: ...
+
+@typing.final
+class ChangeSupplyResponse(message.Message):
+    """Result of ChangeSupply."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    CHANGES_FIELD_NUMBER: builtins.int
+    SHORTFALLS_FIELD_NUMBER: builtins.int
+    TOUCHED_FIELD_NUMBER: builtins.int
+    TOUCHED_COUNT_FIELD_NUMBER: builtins.int
+    REVISION_FIELD_NUMBER: builtins.int
+    ETAG_FIELD_NUMBER: builtins.int
+    touched_count: builtins.int
+    """How many lose one."""
+    revision: builtins.int
+    """Ledger revision of the change; the present one with `validate_only`."""
+    etag: builtins.str
+    """The fleet that is in force then."""
+    @builtins.property
+    def changes(self) -> containers.RepeatedCompositeFieldContainer[FleetChange]:
+        """The pool, or nothing where nothing differs."""
+
+    @builtins.property
+    def shortfalls(self) -> containers.RepeatedCompositeFieldContainer[Shortfall]:
+        """Where live claims hold more than the new supply."""
+
+    @builtins.property
+    def touched(self) -> containers.RepeatedCompositeFieldContainer[supply_pb2.TouchedClaim]:
+        """Who loses a place, most guaranteed first; the first thousand."""
+
+    def __init__(
+        self,
+        *,
+        changes: abc.Iterable[FleetChange] | None = ...,
+        shortfalls: abc.Iterable[Shortfall] | None = ...,
+        touched: abc.Iterable[supply_pb2.TouchedClaim] | None = ...,
+        touched_count: builtins.int = ...,
+        revision: builtins.int = ...,
+        etag: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["changes", b"changes", "etag", b"etag", "revision", b"revision", "shortfalls", b"shortfalls", "touched", b"touched", "touched_count", b"touched_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -105,6 +242,9 @@ class GetFleetResponse(message.Message):
     DESCRIPTOR: descriptor.Descriptor
 
     FLEET_FIELD_NUMBER: builtins.int
+    ETAG_FIELD_NUMBER: builtins.int
+    etag: builtins.str
+    """Names this fleet: what is sent with it is refused once another is in force."""
     @builtins.property
     def fleet(self) -> fleet_pb2.Fleet:
         """As it was applied last; empty before the first."""
@@ -113,10 +253,11 @@ class GetFleetResponse(message.Message):
         self,
         *,
         fleet: fleet_pb2.Fleet | None = ...,
+        etag: builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["fleet", b"fleet"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["fleet", b"fleet"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["etag", b"etag", "fleet", b"fleet"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

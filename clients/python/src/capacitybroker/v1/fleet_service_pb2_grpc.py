@@ -40,6 +40,11 @@ class FleetServiceStub:
                 request_serializer=capacitybroker_dot_v1_dot_fleet__service__pb2.ApplyFleetRequest.SerializeToString,
                 response_deserializer=capacitybroker_dot_v1_dot_fleet__service__pb2.ApplyFleetResponse.FromString,
                 _registered_method=True)
+        self.ChangeSupply = channel.unary_unary(
+                '/capacitybroker.v1.FleetService/ChangeSupply',
+                request_serializer=capacitybroker_dot_v1_dot_fleet__service__pb2.ChangeSupplyRequest.SerializeToString,
+                response_deserializer=capacitybroker_dot_v1_dot_fleet__service__pb2.ChangeSupplyResponse.FromString,
+                _registered_method=True)
         self.GetFleet = channel.unary_unary(
                 '/capacitybroker.v1.FleetService/GetFleet',
                 request_serializer=capacitybroker_dot_v1_dot_fleet__service__pb2.GetFleetRequest.SerializeToString,
@@ -64,6 +69,15 @@ class FleetServiceServicer:
     def ApplyFleet(self, request, context):
         """Makes the fleet as declared: adds, changes and removes what differs. Applying
         the same fleet again changes nothing.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ChangeSupply(self, request, context):
+        """Changes the supply of one pool of the fleet in force: an outage and its end, a
+        drain, a late delivery, growth. Claims that lose their place are planned again
+        at once.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -97,6 +111,11 @@ def add_FleetServiceServicer_to_server(servicer, server):
                     servicer.ApplyFleet,
                     request_deserializer=capacitybroker_dot_v1_dot_fleet__service__pb2.ApplyFleetRequest.FromString,
                     response_serializer=capacitybroker_dot_v1_dot_fleet__service__pb2.ApplyFleetResponse.SerializeToString,
+            ),
+            'ChangeSupply': grpc.unary_unary_rpc_method_handler(
+                    servicer.ChangeSupply,
+                    request_deserializer=capacitybroker_dot_v1_dot_fleet__service__pb2.ChangeSupplyRequest.FromString,
+                    response_serializer=capacitybroker_dot_v1_dot_fleet__service__pb2.ChangeSupplyResponse.SerializeToString,
             ),
             'GetFleet': grpc.unary_unary_rpc_method_handler(
                     servicer.GetFleet,
@@ -142,6 +161,33 @@ class FleetService:
             '/capacitybroker.v1.FleetService/ApplyFleet',
             capacitybroker_dot_v1_dot_fleet__service__pb2.ApplyFleetRequest.SerializeToString,
             capacitybroker_dot_v1_dot_fleet__service__pb2.ApplyFleetResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ChangeSupply(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/capacitybroker.v1.FleetService/ChangeSupply',
+            capacitybroker_dot_v1_dot_fleet__service__pb2.ChangeSupplyRequest.SerializeToString,
+            capacitybroker_dot_v1_dot_fleet__service__pb2.ChangeSupplyResponse.FromString,
             options,
             channel_credentials,
             insecure,

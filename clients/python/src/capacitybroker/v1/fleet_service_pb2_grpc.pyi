@@ -37,6 +37,11 @@ class FleetServiceStub:
     """Makes the fleet as declared: adds, changes and removes what differs. Applying
     the same fleet again changes nothing.
     """
+    ChangeSupply: _grpc.UnaryUnaryMultiCallable[_fleet_service_pb2.ChangeSupplyRequest, _fleet_service_pb2.ChangeSupplyResponse]
+    """Changes the supply of one pool of the fleet in force: an outage and its end, a
+    drain, a late delivery, growth. Claims that lose their place are planned again
+    at once.
+    """
     GetFleet: _grpc.UnaryUnaryMultiCallable[_fleet_service_pb2.GetFleetRequest, _fleet_service_pb2.GetFleetResponse]
     """The fleet in force: what can be asked for, and by whom."""
     GetPool: _grpc.UnaryUnaryMultiCallable[_fleet_service_pb2.GetPoolRequest, _fleet_service_pb2.GetPoolResponse]
@@ -52,6 +57,11 @@ class FleetServiceAsyncStub(FleetServiceStub):
     ApplyFleet: _aio.UnaryUnaryMultiCallable[_fleet_service_pb2.ApplyFleetRequest, _fleet_service_pb2.ApplyFleetResponse]  # type: ignore[assignment]
     """Makes the fleet as declared: adds, changes and removes what differs. Applying
     the same fleet again changes nothing.
+    """
+    ChangeSupply: _aio.UnaryUnaryMultiCallable[_fleet_service_pb2.ChangeSupplyRequest, _fleet_service_pb2.ChangeSupplyResponse]  # type: ignore[assignment]
+    """Changes the supply of one pool of the fleet in force: an outage and its end, a
+    drain, a late delivery, growth. Claims that lose their place are planned again
+    at once.
     """
     GetFleet: _aio.UnaryUnaryMultiCallable[_fleet_service_pb2.GetFleetRequest, _fleet_service_pb2.GetFleetResponse]  # type: ignore[assignment]
     """The fleet in force: what can be asked for, and by whom."""
@@ -71,6 +81,17 @@ class FleetServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_fleet_service_pb2.ApplyFleetResponse, _abc.Awaitable[_fleet_service_pb2.ApplyFleetResponse]]:
         """Makes the fleet as declared: adds, changes and removes what differs. Applying
         the same fleet again changes nothing.
+        """
+
+    @_abc_1.abstractmethod
+    def ChangeSupply(
+        self,
+        request: _fleet_service_pb2.ChangeSupplyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_fleet_service_pb2.ChangeSupplyResponse, _abc.Awaitable[_fleet_service_pb2.ChangeSupplyResponse]]:
+        """Changes the supply of one pool of the fleet in force: an outage and its end, a
+        drain, a late delivery, growth. Claims that lose their place are planned again
+        at once.
         """
 
     @_abc_1.abstractmethod

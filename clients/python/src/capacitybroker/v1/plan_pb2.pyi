@@ -67,6 +67,7 @@ class Plan(message.Message):
     SKIPPED_FIELD_NUMBER: builtins.int
     REASONS_FIELD_NUMBER: builtins.int
     PRICES_FIELD_NUMBER: builtins.int
+    REPAIR_FIELD_NUMBER: builtins.int
     name: builtins.str
     """`plans/{revision}`: the revision that put it into force."""
     based_on_revision: builtins.int
@@ -87,6 +88,10 @@ class Plan(message.Message):
     """Claims whose place or start it changed."""
     skipped: builtins.int
     """Claims that changed while it was computed and so were left as they are."""
+    repair: builtins.bool
+    """Made at once because supply was lost: it only finds places for claims that
+    lost theirs. A plan of everything follows.
+    """
     @builtins.property
     def create_time(self) -> timestamp_pb2.Timestamp:
         """When it came into force."""
@@ -130,10 +135,11 @@ class Plan(message.Message):
         skipped: builtins.int = ...,
         reasons: abc.Iterable[ReasonCount] | None = ...,
         prices: abc.Iterable[PoolPrice] | None = ...,
+        repair: builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["create_time", b"create_time", "horizon_end_time", b"horizon_end_time", "horizon_start_time", b"horizon_start_time", "solve_duration", b"solve_duration"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["based_on_revision", b"based_on_revision", "bound_microusd", b"bound_microusd", "claims", b"claims", "create_time", b"create_time", "gap_percent", b"gap_percent", "horizon_end_time", b"horizon_end_time", "horizon_start_time", b"horizon_start_time", "moved", b"moved", "name", b"name", "objective_microusd", b"objective_microusd", "placed", b"placed", "prices", b"prices", "reasons", b"reasons", "skipped", b"skipped", "solve_duration", b"solve_duration", "status", b"status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["based_on_revision", b"based_on_revision", "bound_microusd", b"bound_microusd", "claims", b"claims", "create_time", b"create_time", "gap_percent", b"gap_percent", "horizon_end_time", b"horizon_end_time", "horizon_start_time", b"horizon_start_time", "moved", b"moved", "name", b"name", "objective_microusd", b"objective_microusd", "placed", b"placed", "prices", b"prices", "reasons", b"reasons", "repair", b"repair", "skipped", b"skipped", "solve_duration", b"solve_duration", "status", b"status"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,92 @@
+"""Places at once for those whose supply was lost, as a task for the optimiser: everybody else stays, as far as can be.
+
+Who has to leave is for `broker.admission.displacement` to say. Guaranteed work among them is promised a place, so it
+comes before anything that is not promised one; the rest follows by worth. What was kept for a quote is let go.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from broker.admission.displacement import losses
+from broker.domain.bid_prices import BidPrices
+from broker.domain.claim import Claim, Held
+from broker.domain.reason import Because, Reason
+from broker.optimiser.compile import Compiled
+from broker.optimiser.outcome import Outcome
+from broker.optimiser.problem import Floats, Plan, Problem
+from broker.optimiser.report import Earlier, Prices
+
+__all__ = ["Repair", "only_moved", "repair", "unchanged_reasons"]
+
+UNHEARD = Because(Reason.AWAITING_PLAN, "No plan has looked at the claim yet.")
+
+
+@dataclass(frozen=True, slots=True)
+class Repair:
+    """The problem, with promises to those who must have a place again, and the plan to start from."""
+
+    problem: Problem
+    earlier: Earlier
+
+
+def repair(compiled: Compiled, prices: BidPrices | None) -> Repair | None:
+    """What is to be done for those who lose their places; None when nobody does."""
+    snapshot, problem = compiled.snapshot, compiled.problem
+    lost = losses(snapshot.claims, snapshot.fleet, compiled.horizon.first)
+    if not lost:
+        return None
+    gone = {(one.claim.name, one.placement.part) for one in lost}
+    owners = [snapshot.claims[request.claim] for request in compiled.requests]
+    leaving = np.array(
+        [(claim.name, request.part) in gone for claim, request in zip(owners, compiled.requests, strict=True)], np.bool_
+    )
+    fresh = leaving & ~np.array([isinstance(claim.state, Held) for claim in owners], np.bool_)
+    requests = problem.requests
+    promised = requests.promised | (fresh & requests.guaranteed)
+    left = Plan(np.where(leaving, -1, requests.current_option), requests.current_start.copy())
+    return Repair(
+        replace(problem, requests=replace(requests, promised=promised)),
+        Earlier(left, _prices(compiled, prices), fresh),
+    )
+
+
+def unchanged_reasons(compiled: Compiled, plan: Plan) -> Mapping[int, Because]:
+    """For each row that is not placed the reason that its claim has already: a repair looks for no others."""
+    rows = np.flatnonzero(plan.option < 0).tolist()
+    owners = (compiled.snapshot.claims[compiled.requests[row].claim] for row in rows)
+    return {row: _reason(claim) for row, claim in zip(rows, owners, strict=True)}
+
+
+def only_moved(compiled: Compiled, decided: Outcome) -> tuple[Claim, ...]:
+    """The claims that hold something else than before; what else there is to tell the next plan tells."""
+    before = {claim.name: claim.placements for claim in compiled.snapshot.claims}
+    return tuple(claim for claim in decided.changed if claim.placements != before[claim.name])
+
+
+def _reason(claim: Claim) -> Because:
+    return claim.because[0] if claim.because else UNHEARD
+
+
+def _prices(compiled: Compiled, known: BidPrices | None) -> Prices:
+    """The prices in force, over the horizon of the problem; nothing is known of what lies beyond theirs."""
+    problem = compiled.problem
+    found = Prices.zero(problem)
+    if known is not None:
+        late = known.first - compiled.horizon.first
+        for rows, names, levels in (
+            (found.pools, problem.pools.ids, known.pools),
+            (found.quotas, problem.quotas.ids, known.tenants),
+        ):
+            for row, name in enumerate(names):
+                _fill(rows[row], levels.get(name, ()), late)
+    return found
+
+
+def _fill(row: Floats, levels: tuple[int, ...], late: int) -> None:
+    """Write levels that begin ``late`` slots into the row, as far as they lie in it."""
+    part = np.asarray(levels[max(0, -late) :], np.float64)[: max(0, len(row) - max(0, late))]
+    row[max(0, late) : max(0, late) + len(part)] = part
