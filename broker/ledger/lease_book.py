@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from broker.domain.claim import ClaimName, Hold
+from broker.domain.slots import Steps
+from broker.ledger.books import Books
 from broker.ledger.port import LeaseRecord
 
 __all__ = ["AWAY_MILLIS", "RETURN_MILLIS", "LeaseBook"]
@@ -102,6 +104,15 @@ class LeaseBook:
         if entry is not None:
             lost = (hold for hold in held if hold.account.startswith("pools/") and slot in hold.window)
             self._ghosts += [_Ghost(hold, entry.ends) for hold in lost]
+
+    def crowded(self, books: Books, holds: tuple[Hold, ...], slot: int, margin_millis: int) -> bool:
+        """Whether a pool of these holds lacks devices for all that it granted and that may still be in use."""
+        ghosts = list(self.ghosts(margin_millis))
+        for pool in {hold.account for hold in holds if hold.account.startswith("pools/") and slot in hold.window}:
+            used = books.granted(pool).at(slot) + sum(ghost.devices for ghost in ghosts if ghost.account == pool)
+            if used > (books.limit(pool) or Steps.level(0)).at(slot):
+                return True
+        return False
 
     def ghosts(self, margin_millis: int) -> Iterator[Hold]:
         """What may still be in use though it is granted to nobody, or to others."""

@@ -17,7 +17,7 @@ from broker.domain.bid_prices import BidPrices
 from broker.domain.claim import Active, Cancelled, Claim, ClaimName, Hold
 from broker.domain.fleet import Fleet
 from broker.domain.plan import PlanRecord
-from broker.domain.slots import Steps, Window, slot_of
+from broker.domain.slots import Window, slot_of
 from broker.domain.snapshot import Event, EventKind, Shortfall, Snapshot
 from broker.ledger import refusals
 from broker.ledger.books import balances, checked_holds, fleet_accounts, gains
@@ -122,21 +122,15 @@ class MemoryLedger:
 
     async def acquire(self, claim: Claim, *, key: RequestKey, at: int, ttl_millis: int, margin_millis: int) -> Receipt:
         """See `Ledger.acquire`."""
-        crowded = self._leases.find(claim.name) is None and self._crowded(claim, slot_of(at), margin_millis)
+        crowded = self._leases.find(claim.name) is None and self._leases.crowded(
+            self._market.books, claim.holds(), slot_of(at), margin_millis
+        )
         receipt = self._replace(
             claim, EventKind.LEASED, key=key, at=at, refusal=refusals.lease_handover(claim.name) if crowded else None
         )
         if not receipt.replayed:
             self._leases.begin(claim.name, receipt.claim.revision, ttl_millis)
         return receipt
-
-    def _crowded(self, claim: Claim, slot: int, margin_millis: int) -> bool:
-        """Whether a pool of the claim lacks devices for all that it granted and may still be in use."""
-        pools = {h.account for h in claim.holds() if h.account.startswith("pools/") and slot in h.window}
-        books, ghosts = self._market.books, list(self._leases.ghosts(margin_millis))
-        used = {pool: books.granted(pool).at(slot) for pool in pools}
-        used |= {pool: used[pool] + sum(g.devices for g in ghosts if g.account == pool) for pool in pools}
-        return any(devices > (books.limit(pool) or Steps.level(0)).at(slot) for pool, devices in used.items())
 
     async def renew(self, renewals: Sequence[Renewal]) -> tuple[int | None, ...]:
         """See `Ledger.renew`."""
