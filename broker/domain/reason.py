@@ -26,6 +26,7 @@ class Reason(StrEnum):
     WINDOW_TOO_SHORT = "WINDOW_TOO_SHORT"
     QUOTE_LAPSED = "QUOTE_LAPSED"
     ROOM_KEPT = "ROOM_KEPT"
+    RESERVED = "RESERVED"
 
 
 @dataclass(frozen=True, slots=True)

@@ -91,6 +91,9 @@ class Scripted(CapacityServiceServicer, FleetServiceServicer, PlanningServiceSer
     def GetCalibration(self, request: Any, context: Any) -> Any:
         return self.script.play("GetCalibration", request, context)
 
+    def StressTest(self, request: Any, context: Any) -> Any:
+        return self.script.play("StressTest", request, context)
+
 
 @contextlib.contextmanager
 def serving(script: Script) -> Iterator[str]:

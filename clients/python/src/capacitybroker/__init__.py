@@ -48,6 +48,7 @@ from capacitybroker.v1.expected_pb2 import Calibration, ExpectedStart
 from capacitybroker.v1.fleet_pb2 import Fleet, Pool
 from capacitybroker.v1.fleet_service_pb2 import PoolStatus
 from capacitybroker.v1.plan_pb2 import Plan
+from capacitybroker.v1.planning_service_pb2 import PoolLoss, StressTestResponse
 from capacitybroker.v1.quote_pb2 import Change, Holder, Move, Offer, Past, Wall
 
 __all__ = [
@@ -81,6 +82,7 @@ __all__ = [
     "Placement",
     "Plan",
     "Pool",
+    "PoolLoss",
     "PoolStatus",
     "QuoteClaimResponse",
     "Reason",
@@ -88,6 +90,7 @@ __all__ = [
     "RedeemQuoteResponse",
     "ResourceExhausted",
     "SiliconChoice",
+    "StressTestResponse",
     "Tier",
     "Unauthenticated",
     "Unavailable",

@@ -34,6 +34,7 @@ from capacitybroker.v1.expected_pb2 import Calibration
 from capacitybroker.v1.fleet_pb2 import Fleet
 from capacitybroker.v1.fleet_service_pb2_grpc import FleetServiceStub
 from capacitybroker.v1.plan_pb2 import Plan
+from capacitybroker.v1.planning_service_pb2 import StressTestResponse
 from capacitybroker.v1.planning_service_pb2_grpc import PlanningServiceStub
 
 __all__ = ["Client"]
@@ -313,6 +314,15 @@ class Client:
         """How expected starts fared, one entry for each kind of estimate."""
         request = planning.GetCalibrationRequest()
         return list(self._ask(self._planning.GetCalibration, request, timeout).calibrations)
+
+    def stress_test(
+        self, *, window: timedelta | None = None, pools: Iterable[str] = (), timeout: float | None = None
+    ) -> StressTestResponse:
+        """What would happen if each pool (or of these, by id) were lost from now on; ``None``: for a day."""
+        request = planning.StressTestRequest(pools=[f"pools/{pool}" for pool in pools])
+        if window is not None:
+            request.window.FromTimedelta(window)
+        return self._ask(self._planning.StressTest, request, timeout)
 
     def _owner(self, tenant: str | None) -> str:
         owner = tenant or self.tenant

@@ -85,6 +85,10 @@ class _ReasonEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_Reason.ValueTyp
     """A quote was not redeemed in time."""
     REASON_ROOM_KEPT: _Reason.ValueType  # 14
     """What is free is kept for claims of a higher tier."""
+    REASON_RESERVED: _Reason.ValueType  # 15
+    """There is room, but with the claim in it guaranteed work would no longer
+    survive what the fleet insures it against.
+    """
 
 class Reason(_Reason, metaclass=_ReasonEnumTypeWrapper):
     """Why a claim waits, or was refused. Names are stable."""
@@ -119,6 +123,10 @@ REASON_QUOTE_LAPSED: Reason.ValueType  # 13
 """A quote was not redeemed in time."""
 REASON_ROOM_KEPT: Reason.ValueType  # 14
 """What is free is kept for claims of a higher tier."""
+REASON_RESERVED: Reason.ValueType  # 15
+"""There is room, but with the claim in it guaranteed work would no longer
+survive what the fleet insures it against.
+"""
 
 @typing.final
 class Claim(message.Message):

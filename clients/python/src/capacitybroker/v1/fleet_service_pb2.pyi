@@ -60,6 +60,7 @@ class ApplyFleetResponse(message.Message):
     CHANGES_FIELD_NUMBER: builtins.int
     SHORTFALLS_FIELD_NUMBER: builtins.int
     REVISION_FIELD_NUMBER: builtins.int
+    UNINSURABLE_FIELD_NUMBER: builtins.int
     revision: builtins.int
     """Ledger revision of the fleet; the present one with `validate_only`."""
     @builtins.property
@@ -70,16 +71,24 @@ class ApplyFleetResponse(message.Message):
     def shortfalls(self) -> containers.RepeatedCompositeFieldContainer[Shortfall]:
         """Where live claims hold more than the new supply."""
 
+    @builtins.property
+    def uninsurable(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Live guaranteed claims that the fleet's insurance cannot help, since after
+        some loss no pool could hold them even if it were empty; at most a hundred:
+        `tenants/{tenant}/claims/{claim}`.
+        """
+
     def __init__(
         self,
         *,
         changes: abc.Iterable[FleetChange] | None = ...,
         shortfalls: abc.Iterable[Shortfall] | None = ...,
         revision: builtins.int = ...,
+        uninsurable: abc.Iterable[builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["changes", b"changes", "revision", b"revision", "shortfalls", b"shortfalls"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["changes", b"changes", "revision", b"revision", "shortfalls", b"shortfalls", "uninsurable", b"uninsurable"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
