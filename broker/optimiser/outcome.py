@@ -105,7 +105,11 @@ def _lacking(compiled: Compiled, plan: Plan, because: Mapping[int, Because]) -> 
             why = because[row]
             if request.placement is not None and request.short:
                 pool = request.placement.pool
-                message = f"Pool {pool} lost devices that it was placed on."
+                message = (
+                    f"It made room in {pool} for guaranteed work that lost its pool."
+                    if request.yields
+                    else f"Pool {pool} lost devices that it was placed on."
+                )
                 why = Because(Reason.SUPPLY_LOST, message, {"pool": f"pools/{pool}"})
             found.setdefault(request.claim, []).append(why)
     return {index: _distinct(whys) for index, whys in found.items()}
