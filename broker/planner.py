@@ -22,8 +22,9 @@ from broker.domain.faults import Fault, FaultReason, Kind
 from broker.domain.plan import PlanRecord, PoolPrice
 from broker.domain.reason import Because, Reason
 from broker.domain.slots import Window, slot_at_or_after
-from broker.domain.snapshot import Event, EventKind
+from broker.domain.snapshot import Event, EventKind, Snapshot
 from broker.domain.terms import Terms
+from broker.insured import Insured, costs, insured
 from broker.ledger.port import Fence, Ledger
 from broker.optimiser.because import because
 from broker.optimiser.check import check
@@ -33,6 +34,7 @@ from broker.optimiser.problem import Plan, Problem, Status
 from broker.optimiser.report import Solved
 from broker.optimiser.withhold import withhold
 from broker.optimiser.worker import SolverLost
+from broker.rescue import rescue
 
 __all__ = ["Capture", "Planner", "PlannerSettings", "Solver"]
 
@@ -44,6 +46,7 @@ LATE_SECONDS_MAX = 60  # a plan may come into force that long after the start of
 FAILURE_SECONDS_MAX = 10.0
 HISTORY_EVENTS_AT_ONCE = 20  # decoded between two renewals of the lease, or whatever else is due
 ROOM_KEPT = Because(Reason.ROOM_KEPT, "There is room, but it is kept for claims of a higher tier that are expected.")
+RESERVED = Because(Reason.RESERVED, "There is room, but guaranteed work would have nowhere to go if a pool were lost.")
 
 
 class Solver(Protocol):
@@ -119,22 +122,22 @@ class Planner:
         snapshot = await self.ledger.snapshot()
         first = slot_at_or_after(self.now() + math.ceil(seconds) - LATE_SECONDS_MAX)
         horizon = Window(first, first + self.settings.horizon_slots)
-        # 2. As a problem.
-        compiled = await asyncio.to_thread(compile_problem, snapshot, horizon, self.settings.terms)
-        # 3. The best plan in the time there is, starting from the one in force.
+        # 2. As a problem, and a plan to start from: the one in force, or one that saves who is insured.
+        compiled, hint = await asyncio.to_thread(self._posed, snapshot, horizon)
+        # 3. The best plan in the time there is.
         started = monotonic()
-        solved = await self.solver.solve(
-            compiled.problem, seconds=seconds, seed=self.settings.seed, hint=_in_force(compiled)
-        )
+        solved = await self.solver.solve(compiled.problem, seconds=seconds, seed=self.settings.seed, hint=hint)
         millis = round(1000 * (monotonic() - started))
         # 4. Believe nothing: a checker that knows no solver has the last word.
         self._accept(compiled, solved)
-        # 5. Leave room for who is expected.
-        solved, withheld = await asyncio.to_thread(self._leave_room, compiled, solved)
+        # 5. Leave room for who is insured, and for who is expected.
+        solved, withheld, sure = await asyncio.to_thread(self._leave_room, compiled, solved)
         # 6. What becomes of each claim, and why.
         at = self.now()
         decided = await asyncio.to_thread(self._decide, compiled, solved, withheld, at)
         record = _record(compiled, solved, decided, millis, at)
+        if sure is not None:
+            record = replace(record, insurance=costs(compiled, sure.berths, solved.prices.reserves))
         # 7. One step puts it into force, if this process still leads.
         changed = decided.changed[: max(decided.together, self.settings.commit_claims_max)]
         prices = _bid_prices(compiled, solved)
@@ -211,26 +214,42 @@ class Planner:
                 remedy="The last plan stays.",
             )
 
-    def _leave_room(self, compiled: Compiled, solved: Solved) -> tuple[Solved, frozenset[int]]:
-        """The plan without what would leave too little for claims of a higher tier that may come, and those rows.
+    def _posed(self, snapshot: Snapshot, horizon: Window) -> tuple[Compiled, Plan | None]:
+        compiled = compile_problem(snapshot, horizon, self.settings.terms)
+        saving = rescue(compiled)
+        if saving is None:
+            return compiled, _in_force(compiled)
+        # Who gives way may now go elsewhere; rows and options of all others are the same.
+        return compile_problem(snapshot, horizon, self.settings.terms, saving.lifted), saving.plan
 
-        What is idle then is given to others.
+    def _leave_room(self, compiled: Compiled, solved: Solved) -> tuple[Solved, dict[int, Because], Insured | None]:
+        """The plan without what would leave too little for others, and why each of those rows is left out.
+
+        Guaranteed work must have somewhere to go, and claims of a higher tier may come. What is idle then is given to
+        others.
         """
-        if not self.demand.known:
-            return solved, frozenset()
-        silicon = [pool.silicon for pool in compiled.snapshot.fleet.pools]
-        wanted = self.demand.use(silicon, compiled.problem.slots)
-        kept = {tier: self.settings.keeps[tier] * wanted[row] for tier, row in ABOVE.items()}
-        plan, withheld = withhold(compiled, solved.plan, kept)
-        plan = backfill(compiled, plan, Policy(keeps=self.settings.keeps, terms=self.settings.terms), self.demand)
-        if not withheld and (plan.option == solved.plan.option).all():
-            return solved, withheld
+        policy = Policy(keeps=self.settings.keeps, terms=self.settings.terms)
+        sure = insured(compiled, solved.plan, policy) if compiled.snapshot.fleet.insurance else None
+        plan = sure.plan if sure is not None else solved.plan
+        without = dict.fromkeys(sure.without, RESERVED) if sure is not None else {}
+        if not self.demand.known and _same(plan, solved.plan):
+            return solved, without, sure
+        if self.demand.known:
+            silicon = [pool.silicon for pool in compiled.snapshot.fleet.pools]
+            wanted = self.demand.use(silicon, compiled.problem.slots)
+            kept = {tier: self.settings.keeps[tier] * wanted[row] for tier, row in ABOVE.items()}
+            plan, withheld = withhold(compiled, plan, kept)
+            without |= dict.fromkeys(withheld, ROOM_KEPT)
+        plan = backfill(compiled, plan, policy, self.demand, sure.berths if sure is not None else None)
+        if not without and _same(plan, solved.plan):
+            return solved, without, sure
         found = replace(solved, plan=plan, objective=check(compiled.problem, plan).objective, status=Status.FEASIBLE)
-        self._accept(compiled, found)
-        return found, frozenset(row for row in withheld if plan.option[row] < 0)
+        # Berths are more exact than reserves, which only lead there.
+        self._accept(replace(compiled, problem=replace(compiled.problem, reserves=())), found)
+        return found, {row: why for row, why in without.items() if plan.option[row] < 0}, sure
 
-    def _decide(self, compiled: Compiled, solved: Solved, withheld: frozenset[int], at: int) -> Outcome:
-        why = because(compiled, solved) | dict.fromkeys(withheld, ROOM_KEPT)
+    def _decide(self, compiled: Compiled, solved: Solved, withheld: Mapping[int, Because], at: int) -> Outcome:
+        why = because(compiled, solved) | dict(withheld)
         return outcome(compiled, solved.plan, why, freeze_slots=self.settings.freeze_slots, at=at)
 
     async def _learn(self) -> None:
@@ -271,6 +290,12 @@ class Planner:
                     raise
                 log.warning("planner lease: %s", fault)
             await asyncio.sleep(self.settings.lease_millis / 3000)
+
+
+def _same(one: Plan, other: Plan) -> bool:
+    """Whether two plans choose the same."""
+    placed = one.option >= 0
+    return bool((one.option == other.option).all() and (one.start == other.start)[placed].all())
 
 
 def solved_gap(record: PlanRecord) -> float:
