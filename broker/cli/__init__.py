@@ -23,6 +23,7 @@ from broker.cli.quote import quote, redeem
 from broker.cli.replay import replay
 from broker.cli.report import report
 from broker.cli.serve import serve
+from broker.cli.stress import stress
 
 __all__ = ["app", "main"]
 
@@ -45,6 +46,7 @@ app.command(rich_help_panel=ASKING)(picture)
 app.add_typer(fleet, name="fleet", rich_help_panel=ASKING)
 app.command("plan-now", rich_help_panel=ASKING)(plan_now)
 app.command(rich_help_panel=ASKING)(report)
+app.command(rich_help_panel=ASKING)(stress)
 app.command(rich_help_panel=RUNNING)(demo)
 app.command(rich_help_panel=RUNNING)(serve)
 app.command(rich_help_panel=RUNNING)(plan)

@@ -242,6 +242,14 @@ def plan_lines(plan: Plan) -> Iterator[str]:
                 f"  price    {short(price.pool)}: one more device-hour is worth"
                 f" ${price.mean_microusd / 1e6:.2f} on average, ${price.peak_microusd / 1e6:.2f} at the peak"
             )
+    for cost in plan.insurance:
+        if cost.hit:
+            pools = " and ".join(map(short, cost.pools))
+            never = f", {cost.uninsurable:,} could have none" if cost.uninsurable else ""
+            yield (
+                f"  insured  {cost.insurance}, {pools}: {cost.insured:,} of {cost.hit:,} guaranteed places have a berth"
+                f"{never}; room worth {dollars(cost.at_most_microusd)} at most is kept"
+            )
 
 
 def fleet_change_lines(answer: ApplyFleetResponse) -> Iterator[str]:
@@ -253,5 +261,7 @@ def fleet_change_lines(answer: ApplyFleetResponse) -> Iterator[str]:
             f"  short    {gap.resource}: claims hold up to {gap.devices:,} devices too many,"
             f" {when(gap.start_time)} to {when(gap.end_time)}"
         )
+    for name in answer.uninsurable:
+        yield f"  uninsurable {short(name)}: after some loss no pool could hold it"
     if not answer.changes:
         yield "  nothing differs"

@@ -24,6 +24,7 @@ __all__ = [
     "etag_mismatch",
     "fenced",
     "gains_holds",
+    "hold_limit",
     "offer_gone",
     "overcommit",
     "plan_not_found",
@@ -152,6 +153,15 @@ def revision_ahead(after: int, present: int) -> Fault:
         f"revision {after} lies beyond the present one, {present}",
         remedy="Check that this is the market the revision came from; list again",
         facts={"present_revision": str(present)},
+    )
+
+
+def hold_limit(most: int) -> Fault:
+    """A tenant keeps capacity aside for enough quotes."""
+    return Fault(
+        FaultReason.HOLD_LIMIT,
+        f"The tenant holds capacity for {most} quotes already",
+        remedy="Redeem or cancel one, or wait until one lapses.",
     )
 
 

@@ -13,7 +13,7 @@ from broker.desk import Desk
 from broker.domain.faults import Fault, FaultReason
 from broker.domain.slots import Window, slot_at_or_after, slot_of
 from broker.transport.fleets import fleet
-from broker.transport.names import pool_id
+from broker.transport.names import claim_path, pool_id
 from broker.transport.pools import change_message, fleet_message, pool_status, shortfall_message
 from broker.transport.requests import PageTokens, page_size, replay_key
 from broker.transport.times import seconds_of
@@ -37,11 +37,13 @@ class FleetService(pb_grpc.FleetServiceServicer):
         key = replay_key(request, None)
         if not request.HasField("fleet"):
             raise Fault(FaultReason.FIELD_REQUIRED, "fleet is required", remedy="Declare the fleet.", field="fleet")
-        applied, changes = await self.desk.apply_fleet(fleet(request.fleet), key=key, dry_run=request.validate_only)
+        declared = fleet(request.fleet)
+        applied, changes = await self.desk.apply_fleet(declared, key=key, dry_run=request.validate_only)
         return pb.ApplyFleetResponse(
             changes=[change_message(change) for change in changes],
             shortfalls=[shortfall_message(shortfall) for shortfall in applied.shortfalls],
             revision=applied.revision,
+            uninsurable=map(claim_path, await self.desk.uninsurable(declared)),
         )
 
     async def GetFleet(self, request: pb.GetFleetRequest, context: Context) -> pb.GetFleetResponse:
