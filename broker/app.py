@@ -11,14 +11,16 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import uvloop
 
+from broker.domain.faults import Fault
 from broker.ledger.redis.ledger import RedisLedger
 from broker.settings import ServeSettings
 
-__all__ = ["clock", "new_id", "open_market", "run_planner", "run_server"]
+__all__ = ["clock", "lease_clock", "new_id", "open_market", "run_planner", "run_server"]
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +35,12 @@ def clock(clock_file: Path | None) -> Clock:
     if clock_file is None:
         return lambda: int(time.time())  # noqa: TID251 - the one place
     return lambda: int(clock_file.read_text())
+
+
+def lease_clock(clock_file: Path | None) -> Callable[[], int] | None:
+    """What times leases instead of the store's own clock, in milliseconds; None: nothing does."""
+    shown = clock(clock_file)
+    return None if clock_file is None else lambda: 1000 * shown()
 
 
 def new_id() -> str:
@@ -67,6 +75,7 @@ async def _open(settings: ServeSettings, store_url: str, *, create: bool = False
         now=clock(settings.clock_file),
         create=create,
         durability=settings.durability,
+        lease_clock=lease_clock(settings.clock_file),
     )
 
 
@@ -74,6 +83,7 @@ async def _serve(settings: ServeSettings, store_url: str, ready: Ready) -> None:
     from broker.admission import scan
     from broker.desk import Desk
     from broker.feed import Feed
+    from broker.leasing import Leasing
     from broker.transport.server import Server
 
     stopping = _on_terminate()
@@ -85,7 +95,8 @@ async def _serve(settings: ServeSettings, store_url: str, ready: Ready) -> None:
     ledger = await _open(settings, store_url)
     async with Feed(ledger) as feed:
         desk = Desk(ledger, feed, clock(settings.clock_file), new_id, settings.desk)
-        server = Server(desk, feed)
+        leasing = Leasing(ledger, feed, clock(settings.clock_file), settings.leases)
+        server = Server(desk, leasing, feed)
         await server.start(settings.listen)
         ready()
         healthy = True
@@ -93,6 +104,8 @@ async def _serve(settings: ServeSettings, store_url: str, ready: Ready) -> None:
             feed.assert_following()
             if feed.down is None:
                 await desk.lapse()
+                with suppress(Fault):  # the store is away: the feed says so, and lease time stands still
+                    await leasing.lapse()
             if healthy != (feed.down is None):
                 healthy = feed.down is None
                 log.warning("%s", "serving again" if healthy else f"not serving: {feed.down}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Protocol
@@ -18,7 +18,19 @@ from broker.admission.ranking import Candidate
 from broker.admission.shift import Room
 from broker.admission.stress import Stress, stress, uninsurable
 from broker.admission.vetting import dated, too_large, unknown
-from broker.domain.claim import Ask, Cancelled, Claim, ClaimName, Committed, Expired, Held, Placement, Waiting
+from broker.attempts import once, settled
+from broker.domain.claim import (
+    Active,
+    Ask,
+    Cancelled,
+    Claim,
+    ClaimName,
+    Committed,
+    Expired,
+    Held,
+    Placement,
+    Waiting,
+)
 from broker.domain.faults import Fault, FaultReason
 from broker.domain.fleet import Fleet, FleetChange, changes
 from broker.domain.plan import PlanRecord
@@ -33,7 +45,6 @@ __all__ = ["Clock", "Desk", "DeskTerms", "Market", "NewId"]
 Clock = Callable[[], int]  # Unix seconds
 NewId = Callable[[], str]  # unguessable, [a-z0-9-], at most 63 characters
 
-AMEND_ATTEMPTS = 8
 QUOTE_LAPSED = Because(Reason.QUOTE_LAPSED, "The quote was not redeemed in time.")
 
 
@@ -101,7 +112,7 @@ class Desk:
                 claim, key=key, at=claim.created_at, candidates=grants, moved=moved, must_fit=bool(places)
             )
 
-        return await self._once(key, decide)
+        return await once(self.ledger, key, decide)
 
     async def quote(self, tenant: str, ask: Ask, *, most: int = 4) -> Quote:
         """What the claim could have now or, where that is nothing, what it could have instead."""
@@ -148,7 +159,7 @@ class Desk:
             return await self.ledger.amend(self._granted(claim, claim.state.placements), key=key, at=at)
 
         try:
-            return await self._once(key, lambda: self._settled(decide, etag))
+            return await once(self.ledger, key, lambda: settled(decide, etag))
         except (_Lapsed, Fault) as refused:
             claim = await self.ledger.claim(name)
             lapsed = isinstance(claim.state, Expired) and claim.because[0].reason is Reason.QUOTE_LAPSED
@@ -265,7 +276,7 @@ class Desk:
             claim = await self._held(name, etag)
             return await self.ledger.amend(await self._amended(claim, edit(claim.ask)), key=key, at=self.now())
 
-        return await self._once(key, lambda: self._settled(decide, etag))
+        return await once(self.ledger, key, lambda: settled(decide, etag))
 
     async def cancel(self, name: ClaimName, *, etag: str, key: RequestKey) -> Receipt:
         """Withdraw a live claim; capacity from this slot on is free at once. Cancelling again changes nothing."""
@@ -275,14 +286,16 @@ class Desk:
             if isinstance(claim.state, Cancelled) and etag in ("", str(claim.revision)):
                 return await self.ledger.recall(key) or Receipt(claim, replayed=True)
             claim, at = await self._held(name, etag), self.now()
-            used = [
-                replace(p, window=Window(p.window.first, min(p.window.end, slot_of(at))))
-                for p in claim.placements
-                if p.window.first < slot_of(at)
-            ]
-            return await self.ledger.cancel(claim.becomes(Cancelled(tuple(used)), at=at), key=key, at=at)
+            if isinstance(claim.state, Active):
+                raise Fault(
+                    FaultReason.CLAIM_LEASED,
+                    "The claim is in use: somebody holds its lease",
+                    remedy="Release the lease, which gives back what is left, or stop renewing it.",
+                )
+            used = Cancelled(claim.used_until(slot_of(at)))
+            return await self.ledger.cancel(claim.becomes(used, at=at), key=key, at=at)
 
-        return await self._once(key, lambda: self._settled(decide, etag))
+        return await once(self.ledger, key, lambda: settled(decide, etag))
 
     async def apply_fleet(
         self, fleet: Fleet, *, key: RequestKey, dry_run: bool
@@ -331,28 +344,6 @@ class Desk:
         claims, over = tuple(outlook.claims.values()), Window(first, first + slots)
         return await asyncio.to_thread(stress, outlook.fleet, claims, over, pools, outlook.revision)
 
-    async def _once(self, key: RequestKey, decide: Callable[[], Awaitable[Receipt]]) -> Receipt:
-        """What ``decide`` does, or did the first time: a repeated request is not judged by today's state."""
-        try:
-            return await decide()
-        except Fault:
-            first = await self.ledger.recall(key)
-            if first is None:
-                raise
-            return first
-
-    async def _settled(self, decide: Callable[[], Awaitable[Receipt]], etag: str) -> Receipt:
-        """Decide again while the planner changes the claim in between; with an etag the caller wants to know."""
-        for _ in range(AMEND_ATTEMPTS):
-            try:
-                return await decide()
-            except Fault as fault:
-                if fault.reason is not FaultReason.CONTENDED:
-                    raise
-                if etag:
-                    raise etag_mismatch() from None
-        raise Fault(FaultReason.CONTENDED, "The claim keeps changing", remedy="Send the same request again.")
-
     async def _held(self, name: ClaimName, etag: str) -> Claim:
         claim = await self.ledger.claim(name)
         if etag and etag != str(claim.revision):
@@ -374,7 +365,7 @@ class Desk:
                 "The claim holds capacity for a quote",
                 remedy="Redeem it first, or cancel it and ask for another quote.",
             )
-        if isinstance(claim.state, Committed):
+        if isinstance(claim.state, Committed | Active):
             if replace(claim.ask, value_microusd=ask.value_microusd, labels=ask.labels) != ask:
                 raise Fault(
                     FaultReason.CLAIM_COMMITTED,

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from broker.desk import DeskTerms
+from broker.leasing import LeaseTerms
 from broker.planner import PlannerSettings
 
 __all__ = ["Durability", "ServeSettings"]
@@ -36,6 +37,7 @@ class ServeSettings:
     drain_seconds: float = 5.0
     planner: PlannerSettings = field(default_factory=PlannerSettings)
     desk: DeskTerms = field(default_factory=DeskTerms)
+    leases: LeaseTerms = field(default_factory=LeaseTerms)
 
     @property
     def host(self) -> str:

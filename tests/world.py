@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import grpc
 from capacitybroker.v1.capacity_service_pb2_grpc import CapacityServiceStub
 from capacitybroker.v1.fleet_service_pb2_grpc import FleetServiceStub
+from capacitybroker.v1.lease_service_pb2_grpc import LeaseServiceStub
 from capacitybroker.v1.planning_service_pb2_grpc import PlanningServiceStub
 
 from broker.admission.policy import Policy
@@ -22,6 +23,7 @@ from broker.domain.fleet import Fleet
 from broker.domain.plan import PlanRecord
 from broker.domain.slots import SLOT_SECONDS
 from broker.feed import Feed, FeedSettings
+from broker.leasing import Leasing
 from broker.ledger.memory import MemoryLedger
 from broker.ledger.port import RequestKey
 from broker.optimiser.problem import Plan, Problem
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     # Types of the stubs, which have one class at run time for both kinds of channel.
     from capacitybroker.v1.capacity_service_pb2_grpc import CapacityServiceAsyncStub
     from capacitybroker.v1.fleet_service_pb2_grpc import FleetServiceAsyncStub
+    from capacitybroker.v1.lease_service_pb2_grpc import LeaseServiceAsyncStub
     from capacitybroker.v1.planning_service_pb2_grpc import PlanningServiceAsyncStub
 
 __all__ = ["InlineSolver", "World", "until", "world"]
@@ -72,13 +75,16 @@ class World:
     ledger: MemoryLedger
     feed: Feed
     desk: Desk
+    leasing: Leasing
     planner: Planner
     solver: InlineSolver
     address: str = ""
     now: int = NOON
+    later: float = 0.0  # seconds by which the clock of leases is ahead of this machine's
     ids: Callable[[], str] = field(default_factory=lambda: map("c-{:04d}".format, itertools.count()).__next__)
     capacity: CapacityServiceAsyncStub = field(init=False)
     fleet: FleetServiceAsyncStub = field(init=False)
+    leases: LeaseServiceAsyncStub = field(init=False)
     planning: PlanningServiceAsyncStub = field(init=False)
     channel: grpc.aio.Channel = field(init=False)
 
@@ -109,6 +115,12 @@ class World:
         """A claim as it is now."""
         return await self.ledger.claim(name)
 
+    async def serve_for(self, seconds: float) -> None:
+        """Time of leases that passes at once, while a server looks at the clock as often as it should."""
+        for _ in range(round(seconds)):
+            self.later += 1
+            await self.leasing.lapse()
+
 
 @asynccontextmanager
 async def world(
@@ -123,7 +135,10 @@ async def world(
 
     Only plans place claims, unless ``at_once``.
     """
-    ledger = MemoryLedger(incarnation="test", monotonic=time.monotonic, log_events_max=log_events_max)
+    made: World
+    ledger = MemoryLedger(
+        incarnation="test", monotonic=lambda: time.monotonic() + made.later, log_events_max=log_events_max
+    )
     solver = InlineSolver()
     settings = PlannerSettings(horizon_slots=14 * 24, gather_millis=1, lease_millis=60_000)
     async with Feed(ledger, feed_settings or FeedSettings(progress_seconds=0.05)) as feed:
@@ -137,16 +152,18 @@ async def world(
                 lambda: made.ids(),  # noqa: PLW0108 - made later
                 DeskTerms(Policy(at_once=at_once)),
             ),
+            Leasing(ledger, feed, lambda: made.now),
             Planner(ledger, solver, lambda: made.now, "test", settings),
             solver,
         )
         planning = asyncio.create_task(made.planner.run()) if plan_by_itself else None
-        server = Server(made.desk, feed) if serve else None
+        server = Server(made.desk, made.leasing, feed) if serve else None
         if server is not None:
             made.address = f"127.0.0.1:{await server.start('127.0.0.1:0')}"
             made.channel = grpc.aio.insecure_channel(made.address)
             made.capacity = CapacityServiceStub(made.channel)
             made.fleet = FleetServiceStub(made.channel)
+            made.leases = LeaseServiceStub(made.channel)
             made.planning = PlanningServiceStub(made.channel)
         try:
             yield made

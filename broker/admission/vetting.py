@@ -63,8 +63,10 @@ def unknown(tenant: str, ask: Ask, fleet: Fleet) -> Fault | None:
 
 
 def _missing(reason: FaultReason, what: str, names: Iterable[str], known: Collection[str], where: str) -> Fault | None:
-    name = next((name for name in names if name not in known), None)
-    return None if name is None else _not_declared(reason, what, name, known, where)
+    for name in names:
+        if name not in known:
+            return _not_declared(reason, what, name, known, where)
+    return None
 
 
 def _not_declared(reason: FaultReason, what: str, name: str, known: Collection[str], where: str) -> Fault:

@@ -16,6 +16,7 @@ from broker.cli.demo import demo
 from broker.cli.draw import picture
 from broker.cli.explain import explain
 from broker.cli.fleet import fleet
+from broker.cli.lease import lease
 from broker.cli.plan import plan
 from broker.cli.plan_now import plan_now
 from broker.cli.pools import pools
@@ -41,6 +42,7 @@ for command in (claim, quote):
     app.command(cls=Asking, rich_help_panel=ASKING)(command)
 for command in (redeem, claims, show, explain, cancel, watch):
     app.command(rich_help_panel=ASKING)(command)
+app.add_typer(lease, name="lease", rich_help_panel=ASKING)
 app.command(rich_help_panel=ASKING)(pools)
 app.command(rich_help_panel=ASKING)(picture)
 app.add_typer(fleet, name="fleet", rich_help_panel=ASKING)

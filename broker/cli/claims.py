@@ -32,6 +32,7 @@ class StateName(StrEnum):
     WAITING = "waiting"
     PLANNED = "planned"
     COMMITTED = "committed"
+    ACTIVE = "active"
     ENDED = "ended"
     DISPLACED = "displaced"
     CANCELLED = "cancelled"

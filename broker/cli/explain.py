@@ -46,7 +46,8 @@ def _sentence(found: ExplainClaimResponse) -> str:
     claim = found.claim
     is_so = f"{short(claim.name)} is {standing(claim)}"
     if found.HasField("reason"):
-        in_part = "in part " if claim.placements and claim.state in (Claim.STATE_PLANNED, Claim.STATE_COMMITTED) else ""
+        served = (Claim.STATE_PLANNED, Claim.STATE_COMMITTED, Claim.STATE_ACTIVE)
+        in_part = "in part " if claim.placements and claim.state in served else ""
         return f"{is_so} {in_part}because: {found.reason.message or word(Reason, found.reason.reason)}"
     return f"{is_so}: nothing stands in its way." if claim.placements else f"{is_so}: there is nothing to explain."
 

@@ -10,7 +10,8 @@ from broker.cli.show import word
 
 __all__ = ["Promises"]
 
-HOLDING = (Claim.STATE_PLANNED, Claim.STATE_COMMITTED, Claim.STATE_ENDED)
+HOLDING = (Claim.STATE_PLANNED, Claim.STATE_COMMITTED, Claim.STATE_ACTIVE, Claim.STATE_ENDED)
+FIRM = (Claim.STATE_COMMITTED, Claim.STATE_ACTIVE)
 
 
 @dataclass(slots=True)
@@ -54,7 +55,7 @@ class Promises:
             faults.append(f"was to start by {self._latest[after.name]}, then at {start} (Unix time)")
         if start < after.earliest_start_time.seconds:
             faults.append(f"was not to start before {after.earliest_start_time.seconds}, then at {start} (Unix time)")
-        if before.state == Claim.STATE_COMMITTED and _places(after) != _places(before):
+        if before.state in FIRM and _places(after) != _places(before):
             faults.append("was moved after it was committed")
         return faults
 

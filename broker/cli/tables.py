@@ -38,6 +38,7 @@ STATE_STYLE = {
     Claim.STATE_WAITING: "yellow",
     Claim.STATE_PLANNED: "cyan",
     Claim.STATE_COMMITTED: "green",
+    Claim.STATE_ACTIVE: "bold green",
     Claim.STATE_DISPLACED: "red",
     Claim.STATE_HELD: "magenta",
 }

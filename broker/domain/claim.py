@@ -11,6 +11,7 @@ from broker.domain.slots import Window
 
 __all__ = [
     "VALUE_MICROUSD_MAX",
+    "Active",
     "Ask",
     "Cancelled",
     "Claim",
@@ -145,6 +146,14 @@ class Committed:
 
 
 @dataclass(frozen=True, slots=True)
+class Active:
+    """Committed, and somebody has the lease: the right to use it now. ``because``: why a part of it holds none."""
+
+    placements: tuple[Placement, ...]
+    because: tuple[Because, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Held:
     """Keeps capacity aside, at places that do not change, for a quote that may be redeemed before ``until``."""
 
@@ -161,9 +170,10 @@ class Displaced:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """Its time is over; ``placements`` is what it had."""
+    """Its time is over; ``placements`` is what it had, ``because`` why that was less than it was given."""
 
     placements: tuple[Placement, ...]
+    because: tuple[Because, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +190,9 @@ class Expired:
     because: tuple[Because, ...]
 
 
-State = Waiting | Held | Planned | Committed | Displaced | Ended | Cancelled | Expired
+State = Waiting | Held | Planned | Committed | Active | Displaced | Ended | Cancelled | Expired
+_FIRM = (Held, Committed, Active)
+_LIVE = (Waiting, Held, Planned, Committed, Active, Displaced)
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -234,13 +246,18 @@ class Claim:
     @property
     def live(self) -> bool:
         """Whether the planner still looks at it."""
-        return isinstance(self.state, Waiting | Held | Planned | Committed | Displaced)
+        return isinstance(self.state, _LIVE)
+
+    @property
+    def firm(self) -> bool:
+        """Whether its places no longer change, unless supply is lost."""
+        return isinstance(self.state, _FIRM)
 
     @property
     def placements(self) -> tuple[Placement, ...]:
         """Where it is or was served."""
         match self.state:
-            case Planned(placements) | Committed(placements) | Held(placements):
+            case Planned(placements) | Committed(placements) | Active(placements) | Held(placements):
                 return placements
             case Ended(placements) | Cancelled(placements):
                 return placements
@@ -253,17 +270,30 @@ class Claim:
         match self.state:
             case Waiting(because) | Displaced(because) | Expired(because):
                 return because
-            case Planned(because=because) | Committed(because=because):
+            case Planned(because=because) | Committed(because=because) | Active(because=because):
+                return because
+            case Ended(because=because):
                 return because
             case _:
                 return ()
 
     def holds(self) -> tuple[Hold, ...]:
         """What it takes from the accounts of its pools and of its tenant; nothing that it holds ends with its state."""
+        placements = self.placements
+        if not placements:
+            return ()
         return tuple(
             Hold(account, placement.window, placement.devices)
-            for placement in self.placements
+            for placement in placements
             for account in (f"pools/{placement.pool}", f"tenants/{self.name.tenant}")
+        )
+
+    def used_until(self, slot: int) -> tuple[Placement, ...]:
+        """What its placements were used for if it gives up all that is left at the start of ``slot``."""
+        return tuple(
+            replace(p, window=Window(p.window.first, min(p.window.end, slot)))
+            for p in self.placements
+            if p.window.first < slot
         )
 
     def becomes(self, state: State, *, at: int) -> Claim:

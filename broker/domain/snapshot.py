@@ -35,7 +35,8 @@ class Shortfall:
 class EventKind(StrEnum):
     """What changed the market.
 
-    SUBMITTED: the first claim is new; any others made room for it within what they had been told.
+    SUBMITTED: the first claim is new; any others made room for it within what they had been told. LEASED: somebody
+    holds the claim's lease since then; RELEASED: and gave it back; LEASE_EXPIRED: and did not renew it in time.
     """
 
     SUBMITTED = "SUBMITTED"
@@ -44,6 +45,9 @@ class EventKind(StrEnum):
     PLANNED = "PLANNED"
     FLEET_APPLIED = "FLEET_APPLIED"
     PLAN_ASKED = "PLAN_ASKED"
+    LEASED = "LEASED"
+    RELEASED = "RELEASED"
+    LEASE_EXPIRED = "LEASE_EXPIRED"
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,15 +14,16 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from broker.domain.bid_prices import BidPrices
-from broker.domain.claim import Cancelled, Claim, ClaimName, Hold
+from broker.domain.claim import Active, Cancelled, Claim, ClaimName, Hold
 from broker.domain.fleet import Fleet
 from broker.domain.plan import PlanRecord
-from broker.domain.slots import Window, slot_of
+from broker.domain.slots import Steps, Window, slot_of
 from broker.domain.snapshot import Event, EventKind, Shortfall, Snapshot
 from broker.ledger import refusals
 from broker.ledger.books import balances, checked_holds, fleet_accounts, gains
 from broker.ledger.fold import Market
-from broker.ledger.port import Applied, Balance, Commit, Fence, Page, Receipt, RequestKey
+from broker.ledger.lease_book import LeaseBook
+from broker.ledger.port import Applied, Balance, Commit, Fence, LeaseRecord, Page, Receipt, Renewal, RequestKey
 
 __all__ = ["MemoryLedger"]
 
@@ -40,6 +41,10 @@ class _Replay:
     body_digest: str
     answer: Receipt | Applied | int
     until: float
+
+
+class _LeaseLives(Exception):
+    """It was renewed."""
 
 
 class MemoryLedger:
@@ -60,6 +65,7 @@ class MemoryLedger:
         self._prices: BidPrices | None = None
         self._replays: OrderedDict[tuple[str, str], _Replay] = OrderedDict()
         self._leader, self._epoch, self._leads_until = "", 0, 0.0
+        self._leases = LeaseBook(lambda: int(1000 * monotonic()))
         self._grown = asyncio.Event()
 
     async def submit(
@@ -118,7 +124,53 @@ class MemoryLedger:
         assert isinstance(claim.state, Cancelled), claim.name
         return self._replace(claim, EventKind.CANCELLED, key=key, at=at)
 
-    def _replace(self, claim: Claim, kind: EventKind, *, key: RequestKey, at: int) -> Receipt:
+    async def acquire(self, claim: Claim, *, key: RequestKey, at: int, ttl_millis: int, margin_millis: int) -> Receipt:
+        """See `Ledger.acquire`."""
+        crowded = self._leases.find(claim.name) is None and self._crowded(claim, slot_of(at), margin_millis)
+        receipt = self._replace(
+            claim, EventKind.LEASED, key=key, at=at, refusal=refusals.lease_handover(claim.name) if crowded else None
+        )
+        if not receipt.replayed:
+            self._leases.begin(claim.name, receipt.claim.revision, ttl_millis)
+        return receipt
+
+    def _crowded(self, claim: Claim, slot: int, margin_millis: int) -> bool:
+        """Whether a pool of the claim lacks devices for all that it granted and may still be in use."""
+        pools = {h.account for h in claim.holds() if h.account.startswith("pools/") and slot in h.window}
+        books, ghosts = self._market.books, list(self._leases.ghosts(margin_millis))
+        used = {pool: books.granted(pool).at(slot) for pool in pools}
+        used |= {pool: used[pool] + sum(g.devices for g in ghosts if g.account == pool) for pool in pools}
+        return any(devices > (books.limit(pool) or Steps.level(0)).at(slot) for pool, devices in used.items())
+
+    async def renew(self, renewals: Sequence[Renewal]) -> tuple[int | None, ...]:
+        """See `Ledger.renew`."""
+        return tuple(self._leases.renew(one.name, one.fence, one.ttl_millis) for one in renewals)
+
+    async def lease(self, name: ClaimName) -> LeaseRecord | None:
+        """See `Ledger.lease`."""
+        return self._leases.find(name)
+
+    async def release(self, claim: Claim, *, fence: int, key: RequestKey, at: int) -> Receipt:
+        """See `Ledger.release`."""
+        found = self._leases.find(claim.name)
+        refusal = None if found is not None and found.fence == fence else refusals.lease_ended(claim.name)
+        return self._replace(claim, EventKind.RELEASED, key=key, at=at, refusal=refusal)
+
+    async def overdue(self, *, margin_millis: int, limit: int) -> tuple[ClaimName, ...]:
+        """See `Ledger.overdue`."""
+        return tuple(self._leases.overdue(margin_millis)[:limit])
+
+    async def expire(self, claim: Claim, *, margin_millis: int, key: RequestKey, at: int) -> Receipt | None:
+        """See `Ledger.expire`."""
+        lives = None if self._leases.is_overdue(claim.name, margin_millis) else _LeaseLives()
+        try:
+            return self._replace(claim, EventKind.LEASE_EXPIRED, key=key, at=at, refusal=lives)
+        except _LeaseLives:
+            return None
+
+    def _replace(
+        self, claim: Claim, kind: EventKind, *, key: RequestKey, at: int, refusal: Exception | None = None
+    ) -> Receipt:
         holds = checked_holds(claim)
         if answer := self._replayed(key, Receipt):
             return replace(answer, replayed=True)
@@ -131,8 +183,12 @@ class MemoryLedger:
             raise refusals.claim_closed(claim.name)
         if gains(present.holds(), holds):
             raise refusals.gains_holds(claim.name)
+        if refusal is not None:
+            raise refusal
         stored = replace(claim, revision=self._market.revision + 1, replaced=claim.revision)
         self._record(Event(stored.revision, kind, at, claims=(stored,)))
+        if not isinstance(stored.state, Active):
+            self._leases.drop(stored.name)
         return self._remember(key, Receipt(stored))
 
     async def apply_fleet(self, fleet: Fleet, *, key: RequestKey, at: int, dry_run: bool = False) -> Applied:
@@ -200,12 +256,21 @@ class MemoryLedger:
         if self._overdrawn(taken, at) is not None:
             taken, late = self._fitting(taken, at)
             skipped += late
+        self._end_leases(taken, at)
         ruled = replace(plan, revision=revision, skipped=len(skipped))
         self._plans.append(ruled)
         if prices is not None:
             self._prices = replace(prices, revision=revision)
         self._record(Event(revision, EventKind.PLANNED, at, claims=tuple(taken), plan=ruled))
         return Commit(revision, tuple(skipped))
+
+    def _end_leases(self, taken: Sequence[Claim], at: int) -> None:
+        """Of claims that a plan ends, or whose places it takes."""
+        for claim in taken:
+            if not claim.live:
+                self._leases.drop(claim.name)
+            elif not isinstance(claim.state, Active):
+                self._leases.displace(claim.name, self._market.claims[claim.name].holds(), slot_of(at))
 
     def _overdrawn(self, taken: Sequence[Claim], at: int) -> Shortfall | None:
         """The first place where replacing these claims would make or deepen a shortfall."""

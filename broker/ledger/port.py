@@ -22,7 +22,18 @@ from broker.domain.plan import PlanRecord
 from broker.domain.slots import Steps, Window
 from broker.domain.snapshot import Event, Shortfall, Snapshot
 
-__all__ = ["Applied", "Balance", "Commit", "Fence", "Ledger", "Page", "Receipt", "RequestKey"]
+__all__ = [
+    "Applied",
+    "Balance",
+    "Commit",
+    "Fence",
+    "LeaseRecord",
+    "Ledger",
+    "Page",
+    "Receipt",
+    "Renewal",
+    "RequestKey",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +101,27 @@ class Balance:
     granted: tuple[int, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class LeaseRecord:
+    """The lease of a claim; ``millis_left`` is negative once it is over and its claim not yet ended for it.
+
+    ``fence`` is the revision that made it: of two leases for the same devices the later one has the higher fence.
+    """
+
+    fence: int
+    ttl_millis: int
+    millis_left: int
+
+
+@dataclass(frozen=True, slots=True)
+class Renewal:
+    """A lease to last for ``ttl_millis`` from now (0: as long as was asked for before)."""
+
+    name: ClaimName
+    fence: int
+    ttl_millis: int = 0
+
+
 class Ledger(Protocol):
     """All methods may raise Fault STORE_UNAVAILABLE (outcome unknown: retry with the same key) and SAFE_HALT."""
 
@@ -131,6 +163,41 @@ class Ledger(Protocol):
 
     async def cancel(self, claim: Claim, *, key: RequestKey, at: int) -> Receipt:
         """Like `amend`, for a claim whose new state is Cancelled."""
+        ...
+
+    async def acquire(self, claim: Claim, *, key: RequestKey, at: int, ttl_millis: int, margin_millis: int) -> Receipt:
+        """Like `amend`, for a claim whose new state is Active, with a new lease; an earlier one of the claim is over.
+
+        The lease's fence is the revision that this makes. Faults: LEASE_HANDOVER, unless the claim has a lease already,
+        while a pool of it lacks devices for all that it granted, and for what holders of leases whose claims lost their
+        places may still use, until ``margin_millis`` after these end.
+        """
+        ...
+
+    async def renew(self, renewals: Sequence[Renewal]) -> tuple[int | None, ...]:
+        """Let leases end later: for each, the milliseconds left now, or None where it has ended; at most 1,000.
+
+        Makes no revision: when a lease ends is no part of the log. What is over but not expired may still be renewed.
+        """
+        ...
+
+    async def lease(self, name: ClaimName) -> LeaseRecord | None:
+        """The lease of a claim, None when it has none."""
+        ...
+
+    async def release(self, claim: Claim, *, fence: int, key: RequestKey, at: int) -> Receipt:
+        """Like `amend`, for a claim whose holder gives its lease back; Faults: LEASE_ENDED when that is over."""
+        ...
+
+    async def overdue(self, *, margin_millis: int, limit: int) -> tuple[ClaimName, ...]:
+        """Claims whose leases ended more than a margin ago, the longest ago first.
+
+        Lease time passes while this is called several times a second by anybody, and not otherwise.
+        """
+        ...
+
+    async def expire(self, claim: Claim, *, margin_millis: int, key: RequestKey, at: int) -> Receipt | None:
+        """Like `amend`, for a claim whose lease is overdue; None, and nothing changes, if it no longer is."""
         ...
 
     async def apply_fleet(self, fleet: Fleet, *, key: RequestKey, at: int, dry_run: bool = False) -> Applied:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from broker.domain.claim import Claim, Committed, Held, Placement, Planned, Tier
+from broker.domain.claim import Claim, Placement, Planned, Tier
 from broker.domain.fleet import Fleet
 from broker.domain.snapshot import Shortfall
 
@@ -28,7 +28,7 @@ def broken_promises(before: Claim, after: Claim, lifted: Lifted) -> Iterator[str
     """
     if before.placements == after.placements and type(before.state) is type(after.state):
         return
-    firm = isinstance(before.state, Committed | Held)
+    firm = before.firm
     held = {placement.part: placement for placement in before.placements}
     served = {placement.part: placement for placement in after.placements}
     for part, old in held.items():
@@ -45,7 +45,7 @@ def broken_promises(before: Claim, after: Claim, lifted: Lifted) -> Iterator[str
 
 def _broken_for_part(claim: Claim, old: Placement, new: Placement | None) -> Iterator[str]:
     """What replacing the placement ``old`` of ``claim`` by ``new`` (None: nothing) breaks."""
-    firm = isinstance(claim.state, Committed | Held)
+    firm = claim.firm
     if new is None:
         if firm or claim.ask.tier is not Tier.SPOT:
             yield f"loses its place in {old.pool} {old.window}"

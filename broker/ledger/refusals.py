@@ -25,6 +25,8 @@ __all__ = [
     "fenced",
     "gains_holds",
     "hold_limit",
+    "lease_ended",
+    "lease_handover",
     "offer_gone",
     "overcommit",
     "plan_not_found",
@@ -98,6 +100,24 @@ def gains_holds(name: ClaimName) -> Fault:
         FaultReason.OVERCOMMIT,
         f"{name} would gain capacity outside a plan",
         remedy="Keep or give up what it holds; a plan places the rest",
+    )
+
+
+def lease_ended(name: ClaimName) -> Fault:
+    """Somebody else has the claim's lease, or nobody."""
+    return Fault(
+        FaultReason.LEASE_ENDED,
+        f"The lease of {name} has ended",
+        remedy="Stop using its devices, then read the claim",
+    )
+
+
+def lease_handover(name: ClaimName) -> Fault:
+    """Whoever had the devices before may not have stopped yet, or the pool lost some and no plan has dealt with it."""
+    return Fault(
+        FaultReason.LEASE_HANDOVER,
+        f"Devices of {name} may still be in use by others, or are about to be lost",
+        remedy="Send the same request again in a moment",
     )
 
 

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from broker.domain.claim import Claim, Committed, Held, Placement, Tier
+from broker.domain.claim import Claim, Placement, Tier
 from broker.domain.fleet import Fleet
 from broker.domain.losses import Loss
 from broker.domain.options import Option, options, parts, resumed
@@ -182,7 +182,7 @@ def _held(
     )
     lost = lost or yields
     running = placement.window.first < horizon.first
-    if not lost and (running or isinstance(claim.state, Committed | Held)):
+    if not lost and (running or claim.firm):
         return Request(index, placement.part, (stay,), placement, stays=True, settled=True)
     if running:
         ways = [_rest(way, ways, claim, placement, horizon) for way in ways]

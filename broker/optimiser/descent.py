@@ -9,8 +9,8 @@ from itertools import islice
 
 import numpy as np
 
+from broker.optimiser.apart import Apart
 from broker.optimiser.assignment import Tally, best_rows, new_assignment, suits
-from broker.optimiser.branch import Branching
 from broker.optimiser.cells import exchange
 from broker.optimiser.columns import Interrupted, best_columns, guide, ideals, ranked, second_thread
 from broker.optimiser.construct import insert_until, orders, settle
@@ -43,9 +43,8 @@ PASSES_MAX = 1_500
 COLUMNS_PER_WORK = 50_000  # columns priced in one unit of work
 ORDER_SHARE = 0.05  # of the budget, for better orders of the greedy plan
 ORDER_PATIENCE = 300  # pairs of orders without a better plan, after which no more are tried
-# At most, to branch: a pass then takes milliseconds, and leaves the second thread to the other part.
-BRANCH_COLUMNS = 250_000
-BRANCH_SHARE = 0.3  # of the budget, at most
+APART_COLUMNS = 250_000  # at most, to take pools apart: one step prices them a hundred times
+APART_SHARE = 0.4  # of the budget, at most
 STAKE = 0.75  # power of its value by which a request is drawn for a move
 ANNEAL_SHARE = 0.9  # of improvement; the rest is spent without heat
 REPAIRS = 200  # stretches of search for broken promises alone, at most
@@ -308,16 +307,18 @@ class Descent:
                 self._keep(best_rows(search), start, int(search.tally[Tally.BEST]))
         self.rounds += sum(int(search.tally[Tally.CELLS]) for search in searches)
 
-    def branch(self) -> None:
-        """Tighten the bound by branching on large gangs, as long as that pays."""
-        if self._deals or self._pricing.columns > BRANCH_COLUMNS:
+    def apart(self) -> None:
+        """Tighten the bound with pools taken apart, as long as that pays."""
+        if self._deals or self._pricing.columns > APART_COLUMNS:
             return
-        begun, tree = self._stop.spent(self.work), Branching(self._t, self._pricing.prices, self._bound)
-        while tree.pays and self._stop.spent(self.work) < begun + BRANCH_SHARE * (1 - begun) and not self._proven():
-            before = tree.passes
-            tree.grow(self._objective, self._enough)
-            self.work += (tree.passes - before) * (1 + self._pricing.columns // COLUMNS_PER_WORK)
-            self._other_bound = min(self._other_bound, max(tree.bound, float(self._objective)))
+        begun, pools = self._stop.spent(self.work), Apart(self._t, self._pricing.prices, self._bound)
+        allowed = begun + APART_SHARE * (1 - begun)
+        while pools.pays and self._stop.spent(self.work) < allowed and not self._proven():
+            before = pools.columns
+            # A first step is long beside a short budget, of which the plan is to have its share.
+            pools.step(self._objective, lambda: self._stop.spent(self.work) >= allowed)
+            self.work += 1 + (pools.columns - before) // COLUMNS_PER_WORK
+            self._other_bound = min(self._other_bound, max(pools.bound, float(self._objective)))
         self._tell()
 
     def improve(self) -> None:

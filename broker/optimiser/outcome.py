@@ -8,7 +8,19 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from broker.domain.claim import Claim, Committed, Displaced, Ended, Expired, Held, Placement, Planned, State, Waiting
+from broker.domain.claim import (
+    Active,
+    Claim,
+    Committed,
+    Displaced,
+    Ended,
+    Expired,
+    Held,
+    Placement,
+    Planned,
+    State,
+    Waiting,
+)
 from broker.domain.promise import promised
 from broker.domain.reason import Because, Reason
 from broker.domain.slots import Window, slot_of
@@ -137,13 +149,20 @@ def _state(
     if held:
         if all(p.window.end <= slot_of(at) for p in held) and (not lacking or index in compiled.over):
             return Ended(held)
-        firm = isinstance(claim.state, Committed) and held == claim.placements
-        return promised(held, lacking, firm=firm, freeze=now + freeze_slots)
+        return _placed(claim, held, lacking, freeze=now + freeze_slots)
     if index in compiled.over:
         return Expired(lacking)
     if claim.placements or isinstance(claim.state, Displaced):
         return Displaced(lacking or claim.because)
     return Waiting(lacking) if lacking else None
+
+
+def _placed(claim: Claim, held: tuple[Placement, ...], lacking: tuple[Because, ...], *, freeze: int) -> State:
+    """Still active where nothing that is in use was lost."""
+    if isinstance(claim.state, Active) and set(claim.placements) <= set(held):
+        return Active(held, lacking)
+    firm = isinstance(claim.state, Committed) and held == claim.placements
+    return promised(held, lacking, firm=firm, freeze=freeze)
 
 
 def _because(state: State) -> tuple[Because, ...]:
@@ -159,7 +178,7 @@ def _same(new: State, old: State) -> bool:
     if type(new) is not type(old):
         return False
     match new, old:
-        case (Planned(p, b), Planned(q, c)) | (Committed(p, b), Committed(q, c)):
+        case (Planned(p, b), Planned(q, c)) | (Committed(p, b), Committed(q, c)) | (Active(p, b), Active(q, c)):
             return p == q and [why.reason for why in b] == [why.reason for why in c]
         case (Waiting(b), Waiting(c)) | (Displaced(b), Displaced(c)):
             return [why.reason for why in b] == [why.reason for why in c]

@@ -1,8 +1,8 @@
 """The front door: a problem in, the best plan found and a proven bound out.
 
 The steps are those of ``docs/optimiser.md``: a first plan, prune, settle what is known, price and construct, better
-the order of construction, close what is small exactly, deal out what has one slot, improve until the budget is spent,
-and let ``check`` judge the result.
+the order of construction, close what is small exactly, deal out what has one slot, take pools apart for a tighter
+bound, improve until the budget is spent, and let ``check`` judge the result.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def solve(
         pruned = prune(problem)
     descent = Descent(problem, pruned, stop, seed, show, earlier, known)
     descent.settle(stood)
-    anew = (descent.price, descent.order, descent.close, descent.deal, descent.branch, descent.improve)
+    anew = (descent.price, descent.order, descent.close, descent.deal, descent.apart, descent.improve)
     for step in anew if earlier is None else (descent.mend,):
         if not descent.finished():
             with suppress(Interrupted):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from broker.optimiser.apart import Apart
 from broker.optimiser.assignment import new_assignment
 from broker.optimiser.cells import exchange
 from broker.optimiser.columns import best_columns, guide, ideals, ranked
@@ -66,3 +67,4 @@ def warm() -> None:
     improve_sides(t, calendar, g, wishes, 1.0, 100, rng)
     exchange(new_assignment(t, g, column - 1, 1), 100, 0.0)
     survivors(t, g, best_columns(t, g).worth, 1.0)
+    Apart(t, prices, 1.0).step(0, lambda: False)

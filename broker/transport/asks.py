@@ -42,7 +42,7 @@ def ask(claim: pb.Claim) -> Ask:
         earliest=earliest,
         tier=tier,
         value_microusd=quantity(claim.value_microusd, "claim.value_microusd", most=VALUE_MICROUSD_MAX, least=0),
-        silicon=tuple(_choice(choice) for choice in claim.silicon),
+        silicon=tuple(map(_choice, claim.silicon)),
         gang=claim.gang,
         whole_domains=claim.whole_domains,
         min_domain_devices=quantity(claim.min_domain_devices, "claim.min_domain_devices", most=DEVICES_MAX, least=0),
@@ -54,7 +54,7 @@ def ask(claim: pb.Claim) -> Ask:
         forbidden_pools=_pools(claim.forbidden_pools, "claim.forbidden_pools"),
         labels=checked_labels(claim.labels, "claim.labels"),
     )
-    if both := set(wanted.preferred_pools) & set(wanted.forbidden_pools):
+    if both := [pool for pool in wanted.preferred_pools if pool in wanted.forbidden_pools]:
         raise Fault(
             FaultReason.CONSTRAINT_CONFLICT,
             f"Pool '{min(both)}' is preferred and forbidden",
@@ -119,13 +119,15 @@ def _elasticity(claim: pb.Claim, devices: int) -> tuple[int, int]:
 
 
 def _slot_up(claim: pb.Claim, name: str) -> int | None:
-    field = f"claim.{name}"
-    return slot_at_or_after(seconds_of(getattr(claim, name), field, up=True)) if claim.HasField(name) else None  # type: ignore[arg-type]
+    if not claim.HasField(name):  # type: ignore[arg-type]
+        return None
+    return slot_at_or_after(seconds_of(getattr(claim, name), f"claim.{name}", up=True))
 
 
 def _slot_down(claim: pb.Claim, name: str) -> int | None:
-    field = f"claim.{name}"
-    return slot_of(seconds_of(getattr(claim, name), field, up=False)) if claim.HasField(name) else None  # type: ignore[arg-type]
+    if not claim.HasField(name):  # type: ignore[arg-type]
+        return None
+    return slot_of(seconds_of(getattr(claim, name), f"claim.{name}", up=False))
 
 
 def _check_window(earliest: int, latest: int | None, deadline: int | None) -> None:
@@ -154,6 +156,8 @@ def _choice(choice: pb.SiliconChoice) -> SiliconChoice:
 
 
 def _pools(names: Sequence[str], field: str) -> tuple[str, ...]:
+    if not names:
+        return ()
     at_most(ITEMS_MAX, names, field)
     return tuple(dict.fromkeys(pool_id(name, field) for name in names))
 

@@ -7,10 +7,15 @@ from capacitybroker.v1 import claim_pb2 as pb
 from broker.admission.expected import Expected
 from broker.domain.claim import Ask, Claim, Held, Placement
 from broker.domain.reason import Because
+from broker.domain.slots import SLOT_SECONDS
 from broker.transport.expected import expected_message
-from broker.transport.times import moment, slot_moment, span
+from broker.transport.times import slot_moment, span
 
 __all__ = ["asked_message", "claim_message", "placement_message", "reason_message", "reason_value"]
+
+# Asking protobuf for the number of a name takes ten times as long.
+STATES = {name.removeprefix("STATE_"): number for name, number in pb.Claim.State.items()}
+TIERS = {name.removeprefix("TIER_"): number for name, number in pb.Tier.items()}
 
 
 def claim_message(claim: Claim, expected: Expected | None = None) -> pb.Claim:
@@ -18,15 +23,15 @@ def claim_message(claim: Claim, expected: Expected | None = None) -> pb.Claim:
     message = asked_message(claim.ask)
     message.name = str(claim.name)
     message.value_microusd = claim.ask.worth_microusd
-    message.state = pb.Claim.State.Value(f"STATE_{claim.state_name}")
+    message.state = STATES[claim.state_name]
     message.reasons.extend(reason_message(because) for because in claim.because)
     message.placements.extend(placement_message(placement) for placement in claim.placements)
     message.revision = claim.revision
     message.etag = str(claim.revision)
-    message.create_time.CopyFrom(moment(claim.created_at))
-    message.state_time.CopyFrom(moment(claim.state_at))
+    message.create_time.seconds = claim.created_at
+    message.state_time.seconds = claim.state_at
     if isinstance(claim.state, Held):
-        message.hold_expire_time.CopyFrom(moment(claim.state.until))
+        message.hold_expire_time.seconds = claim.state.until
     if expected is not None:
         message.expected_start.CopyFrom(expected_message(expected))
     return message
@@ -45,14 +50,17 @@ def asked_message(ask: Ask) -> pb.Claim:
         gang=ask.gang,
         whole_domains=ask.whole_domains,
         min_domain_devices=ask.min_domain_devices,
-        duration=span(ask.slots),
-        earliest_start_time=slot_moment(ask.earliest),
-        preferred_pools=[f"pools/{pool}" for pool in ask.preferred_pools],
-        forbidden_pools=[f"pools/{pool}" for pool in ask.forbidden_pools],
-        tier=pb.Tier.Value(f"TIER_{ask.tier}"),
+        tier=TIERS[ask.tier],
         value_microusd=ask.value_microusd,
-        labels=ask.labels,
     )
+    # A message that is handed in is copied: setting what is inside takes a third of the time.
+    message.duration.seconds = ask.slots * SLOT_SECONDS
+    message.earliest_start_time.seconds = ask.earliest * SLOT_SECONDS
+    if ask.preferred_pools or ask.forbidden_pools:
+        message.preferred_pools.extend(f"pools/{pool}" for pool in ask.preferred_pools)
+        message.forbidden_pools.extend(f"pools/{pool}" for pool in ask.forbidden_pools)
+    if ask.labels:
+        message.labels.update(ask.labels)
     if ask.elastic:
         message.min_devices, message.max_devices = ask.min_devices, ask.max_devices
     for choice in ask.silicon:
@@ -73,14 +81,15 @@ def reason_message(because: Because) -> pb.ReasonDetail:
 
 def placement_message(placement: Placement) -> pb.Placement:
     """Devices of one pool for one span of time."""
-    return pb.Placement(
+    message = pb.Placement(
         pool=f"pools/{placement.pool}",
         devices=placement.devices,
-        start_time=slot_moment(placement.window.first),
-        end_time=slot_moment(placement.window.end),
-        latest_start_time=slot_moment(placement.latest),
         cost_microusd=placement.cost_microusd,
         paid_microusd=placement.paid_microusd,
         silicon=placement.silicon,
         part=placement.part,
     )
+    message.start_time.seconds = placement.window.first * SLOT_SECONDS
+    message.end_time.seconds = placement.window.end * SLOT_SECONDS
+    message.latest_start_time.seconds = placement.latest * SLOT_SECONDS
+    return message

@@ -7,7 +7,7 @@ import re
 from broker.domain.claim import ClaimName
 from broker.domain.faults import Fault, FaultReason
 
-__all__ = ["claim_name", "plain_id", "plan_revision", "pool_id", "request_id", "tenant_id"]
+__all__ = ["claim_name", "lease_name", "plain_id", "plan_revision", "pool_id", "request_id", "tenant_id"]
 
 ID = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 ID_MAX = 63
@@ -50,6 +50,15 @@ def claim_name(name: str, field: str = "name") -> ClaimName:
 def claim_path(name: ClaimName) -> str:
     """``tenants/{tenant}/claims/{claim}``."""
     return f"tenants/{name.tenant}/claims/{name.id}"
+
+
+def lease_name(name: str, field: str = "name") -> ClaimName:
+    """The claim of ``tenants/{tenant}/claims/{claim}/lease``."""
+    match name.split("/"):
+        case ["tenants", tenant, "claims", claim, "lease"]:
+            return ClaimName(plain_id(tenant, field), plain_id(claim, field))
+        case _:
+            raise _malformed("tenants/{tenant}/claims/{claim}/lease", field)
 
 
 def pool_id(name: str, field: str = "name") -> str:

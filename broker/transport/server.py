@@ -1,4 +1,4 @@
-"""A gRPC server over a desk and a feed, with health and reflection."""
+"""A gRPC server over the front offices and a feed, with health and reflection."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from capacitybroker.v1 import (
     capacity_service_pb2_grpc,
     fleet_service_pb2,
     fleet_service_pb2_grpc,
+    lease_service_pb2,
+    lease_service_pb2_grpc,
     planning_service_pb2,
     planning_service_pb2_grpc,
 )
@@ -17,9 +19,11 @@ from grpc_reflection.v1alpha import reflection
 
 from broker.desk import Desk
 from broker.feed import Feed
+from broker.leasing import Leasing
 from broker.transport.capacity_service import CapacityService
 from broker.transport.fleet_service import FleetService
-from broker.transport.interceptors import Guard
+from broker.transport.guard import Guard
+from broker.transport.lease_service import LeaseService
 from broker.transport.planning_service import PlanningService
 
 __all__ = ["Server"]
@@ -28,6 +32,7 @@ MESSAGE_BYTES_MAX = 4 * 1024 * 1024
 SERVICES = (
     capacity_service_pb2.DESCRIPTOR.services_by_name["CapacityService"].full_name,
     fleet_service_pb2.DESCRIPTOR.services_by_name["FleetService"].full_name,
+    lease_service_pb2.DESCRIPTOR.services_by_name["LeaseService"].full_name,
     planning_service_pb2.DESCRIPTOR.services_by_name["PlanningService"].full_name,
 )
 
@@ -35,7 +40,7 @@ SERVICES = (
 class Server:
     """Listens on an address that several processes may share; drains before it stops."""
 
-    def __init__(self, desk: Desk, feed: Feed) -> None:
+    def __init__(self, desk: Desk, leasing: Leasing, feed: Feed) -> None:
         options = [
             ("grpc.so_reuseport", 1),
             ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
@@ -46,11 +51,15 @@ class Server:
             ("grpc.keepalive_timeout_ms", 10_000),
             ("grpc.http2.ping_timeout_ms", 10_000),
         ]
-        self._server = grpc.aio.server(interceptors=[Guard()], options=options)
+        self._server = grpc.aio.server(options=options)
         self._health = HealthServicer()
-        capacity_service_pb2_grpc.add_CapacityServiceServicer_to_server(CapacityService(desk, feed), self._server)
-        fleet_service_pb2_grpc.add_FleetServiceServicer_to_server(FleetService(desk), self._server)
-        planning_service_pb2_grpc.add_PlanningServiceServicer_to_server(PlanningService(desk), self._server)
+        guard, capacity = Guard(), CapacityService(desk, feed)
+        capacity_service_pb2_grpc.add_CapacityServiceServicer_to_server(guard.around(capacity), self._server)
+        fleet_service_pb2_grpc.add_FleetServiceServicer_to_server(guard.around(FleetService(desk)), self._server)
+        lease_service_pb2_grpc.add_LeaseServiceServicer_to_server(guard.around(LeaseService(leasing)), self._server)
+        planning_service_pb2_grpc.add_PlanningServiceServicer_to_server(
+            guard.around(PlanningService(desk)), self._server
+        )
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         named = (*SERVICES, reflection.SERVICE_NAME, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name)
         reflection.enable_server_reflection(named, self._server)

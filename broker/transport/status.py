@@ -23,6 +23,7 @@ CODES: dict[Kind, code_pb2.Code.ValueType] = {
     Kind.PRECONDITION: code_pb2.FAILED_PRECONDITION,
     Kind.ABORTED: code_pb2.ABORTED,
     Kind.OUT_OF_RANGE: code_pb2.OUT_OF_RANGE,
+    Kind.DENIED: code_pb2.PERMISSION_DENIED,
     Kind.EXHAUSTED: code_pb2.RESOURCE_EXHAUSTED,
     Kind.UNAVAILABLE: code_pb2.UNAVAILABLE,
 }

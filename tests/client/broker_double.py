@@ -11,6 +11,7 @@ import grpc
 from capacitybroker.v1 import capacity_service_pb2 as capacity
 from capacitybroker.v1.capacity_service_pb2_grpc import CapacityServiceServicer, add_CapacityServiceServicer_to_server
 from capacitybroker.v1.fleet_service_pb2_grpc import FleetServiceServicer, add_FleetServiceServicer_to_server
+from capacitybroker.v1.lease_service_pb2_grpc import LeaseServiceServicer, add_LeaseServiceServicer_to_server
 from capacitybroker.v1.planning_service_pb2_grpc import PlanningServiceServicer, add_PlanningServiceServicer_to_server
 from google.protobuf.any_pb2 import Any as Packed
 from google.protobuf.message import Message
@@ -37,7 +38,7 @@ class Script:
         return step(request, context)
 
 
-class Scripted(CapacityServiceServicer, FleetServiceServicer, PlanningServiceServicer):
+class Scripted(CapacityServiceServicer, FleetServiceServicer, LeaseServiceServicer, PlanningServiceServicer):
     """All services, answering from one script."""
 
     def __init__(self, script: Script) -> None:
@@ -82,6 +83,25 @@ class Scripted(CapacityServiceServicer, FleetServiceServicer, PlanningServiceSer
     def ListPools(self, request: Any, context: Any) -> Any:
         return self.script.play("ListPools", request, context)
 
+    def AcquireLease(self, request: Any, context: Any) -> Any:
+        return self.script.play("AcquireLease", request, context)
+
+    def GetLease(self, request: Any, context: Any) -> Any:
+        return self.script.play("GetLease", request, context)
+
+    def RenewLease(self, request: Any, context: Any) -> Any:
+        return self.script.play("RenewLease", request, context)
+
+    def RenewLeases(self, request: Any, context: Any) -> Any:
+        return self.script.play("RenewLeases", request, context)
+
+    def KeepLeases(self, request_iterator: Any, context: Any) -> Any:
+        for request in request_iterator:
+            yield self.script.play("KeepLeases", request, context)
+
+    def ReleaseLease(self, request: Any, context: Any) -> Any:
+        return self.script.play("ReleaseLease", request, context)
+
     def RunPlan(self, request: Any, context: Any) -> Any:
         return self.script.play("RunPlan", request, context)
 
@@ -102,6 +122,7 @@ def serving(script: Script) -> Iterator[str]:
     scripted = Scripted(script)
     add_CapacityServiceServicer_to_server(scripted, server)
     add_FleetServiceServicer_to_server(scripted, server)
+    add_LeaseServiceServicer_to_server(scripted, server)
     add_PlanningServiceServicer_to_server(scripted, server)
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()

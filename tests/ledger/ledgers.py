@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
@@ -60,7 +61,9 @@ class Desk:
         return await self.ledger.claim(stored.name)
 
 
-async def open_redis(url: str, market: str, *, create: bool = True, **settings: Any) -> RedisLedger:
+async def open_redis(
+    url: str, market: str, *, create: bool = True, lease_clock: Callable[[], int] | None = None, **settings: Any
+) -> RedisLedger:
     """A ledger on that market."""
     return await RedisLedger.open(
         url,
@@ -69,6 +72,7 @@ async def open_redis(url: str, market: str, *, create: bool = True, **settings: 
         now=lambda: 0,
         create=create,
         settings=StoreSettings(**settings),
+        lease_clock=lease_clock,
     )
 
 

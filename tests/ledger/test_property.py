@@ -1,4 +1,4 @@
-"""Whatever is done, in whatever order: both ledgers answer alike, and the log keeps the rules."""
+"""Whatever is done, in whatever order and at whatever time: both ledgers answer alike, and the log keeps the rules."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from broker.domain.claim import Cancelled, Claim, ClaimName, Displaced, Ended, Placement, Planned, Tier, Waiting
+from broker.domain.claim import Active, Cancelled, Claim, ClaimName, Displaced, Ended, Placement, Planned, Tier, Waiting
 from broker.domain.faults import Fault
 from broker.domain.slots import Window
 from broker.ledger.fold import fold, violations
 from broker.ledger.memory import MemoryLedger
-from broker.ledger.port import Fence, Ledger
+from broker.ledger.port import Fence, Ledger, Renewal
 from tests.builders import AWAITING_PLAN, claim, fleet, key, placement, plan
 from tests.ledger.ledgers import FakeClock, open_redis
 
@@ -37,8 +37,15 @@ states = st.one_of(
     st.just(Displaced((AWAITING_PLAN,))),
     st.lists(placements, min_size=1, max_size=2).map(lambda made: Planned(tuple(made))),
     placements.map(lambda made: Ended((made,))),
+    placements.map(lambda made: Active((made,))),
 )
+MARGIN = 1_000
+passing = st.sampled_from(
+    [0, 0, 500, 1_900, 1_900, 1_900, 2_500]
+)  # milliseconds before a call; more than 2,000: nobody served
 staleness = st.sampled_from([0, 0, 0, -1])
+VERBS = ("submit", "submit", "amend", "cancel", "commit", "commit", "commit", "fleet", "ask")
+LEASING = ("acquire", "acquire", "renew", "release", "expire", "overdue")
 
 
 async def known(ledger: Ledger, name: str, stale: int) -> Claim:
@@ -54,7 +61,7 @@ async def known(ledger: Ledger, name: str, stale: int) -> Claim:
 def operations(draw: st.DrawFn) -> tuple[str, Operation]:
     """One call, and its name."""
     name, stale, at = draw(st.sampled_from(NAMES)), draw(staleness), draw(st.sampled_from([0, 3600, 7200]))
-    match draw(st.sampled_from(["submit", "submit", "amend", "cancel", "commit", "commit", "commit", "fleet", "ask"])):
+    match draw(st.sampled_from(VERBS)):
         case "submit":
             value = draw(st.sampled_from([1, 2**63 - 1]))
             asked = claim(name, value_microusd=value, tier=draw(st.sampled_from(Tier)))
@@ -93,6 +100,43 @@ def operations(draw: st.DrawFn) -> tuple[str, Operation]:
             return "ask", lambda ledger, r: ledger.ask_plan(key=key(r), at=at, time_limit_seconds=at or None)
 
 
+@st.composite
+def leasing(draw: st.DrawFn) -> tuple[str, Operation]:
+    """One call about a lease, and its name."""
+    verb, name, stale = draw(st.sampled_from(LEASING)), draw(st.sampled_from(NAMES[:2])), draw(staleness)
+    at, ttl = draw(st.sampled_from([0, 3600, 7200])), draw(st.sampled_from([1_000, 3_000]))
+    return f"{verb} {name}", lambda ledger, r: lease(ledger, verb, name, stale, r, at, ttl)
+
+
+def submitting(name: str) -> Operation:
+    """A new claim, placed for a while from now on if there is room."""
+    asked = claim(name)
+    placed = asked.becomes(Planned((placement(devices=4, end=6),)), at=0)
+    return lambda ledger, r: ledger.submit(asked, key=key(r), at=0, candidates=[placed])
+
+
+async def lease(ledger: Ledger, verb: str, name: str, stale: int, request_id: str, at: int, ttl_millis: int) -> Any:
+    """One of the verbs of leases, on the claim as it is now, and what is left of its lease then."""
+    found, done = await known(ledger, name, stale), key(request_id)
+    record = await ledger.lease(found.name)
+    fence = (record.fence if record is not None else found.revision) + stale
+    over = found.becomes(Ended(()), at=at)
+    answer: Any
+    match verb:
+        case "acquire":
+            active = found.becomes(Active(found.placements), at=at)
+            answer = await ledger.acquire(active, key=done, at=at, ttl_millis=ttl_millis, margin_millis=MARGIN)
+        case "renew":
+            answer = await ledger.renew([Renewal(found.name, fence, ttl_millis % 3_000)])
+        case "release":
+            answer = await ledger.release(over, fence=fence, key=done, at=at)
+        case "expire":
+            answer = await ledger.expire(over, margin_millis=MARGIN, key=done, at=at)
+        case _:
+            answer = await ledger.overdue(margin_millis=MARGIN, limit=10)
+    return answer, await ledger.lease(found.name)
+
+
 async def outcome(ledger: Ledger, operation: Operation, request_id: str) -> Any:
     """What it answered or why it was refused."""
     try:
@@ -111,10 +155,12 @@ async def state_of(ledger: Ledger) -> Any:
     )
 
 
-async def run(url: str, steps: list[tuple[str, Operation, bool]]) -> None:
-    redis = await open_redis(url, f"property-{next(_markets)}")
-    memory = MemoryLedger(incarnation="first", monotonic=FakeClock())
-    for i, (name, operation, again) in enumerate(steps):
+async def run(url: str, steps: list[tuple[str, Operation, bool, int]]) -> None:
+    clock = FakeClock(1_000.0)
+    redis = await open_redis(url, f"property-{next(_markets)}", lease_clock=lambda: int(1000 * clock()))
+    memory = MemoryLedger(incarnation="first", monotonic=clock)
+    for i, (name, operation, again, millis) in enumerate(steps):
+        clock.seconds += millis / 1000
         for turn in range(1 + again):
             told = [await outcome(ledger, operation, f"r{i}") for ledger in (redis, memory)]
             assert told[0] == told[1], (name, turn)
@@ -134,12 +180,17 @@ async def run(url: str, steps: list[tuple[str, Operation, bool]]) -> None:
 
 @settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
-    steps=st.lists(st.tuples(operations(), st.booleans()).map(lambda s: (*s[0], s[1])), max_size=25),
+    steps=st.lists(
+        st.tuples(st.one_of(operations(), leasing()), st.booleans(), passing).map(lambda s: (*s[0], s[1], s[2])),
+        max_size=25,
+    ),
     devices=st.integers(4, 40),
 )
 def test_both_ledgers_answer_alike_and_keep_the_rules(
-    valkey: str, steps: list[tuple[str, Operation, bool]], devices: int
+    valkey: str, steps: list[tuple[str, Operation, bool, int]], devices: int
 ) -> None:
     opening = fleet({"dc-1": devices, "dc-2": devices})
-    first: tuple[str, Operation, bool] = ("open", lambda le, r: le.apply_fleet(opening, key=key(r), at=0), False)
-    asyncio.run(run(valkey, [first, *steps]))
+    first = ("open", lambda le, r: le.apply_fleet(opening, key=key(r), at=0), False, 0)
+    # The two that may be leased are there from the start.
+    there = [(f"submit {n}", submitting(n), False, 0) for n in NAMES[:2]]
+    asyncio.run(run(valkey, [first, *there, *steps]))

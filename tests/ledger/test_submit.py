@@ -6,8 +6,9 @@ import pytest
 
 from broker.domain.claim import Claim, ClaimName, Placement, Planned
 from broker.domain.faults import Fault, FaultReason
+from broker.domain.fleet import Delivery
 from broker.ledger.port import Ledger
-from tests.builders import claim, key, placement
+from tests.builders import claim, fleet, key, placement, pool
 from tests.ledger.ledgers import Desk, granted
 
 
@@ -176,3 +177,34 @@ async def test_a_candidate_is_the_same_claim(ledger: Ledger) -> None:
     with pytest.raises(ValueError, match="candidates"):
         await ledger.submit(claim("a/b"), key=key("r1"), at=0, candidates=[granted_claim("a/b", placement())] * 9)
     assert await ledger.revision() == 0
+
+
+def in_three_runs(name: str) -> Claim:
+    """Parts in the middle, before, and after it, the last one over the end of a chunk of the books."""
+    where = ((100, 104), (10, 14), (250, 260))
+    return granted_claim(name, *(placement(first=a, end=b, part=n) for n, (a, b) in enumerate(where)))
+
+
+async def test_the_books_keep_every_run_of_a_claim_whatever_was_there(ledger: Ledger, desk: Desk) -> None:
+    await desk.open_pools({"dc-1": 64})
+    expected = [0] * 270
+    for n in range(2):
+        name = f"atlas/run-{n}"
+        await ledger.submit(claim(name), key=desk.key(), at=0, candidates=[in_three_runs(name)])
+        for slot in (*range(10, 14), *range(100, 104), *range(250, 260)):
+            expected[slot] += 8
+        assert await granted(ledger, end=270) == tuple(expected)
+        assert await granted(ledger, "tenants/atlas", end=270) == tuple(expected)
+
+
+async def test_a_limit_counts_in_the_slots_where_it_holds(ledger: Ledger, desk: Desk) -> None:
+    less = pool(deliveries=(Delivery(16), Delivery(-8, at=2 * 3600), Delivery(8, at=4 * 3600)))
+    await ledger.apply_fleet(fleet((less,)), key=desk.key(scope="-"), at=0)
+    wide, narrow = placement(devices=16, first=0, end=6), placement(devices=16, first=4, end=6)
+    for name, place, fits in (("wide", wide, False), ("narrow", narrow, True)):
+        candidates = [granted_claim(f"atlas/{name}", place)]
+        receipt = await ledger.submit(claim(f"atlas/{name}"), key=desk.key(), at=0, candidates=candidates)
+        assert (receipt.claim.placements != ()) == fits
+    small = granted_claim("atlas/small", placement(devices=8, first=0, end=4))
+    assert (await ledger.submit(claim("atlas/small"), key=desk.key(), at=0, candidates=[small])).claim.placements
+    assert await granted(ledger) == (8, 8, 8, 8, 16, 16)

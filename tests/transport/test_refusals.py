@@ -14,6 +14,7 @@ from capacitybroker.v1 import capacity_service_pb2 as capacity
 from capacitybroker.v1 import claim_pb2
 from capacitybroker.v1 import fleet_pb2 as fleets
 from capacitybroker.v1 import fleet_service_pb2 as fleet_service
+from capacitybroker.v1 import lease_service_pb2 as leases
 from capacitybroker.v1 import planning_service_pb2 as planning
 from capacitybroker.v1.capacity_service_pb2_grpc import CapacityServiceStub
 from google.protobuf.duration_pb2 import Duration
@@ -24,6 +25,7 @@ from redis.asyncio import Redis
 from broker.desk import Desk
 from broker.domain.faults import FaultReason
 from broker.feed import Feed, FeedSettings
+from broker.leasing import Leasing
 from broker.ledger.redis.embedded import EmbeddedStore
 from broker.ledger.redis.ledger import RedisLedger
 from broker.transport.server import Server
@@ -129,6 +131,21 @@ def _watch(**fields: Any) -> Callable[[World], Awaitable[object]]:
     return first
 
 
+def _acquire(**fields: Any) -> Callable[[World], Awaitable[object]]:
+    asked = {"claim": "tenants/atlas/claims/none", "request_id": "r"} | fields
+    return lambda w: w.leases.AcquireLease(leases.AcquireLeaseRequest(**asked))
+
+
+def _renew(**fields: Any) -> Callable[[World], Awaitable[object]]:
+    asked = leases.LeaseRenewal(**({"name": "tenants/atlas/claims/none/lease", "token": "1.x"} | fields))
+    return lambda w: w.leases.RenewLease(leases.RenewLeaseRequest(renewal=asked))
+
+
+def _renew_many(*renewals: leases.LeaseRenewal) -> Callable[[World], Awaitable[object]]:
+    return lambda w: w.leases.RenewLeases(leases.RenewLeasesRequest(renewals=renewals))
+
+
+ONE = leases.LeaseRenewal(name="tenants/atlas/claims/none/lease", token="1.x")
 NEVER_AWAY = fleets.Maintenance(devices=1, start_time=Timestamp(seconds=NOON), end_time=Timestamp(seconds=NOON))
 
 CALLS: list[tuple[str, Callable[[World], Awaitable[object]], grpc.StatusCode]] = [
@@ -170,6 +187,18 @@ CALLS: list[tuple[str, Callable[[World], Awaitable[object]], grpc.StatusCode]] =
     ("NAME_MALFORMED", _watch(claims=["atlas/one"]), INVALID),
     ("CONSTRAINT_CONFLICT", _watch(parent="tenants/atlas", claims=["tenants/borealis/claims/one"]), INVALID),
     ("REVISION_AHEAD", _watch(start_revision=10**9), grpc.StatusCode.OUT_OF_RANGE),
+    ("CLAIM_NOT_FOUND", _acquire(), NOT_FOUND),
+    ("NAME_MALFORMED", _acquire(claim="tenants/atlas/claims/none/lease"), INVALID),
+    ("REQUEST_ID_REQUIRED", _acquire(request_id=""), INVALID),
+    *(("TTL_OUT_OF_RANGE", _acquire(ttl=Duration(seconds=ttl)), INVALID) for ttl in (-1, 0, 4, 3_601, 10**9)),
+    ("DURATION_MALFORMED", _acquire(ttl=Duration(seconds=60, nanos=-1)), INVALID),
+    ("NAME_MALFORMED", _renew(name="tenants/atlas/claims/none"), INVALID),
+    ("TOKEN_REQUIRED", _renew(token=""), INVALID),
+    ("TTL_OUT_OF_RANGE", _renew(ttl=Duration(nanos=1)), INVALID),
+    ("LEASE_TOKEN", _renew(), grpc.StatusCode.PERMISSION_DENIED),
+    ("FIELD_REQUIRED", _renew_many(), INVALID),
+    ("TOO_MANY_ITEMS", _renew_many(*[ONE] * 1_001), INVALID),
+    ("CONSTRAINT_CONFLICT", _renew_many(ONE, ONE), INVALID),
     ("POOL_NOT_FOUND", lambda w: w.fleet.GetPool(fleet_service.GetPoolRequest(name="pools/none")), NOT_FOUND),
     ("NAME_MALFORMED", lambda w: w.fleet.GetPool(fleet_service.GetPoolRequest(name="none")), INVALID),
     ("PLAN_NOT_FOUND", lambda w: w.planning.GetPlan(planning.GetPlanRequest(name="plans/999")), NOT_FOUND),
@@ -202,7 +231,7 @@ async def _served_from(store: EmbeddedStore) -> AsyncIterator[CapacityServiceAsy
     """What callers reach of a broker on that store."""
     ledger = await RedisLedger.open(store.url, market="refusals", new_id=lambda: "first", now=lambda: NOON, create=True)
     async with Feed(ledger, FeedSettings(progress_seconds=0.05)) as feed:
-        server = Server(Desk(ledger, feed, lambda: NOON, lambda: "c-1"), feed)
+        server = Server(Desk(ledger, feed, lambda: NOON, lambda: "c-1"), Leasing(ledger, feed, lambda: NOON), feed)
         port = await server.start("127.0.0.1:0")
         async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
             yield CapacityServiceStub(channel)
@@ -245,6 +274,7 @@ ELSEWHERE = {
     "CLAIM_EXISTS",
     "CLAIM_CLOSED",
     "CLAIM_COMMITTED",
+    "CLAIM_LEASED",
     "ETAG_MISMATCH",
     "CONTENDED",
     "FENCED",
@@ -258,6 +288,12 @@ ELSEWHERE = {
     "CLAIM_HELD",
     "NOT_HELD",
     "HOLD_LIMIT",
+    "LEASE_ENDED",
+    "LEASE_EXPIRED",
+    "LEASE_HANDOVER",
+    "LEASE_RELEASED",
+    "LEASE_TOO_EARLY",
+    "NOT_PLACED",
     "SAFE_HALT",
 }
 

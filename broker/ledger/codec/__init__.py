@@ -7,7 +7,6 @@ revision that stored it: the ledger keeps that beside the text. Numbers are whol
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 
 from broker.domain.bid_prices import BidPrices
@@ -16,7 +15,7 @@ from broker.domain.fleet import Fleet
 from broker.domain.plan import PlanRecord
 from broker.domain.snapshot import Event, Shortfall
 from broker.ledger.codec import claims, events, fleets, plans, prices
-from broker.ledger.codec.text import VERSION, read, write
+from broker.ledger.codec.text import VERSION, loads, read, write
 
 __all__ = [
     "VERSION",
@@ -42,7 +41,7 @@ def encode_claim(claim: Claim) -> str:
 
 def decode_claim(text: str, *, revision: int) -> Claim:
     """The claim that ``text`` describes, as stored by ``revision``; Faults: SAFE_HALT when it cannot be read."""
-    return read(lambda: claims.claim_of(json.loads(text), revision), "claim")
+    return read(lambda: claims.claim_of(loads(text), revision), "claim")
 
 
 def encode_fleet(fleet: Fleet) -> str:
@@ -52,7 +51,7 @@ def encode_fleet(fleet: Fleet) -> str:
 
 def decode_fleet(text: str) -> Fleet:
     """The fleet that ``text`` describes; no text is the empty fleet; Faults: SAFE_HALT when it cannot be read."""
-    return read(lambda: fleets.fleet_of(json.loads(text)), "fleet") if text else Fleet()
+    return read(lambda: fleets.fleet_of(loads(text)), "fleet") if text else Fleet()
 
 
 def encode_plan(plan: PlanRecord) -> str:
@@ -62,7 +61,7 @@ def encode_plan(plan: PlanRecord) -> str:
 
 def decode_plan(text: str, *, revision: int, skipped: int) -> PlanRecord:
     """The plan that ``text`` describes, in force since ``revision``; Faults: SAFE_HALT when it cannot be read."""
-    return read(lambda: plans.plan_of(json.loads(text), revision, skipped), "plan")
+    return read(lambda: plans.plan_of(loads(text), revision, skipped), "plan")
 
 
 def encode_prices(bid: BidPrices) -> bytes:
@@ -82,7 +81,7 @@ def encode_shortfalls(shortfalls: Sequence[Shortfall]) -> str:
 
 def decode_shortfalls(text: str) -> tuple[Shortfall, ...]:
     """The shortfalls that ``text`` lists; Faults: SAFE_HALT when it cannot be read."""
-    return read(lambda: events.shortfalls_of(json.loads(text)), "shortfall")
+    return read(lambda: events.shortfalls_of(loads(text)), "shortfall")
 
 
 def encode_event(event: Event) -> str:
@@ -92,4 +91,4 @@ def encode_event(event: Event) -> str:
 
 def decode_event(text: str) -> Event:
     """The event that ``text`` describes; Faults: SAFE_HALT when it cannot be read."""
-    return read(lambda: events.event_of(json.loads(text)), "event")
+    return read(lambda: events.event_of(loads(text)), "event")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from broker.domain.claim import (
+    Active,
     Ask,
     Cancelled,
     Claim,
@@ -31,6 +32,7 @@ _STATES: dict[str, type[State]] = {
     "HELD": Held,
     "PLANNED": Planned,
     "COMMITTED": Committed,
+    "ACTIVE": Active,
     "DISPLACED": Displaced,
     "ENDED": Ended,
     "CANCELLED": Cancelled,
@@ -91,12 +93,12 @@ def _state(record: Json) -> State:
         Placement(p[0], p[1], Window(p[2], p[3]), p[4], p[5], p[6], p[7], p[8]) for p in record.get("placements", ())
     )
     kind = _STATES[record["state"]]
-    if kind is Planned or kind is Committed:
+    if kind is Planned or kind is Committed or kind is Active or kind is Ended:
         return kind(placements, because)
     if kind is Held:
         return Held(placements, record["until"])
-    if kind is Ended or kind is Cancelled:
-        return kind(placements)
+    if kind is Cancelled:
+        return Cancelled(placements)
     assert kind is Waiting or kind is Displaced or kind is Expired
     return kind(because)
 

@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
-from json import JSONEncoder
 from typing import Any, TypeVar
+
+import orjson
 
 from broker.domain.faults import Fault, FaultReason
 
-__all__ = ["VERSION", "Json", "checked", "read", "write"]
+__all__ = ["VERSION", "Json", "checked", "loads", "read", "write"]
 
 VERSION = 1
 
-Json = Any  # what json.loads returns; every use names the field it expects
+Json = Any  # what `loads` returns; every use names the field it expects
 _T = TypeVar("_T")
 
-write = JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
+loads = orjson.loads
+
+
+def write(record: Json) -> str:
+    """The record as text, without spaces."""
+    return orjson.dumps(record).decode()
 
 
 def checked(record: Json) -> Json:

@@ -7,7 +7,10 @@ from urllib.parse import quote
 
 __all__ = ["PERMANENT", "log_key", "prefix", "replay_key"]
 
-PERMANENT = ("meta", "fleet", "limits", "granted", "accounts", "live", "closed", "names", "log", "plans", "prices")
+PERMANENT = (
+    *("meta", "fleet", "limits", "granted", "accounts", "live", "closed", "names", "log", "plans", "prices"),
+    *("leases", "lease_ends", "lease_ghosts"),
+)
 
 _MARKET = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from broker.domain.bid_prices import BidPrices
-from broker.domain.claim import Cancelled, Claim, ClaimName
+from broker.domain.claim import Active, Cancelled, Claim, ClaimName
 from broker.domain.fleet import Fleet
 from broker.domain.plan import PlanRecord
 from broker.domain.slots import Window, slot_of
@@ -23,7 +23,7 @@ from broker.ledger.codec import (
     encode_plan,
     encode_prices,
 )
-from broker.ledger.port import Applied, Balance, Commit, Fence, Page, Receipt, RequestKey
+from broker.ledger.port import Applied, Balance, Commit, Fence, LeaseRecord, Page, Receipt, Renewal, RequestKey
 from broker.ledger.redis import keys
 from broker.ledger.redis.link import Durability, Link, Reply, StoreSettings, safe_halt
 from broker.ledger.redis.rows import devices, holds_text, limit_text, stored_claim, stored_plan, stored_prices
@@ -36,11 +36,16 @@ SCHEMA = 1  # of the keys; raised only when an older broker could no longer read
 PAGE_MAX = 10_000
 
 
+class _LeaseLives(Exception):
+    """It was renewed."""
+
+
 class RedisLedger:
     """Keeps every promise of `Ledger` on one market of a server; see `open`."""
 
-    def __init__(self, link: Link, token_key: bytes) -> None:
+    def __init__(self, link: Link, token_key: bytes, lease_clock: Callable[[], int] | None = None) -> None:
         self._link = link
+        self._lease_clock = lease_clock
         self._written = Written()
         self.token_key = token_key
         self._fleet_text = b""
@@ -57,12 +62,14 @@ class RedisLedger:
         create: bool,
         durability: Durability = "strict",
         settings: StoreSettings | None = None,
+        lease_clock: Callable[[], int] | None = None,
     ) -> RedisLedger:
         """Open a market, once the server has shown that it can be trusted with it.
 
         Only with ``create`` is a market made that is not there; ``new_id`` names its incarnation and ``now`` (Unix
-        seconds) dates it. Faults: SAFE_HALT when the server is too old, not durable enough, or the market is missing,
-        damaged or of a later schema; STORE_UNAVAILABLE.
+        seconds) dates it. Leases are timed by the store's own clock, or by ``lease_clock`` (ms). Faults: SAFE_HALT when
+        the server is too old, not durable enough, or the market is missing, damaged or of a later schema;
+        STORE_UNAVAILABLE.
         """
         link = Link(url, market=market, settings=settings or StoreSettings())
         try:
@@ -75,7 +82,7 @@ class RedisLedger:
         except BaseException:
             await link.close()
             raise
-        return cls(link, bytes(reply.rest[1]))
+        return cls(link, bytes(reply.rest[1]), lease_clock)
 
     async def submit(
         self,
@@ -117,8 +124,44 @@ class RedisLedger:
         assert isinstance(claim.state, Cancelled), claim.name
         return await self._replace("cancel", claim, key=key, at=at)
 
-    async def _replace(self, verb: str, claim: Claim, *, key: RequestKey, at: int) -> Receipt:
-        reply = await self._mutate(verb, key, at, *_row(claim))
+    async def acquire(self, claim: Claim, *, key: RequestKey, at: int, ttl_millis: int, margin_millis: int) -> Receipt:
+        """See `Ledger.acquire`."""
+        timing = (self._lease_millis(), ttl_millis, slot_of(at), margin_millis)
+        return await self._replace("acquire", claim, *timing, key=key, at=at)
+
+    async def renew(self, renewals: Sequence[Renewal]) -> tuple[int | None, ...]:
+        """See `Ledger.renew`."""
+        asked = [x for one in renewals for x in (one.name.key, one.fence, one.ttl_millis)]
+        reply = await self._link.call("renew", self._lease_millis(), *asked)
+        return tuple(None if left < 0 else left for left in reply.rest[0])
+
+    async def lease(self, name: ClaimName) -> LeaseRecord | None:
+        """See `Ledger.lease`."""
+        reply = await self._link.read("lease", self._lease_millis(), name.key)
+        return None if reply.code == "NO_LEASE" else LeaseRecord(*(int(reply.text(i)) for i in range(3)))
+
+    async def release(self, claim: Claim, *, fence: int, key: RequestKey, at: int) -> Receipt:
+        """See `Ledger.release`."""
+        return await self._replace("release", claim, fence, key=key, at=at)
+
+    async def overdue(self, *, margin_millis: int, limit: int) -> tuple[ClaimName, ...]:
+        """See `Ledger.overdue`."""
+        reply = await self._link.call("overdue", self._lease_millis(), margin_millis, limit)
+        return tuple(map(_name, reply.rest[0]))
+
+    async def expire(self, claim: Claim, *, margin_millis: int, key: RequestKey, at: int) -> Receipt | None:
+        """See `Ledger.expire`."""
+        try:
+            return await self._replace("expire", claim, self._lease_millis(), margin_millis, key=key, at=at)
+        except _LeaseLives:
+            return None
+
+    def _lease_millis(self) -> int | str:
+        """What the clock of leases shows; empty: the store's own."""
+        return "" if self._lease_clock is None else self._lease_clock()
+
+    async def _replace(self, verb: str, claim: Claim, *more: str | int, key: RequestKey, at: int) -> Receipt:
+        reply = await self._mutate(verb, key, at, *_row(claim), *more)
         match reply.code:
             case "CLAIM_NOT_FOUND":
                 raise refusals.claim_not_found(claim.name)
@@ -128,6 +171,12 @@ class RedisLedger:
                 raise refusals.claim_closed(claim.name)
             case "GAINS_HOLDS":
                 raise refusals.gains_holds(claim.name)
+            case "LEASE_ENDED":
+                raise refusals.lease_ended(claim.name)
+            case "HANDOVER":
+                raise refusals.lease_handover(claim.name)
+            case "LEASE_LIVES":
+                raise _LeaseLives
         return _receipt(reply)
 
     async def apply_fleet(self, fleet: Fleet, *, key: RequestKey, at: int, dry_run: bool = False) -> Applied:
@@ -293,9 +342,10 @@ def _check_market(reply: Reply, market: str) -> None:
 
 
 def _row(claim: Claim) -> tuple[str | int, ...]:
-    """A claim as the functions take it: key, revision that it replaces, whether it stays live, holds, body."""
+    """A claim as the functions take it: key, revision that it replaces, if it stays live and leased, holds, body."""
     holds = holds_text(checked_holds(claim))
-    return claim.name.key, claim.revision, int(claim.live), holds, encode_claim(claim)
+    standing = 2 if isinstance(claim.state, Active) else int(claim.live)
+    return claim.name.key, claim.revision, standing, holds, encode_claim(claim)
 
 
 def _receipt(reply: Reply) -> Receipt:

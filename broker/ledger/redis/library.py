@@ -13,7 +13,7 @@ from pathlib import Path
 __all__ = ["Library", "library"]
 
 _LUA = Path(__file__).parent / "lua"
-_SHARED = ("market", "replay", "books", "claims")  # in this order, before every verb
+_SHARED = ("market", "replay", "books", "leases", "claims")  # in this order, before every verb
 
 _REGISTER = """\
 local function register(name, body, flags)

@@ -28,7 +28,6 @@ class StoreSettings:
 
     call_seconds_max: float = 5.0
     connect_seconds_max: float = 2.0
-    batches_max: int = 2  # on their way to the store at once
     waiting_reads_max: int = 8
     replay_hours: int = 25
     log_events_max: int = 1_000_000
@@ -58,8 +57,8 @@ class Link:
     def __init__(self, url: str, *, market: str, settings: StoreSettings) -> None:
         self.market = market
         self.settings = settings
-        self.client = _client(url, settings, connections=settings.batches_max)
-        self._batches = Batches(self.client, flights_max=settings.batches_max, seconds_max=settings.call_seconds_max)
+        self.client = _client(url, settings, connections=2)  # for batches, and for giving the server the functions
+        self._batches = Batches(self.client, seconds_max=settings.call_seconds_max)
         self._waiter = _client(url, settings, connections=settings.waiting_reads_max)
         self._incarnation: str | None = None
         self._seen = 0

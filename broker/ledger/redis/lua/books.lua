@@ -1,14 +1,15 @@
 -- Books: devices granted per account and slot.
 -- Hash `granted`: field "<account>|<chunk>" -> 256 little-endian int32, one for each slot of the chunk; absent: zeros.
+-- Set `accounts`: every account that such a field was ever written for.
 -- Hash `limits`: account -> JSON [slot, level, slot, level, ...], the first slot 0; absent: pools lend nothing, tenants
 -- without bound. Holds are JSON [account, first, end, devices, ...].
 
 local books = {}
 
 local CHUNK_SLOTS = 256
-local LAYOUT = '<' .. ('i4'):rep(CHUNK_SLOTS) -- as a method: libraries may not name `string` while they load
-local ZEROS = ('\0'):rep(4 * CHUNK_SLOTS)
+local ZEROS = ('\0'):rep(4 * CHUNK_SLOTS) -- as a method: libraries may not name `string` while they load
 local DEVICES_MAX = 2147483647
+local BATCH = 1000 -- arguments of one command: unpack's results must fit Lua's stack
 
 local function limit_of(account, steps)
   if steps then
@@ -17,14 +18,14 @@ local function limit_of(account, steps)
   return { 0, string.sub(account, 1, 6) == 'pools/' and 0 or DEVICES_MAX }
 end
 
--- A function from rising slots to the limit there.
+-- A function from rising slots to the limit there, and the slot up to which it stays so.
 local function limit_reader(steps)
   local i = 1
   return function(slot)
     while steps[i + 2] and steps[i + 2] <= slot do
       i = i + 2
     end
-    return math.min(steps[i + 1], DEVICES_MAX)
+    return math.min(steps[i + 1], DEVICES_MAX), steps[i + 2] or math.huge
   end
 end
 
@@ -66,35 +67,73 @@ function books.gains(net)
   return false
 end
 
+-- Calls a command on a key with all the arguments, if there are any.
+local function call_with(command, key, args)
+  for first = 1, #args, BATCH do
+    redis.call(command, key, unpack(args, first, math.min(#args, first + BATCH - 1)))
+  end
+end
+
+-- How so many numbers are packed.
+local function layout(count)
+  return '<' .. string.rep('i4', count)
+end
+
+-- A chunk: packed as it was, and what its entries from `low` on have become since. Most claims touch few entries, so
+-- only those are unpacked.
 local function load_chunk(m, field)
-  return { struct.unpack(LAYOUT, redis.call('HGET', m.keys.granted, field) or ZEROS) }
+  local packed = redis.call('HGET', m.keys.granted, field)
+  return { packed = packed or ZEROS, new = not packed, low = 1, levels = {} }
+end
+
+-- The chunk packed as it is now.
+local function pack_chunk(chunk)
+  local low, count = chunk.low, #chunk.levels
+  local between = struct.pack(layout(count), unpack(chunk.levels))
+  return string.sub(chunk.packed, 1, 4 * low - 4) .. between .. string.sub(chunk.packed, 4 * (low + count) - 3)
+end
+
+-- The chunk's levels, of which those of the entries first .. last are there, and the entry before their first. All are
+-- unpacked once more are wanted than the first time.
+local function unpack_chunk(chunk, first, last)
+  local count = #chunk.levels
+  if first < chunk.low or chunk.low + count <= last then
+    if count > 0 then
+      chunk.packed, first, last = pack_chunk(chunk), 1, CHUNK_SLOTS
+    end
+    chunk.low, chunk.levels = first, { struct.unpack(layout(last - first + 1), chunk.packed, 4 * first - 3) }
+    chunk.levels[last - first + 2] = nil -- where unpacking ended
+  end
+  return chunk.levels, chunk.low - 1
 end
 
 -- Adds `level` to the slots first .. stop-1 of staged chunks, unless this is only a `try`; returns the refusal if one
 -- of them cannot take it.
 local function stage_run(m, staged, account, first, stop, level, from_slot, limit_at, try)
-  local slot = first
+  local slot, limit, changes_at = first, DEVICES_MAX, level > 0 and math.max(first, from_slot) or math.huge
   while slot < stop do
     local number = math.floor(slot / CHUNK_SLOTS)
     local field = account .. '|' .. number
     local chunk = staged[field] or load_chunk(m, field)
     staged[field] = chunk
-    local base = number * CHUNK_SLOTS - 1
-    for i = slot - base, math.min(stop, (number + 1) * CHUNK_SLOTS) - 1 - base do
-      local granted = chunk[i] + level
-      if level > 0 then
-        local limit = i + base < from_slot and DEVICES_MAX or limit_at(i + base)
-        if granted > limit then
-          return { 'OVERCOMMIT', account, market.digits(i + base), market.digits(granted - limit) }
-        end
+    local base, chunk_end = number * CHUNK_SLOTS - 1, math.min(stop, (number + 1) * CHUNK_SLOTS)
+    local levels, before = unpack_chunk(chunk, slot - base, chunk_end - 1 - base)
+    base = base + before
+    for i = slot - base, chunk_end - 1 - base do
+      local granted = levels[i] + level
+      if i + base >= changes_at then
+        limit, changes_at = limit_at(i + base)
+      end
+      if granted > limit and level > 0 then
+        return { 'OVERCOMMIT', account, market.digits(i + base), market.digits(granted - limit) }
       elseif granted < 0 then
         return { 'DAMAGED', account .. ' would have lent less than nothing in slot ' .. (i + base) }
       end
       if not try then
-        chunk[i] = granted
+        levels[i] = granted
       end
     end
-    slot = (number + 1) * CHUNK_SLOTS
+    slot = chunk_end
   end
 end
 
@@ -107,20 +146,19 @@ local function stage_net(m, staged, net, from_slot, try)
       level = level + changes[slots[i]]
       if level ~= 0 then
         local first, stop = slots[i], slots[i + 1]
-        local refusal = stage_run(m, staged.chunks, account, first, stop, level, from_slot, limit_at, try)
+        local refusal = stage_run(m, staged, account, first, stop, level, from_slot, limit_at, try)
         if refusal then
           return refusal
         end
       end
     end
-    staged.accounts[account] = true
   end
 end
 
 -- What `net` would make of the books: chunks to write, or nil and a refusal. Writes nothing. From `from_slot` on no
 -- account may lend more than its limit where it lends more than before; earlier slots are only counted.
 function books.stage(m, net, from_slot)
-  local staged = { chunks = {}, accounts = {} }
+  local staged = {}
   local refusal = stage_net(m, staged, net, from_slot, false)
   if refusal then
     return nil, refusal
@@ -139,17 +177,22 @@ end
 
 -- Writes what was staged.
 function books.write(m, staged)
-  for field, chunk in pairs(staged.chunks) do
-    local packed = struct.pack(LAYOUT, unpack(chunk, 1, CHUNK_SLOTS))
+  local to_set, to_drop, accounts = {}, {}, {}
+  for field, chunk in pairs(staged) do
+    local packed = pack_chunk(chunk)
     if packed == ZEROS then
-      redis.call('HDEL', m.keys.granted, field)
+      to_drop[#to_drop + 1] = field
     else
-      redis.call('HSET', m.keys.granted, field, packed)
+      to_set[#to_set + 1] = field
+      to_set[#to_set + 1] = packed
+      if chunk.new then
+        accounts[#accounts + 1] = string.match(field, '^(.*)|')
+      end
     end
   end
-  for _, account in ipairs(sorted_keys(staged.accounts)) do
-    redis.call('SADD', m.keys.accounts, account)
-  end
+  call_with('HSET', m.keys.granted, to_set)
+  call_with('HDEL', m.keys.granted, to_drop)
+  call_with('SADD', m.keys.accounts, accounts)
 end
 
 -- Packed int32 of one account over the slots first .. stop-1.
@@ -161,6 +204,12 @@ function books.read(m, account, first, stop)
   end
   local skip = 4 * (first - first_chunk * CHUNK_SLOTS)
   return string.sub(table.concat(parts), skip + 1, skip + 4 * (stop - first))
+end
+
+-- Devices that an account has granted in `slot` beyond its limit there; negative: what is free.
+function books.excess(m, account, slot)
+  local limit_at = limit_reader(limit_of(account, redis.call('HGET', m.keys.limits, account)))
+  return struct.unpack('<i4', books.read(m, account, slot, slot + 1)) - limit_at(slot)
 end
 
 -- Chunk numbers of every account that has granted anything from `from_slot` on: account -> sorted numbers.
@@ -188,7 +237,8 @@ function books.shortfalls(m, limits, from_slot)
     local limit_at = limit_reader(limit_of(account, limits[account]))
     local open
     for _, number in ipairs(numbers[account]) do
-      local chunk, base = load_chunk(m, account .. '|' .. number), number * CHUNK_SLOTS - 1
+      local chunk = unpack_chunk(load_chunk(m, account .. '|' .. number), 1, CHUNK_SLOTS)
+      local base = number * CHUNK_SLOTS - 1
       for i = math.max(1, from_slot - base), CHUNK_SLOTS do
         local slot = i + base
         local excess = chunk[i] > 0 and chunk[i] - limit_at(slot) or 0

@@ -28,13 +28,15 @@ function claims.write(m, key, live, stored)
   end
 end
 
--- Replaces one live claim that gains no hold: all of `amend` and `cancel` but the name of the event.
+-- Replaces one live claim that gains no hold: all of `amend`, `cancel` and the verbs of leases but the name of the event.
+-- `refuse`, if given, looks at the market before anything is written and returns the reply that refuses; `also` writes
+-- what belongs to the revision that was made.
 -- KEYS  1 prefix of the market's keys, 2 replay record
 -- ARGV  1 method, 2 body digest, 3 replay ttl (ms), 4 log events kept, 5 at (Unix s), 6 claim key,
---       7 revision that it replaces, 8 "1" if it stays live, 9 holds, 10 body
+--       7 revision that it replaces, 8 "2" if it stays live and leased, "1" if it stays live, 9 holds, 10 body
 -- Reply OK revision, body | REPLAYED revision, body | CLAIM_NOT_FOUND | CONTENDED present revision | CLAIM_CLOSED |
 --       GAINS_HOLDS | REQUEST_ID_REUSED
-function claims.replace(keys, args, kind)
+function claims.replace(keys, args, kind, refuse, also)
   local m, missing = market.open(keys[1])
   if not m then
     return missing
@@ -66,10 +68,20 @@ function claims.replace(keys, args, kind)
   if not staged then
     return market.reply(m, unpack(refusal))
   end
+  local refused = refuse and refuse(m)
+  if refused then
+    return refused
+  end
 
   revision = market.record(m, kind, at, ',"claims":[' .. body .. ']', log_events_max)
-  claims.write(m, key, live == '1', claims.text(revision, holds, body))
+  claims.write(m, key, live ~= '0', claims.text(revision, holds, body))
   books.write(m, staged)
+  if live ~= '2' then
+    leases.drop(m, { key })
+  end
+  if also then
+    also(m, revision)
+  end
   replay.keep(request, revision, body)
   return market.reply(m, 'OK', revision, body)
 end

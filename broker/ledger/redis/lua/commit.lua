@@ -3,7 +3,7 @@
 -- KEYS  1 prefix of the market's keys
 -- ARGV  1 log events kept, 2 at (Unix s), 3 first slot whose limit counts, 4 fence incarnation, 5 fence epoch,
 --       6 plan body, 7 packed bid prices ("" leaves those in force), then for each claim: key, revision that it
---       replaces, "1" if it stays live, holds, body
+--       replaces, "2" if it stays live and leased, "1" if it stays live, holds, body
 -- Reply OK revision, skipped keys | FENCED present epoch | OVERCOMMIT account, slot, devices too many | MISSING
 
 local ROW = 5
@@ -88,7 +88,7 @@ local function write_rows(m, args, taken, revision)
   local pairs_to_set = {}
   for _, row in ipairs(taken) do
     local key, stored = args[row], claims.text(revision, args[row + 3], args[row + 4])
-    if args[row + 2] == '1' then
+    if args[row + 2] ~= '0' then
       pairs_to_set[#pairs_to_set + 1] = key
       pairs_to_set[#pairs_to_set + 1] = stored
     else
@@ -101,6 +101,20 @@ local function write_rows(m, args, taken, revision)
   end
   if #pairs_to_set > 0 then
     redis.call('HSET', m.keys.live, unpack(pairs_to_set))
+  end
+end
+
+-- Ends the leases of claims that are no longer leased: of those that are over, and of those that lost their place.
+local function end_leases(m, args, taken, held_by, slot)
+  if redis.call('HLEN', m.keys.leases) == 0 then
+    return
+  end
+  for _, row in ipairs(taken) do
+    if args[row + 2] == '1' then
+      leases.displace(m, args[row], held_by[row], slot)
+    elseif args[row + 2] == '0' then
+      leases.drop(m, { args[row] })
+    end
   end
 end
 
@@ -137,6 +151,7 @@ verb('commit', function(keys, args)
     .. ',"plan":' .. plan .. ',"skipped":' .. #skipped
   local revision = market.record(m, 'PLANNED', at, rest, log_events_max)
   write_rows(m, args, taken, revision)
+  end_leases(m, args, taken, held_by, tonumber(from_slot))
   books.write(m, staged)
   redis.call('ZADD', m.keys.plans, revision, revision .. '\n' .. #skipped .. '\n' .. plan)
   redis.call('ZREMRANGEBYRANK', m.keys.plans, 0, -101)

@@ -4,17 +4,32 @@
 local market = {}
 
 -- Keys beside the head, `meta`; they never expire.
-market.PARTS = { 'fleet', 'limits', 'granted', 'accounts', 'live', 'closed', 'names', 'log', 'plans', 'prices' }
+market.PARTS = {
+  'fleet', 'limits', 'granted', 'accounts', 'live', 'closed', 'names', 'log', 'plans', 'prices',
+  'leases', 'lease_ends', 'lease_ghosts',
+}
+
+-- The names of a market's keys, by prefix: the same for every call, so they are put together once.
+local named = {}
+
+local function names(prefix)
+  local keys = named[prefix]
+  if not keys then
+    keys = { meta = prefix .. 'meta' }
+    for _, name in ipairs(market.PARTS) do
+      keys[name] = prefix .. name
+    end
+    named[prefix] = keys
+  end
+  return keys
+end
 
 -- Opens the market under `prefix`; without one, returns nil and the reply that says so.
 function market.open(prefix)
-  local head = redis.call('HMGET', prefix .. 'meta', 'incarnation', 'revision')
+  local keys = names(prefix)
+  local head = redis.call('HMGET', keys.meta, 'incarnation', 'revision')
   if not head[1] or not head[2] then
     return nil, { '', '0', 'MISSING' }
-  end
-  local keys = { meta = prefix .. 'meta' }
-  for _, name in ipairs(market.PARTS) do
-    keys[name] = prefix .. name
   end
   return { keys = keys, incarnation = head[1], revision = tonumber(head[2]) }
 end

@@ -55,7 +55,7 @@ verb('submit', function(keys, args)
     return settled
   end
   local log_events_max, at, key, waiting = unpack(args, 4, 7)
-  if redis.call('ZSCORE', m.keys.names, key) or claims.find(m, key) then
+  if redis.call('ZSCORE', m.keys.names, key) then
     return market.reply(m, 'CLAIM_EXISTS')
   end
   local body, holds, staged, moves = fitting(m, args)

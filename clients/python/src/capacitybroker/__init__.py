@@ -29,6 +29,7 @@ from capacitybroker._errors import (
     Unavailable,
     Unimplemented,
 )
+from capacitybroker._holding import Holding
 from capacitybroker._listing import Listing
 from capacitybroker._times import duration, timestamp
 from capacitybroker._watch import Watch
@@ -47,6 +48,7 @@ from capacitybroker.v1.claim_pb2 import (
 from capacitybroker.v1.expected_pb2 import Calibration, ExpectedStart
 from capacitybroker.v1.fleet_pb2 import Fleet, Pool
 from capacitybroker.v1.fleet_service_pb2 import PoolStatus
+from capacitybroker.v1.lease_service_pb2 import Lease, LeaseOutcome, LeaseRenewal
 from capacitybroker.v1.plan_pb2 import Plan
 from capacitybroker.v1.planning_service_pb2 import PoolLoss, StressTestResponse
 from capacitybroker.v1.quote_pb2 import Change, Holder, Move, Offer, Past, Wall
@@ -70,8 +72,12 @@ __all__ = [
     "FailedPrecondition",
     "Fleet",
     "Holder",
+    "Holding",
     "Internal",
     "InvalidArgument",
+    "Lease",
+    "LeaseOutcome",
+    "LeaseRenewal",
     "Listing",
     "Move",
     "NotFound",

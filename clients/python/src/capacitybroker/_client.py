@@ -2,51 +2,36 @@
 
 from __future__ import annotations
 
-import os
-import random
-import secrets
-import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
-from types import MappingProxyType, TracebackType
-from typing import Self, TypeVar
-from weakref import WeakSet
+from types import MappingProxyType
 
-import grpc
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.field_mask_pb2 import FieldMask
-from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from capacitybroker._connection import OwnConnection, connected
+from capacitybroker._connection import OwnConnection
+from capacitybroker._leases import LeaseCalls
 from capacitybroker._listing import Listing, Page
 from capacitybroker._names import claim_name, parent
-from capacitybroker._retry import Patience, Time
 from capacitybroker._silence import Stream
 from capacitybroker._times import duration, timestamp
 from capacitybroker._watch import Watch
 from capacitybroker.v1 import capacity_service_pb2 as capacity
 from capacitybroker.v1 import fleet_service_pb2 as fleets
 from capacitybroker.v1 import planning_service_pb2 as planning
-from capacitybroker.v1.capacity_service_pb2_grpc import CapacityServiceStub
 from capacitybroker.v1.claim_pb2 import Claim, Placement, Tier
 from capacitybroker.v1.expected_pb2 import Calibration
 from capacitybroker.v1.fleet_pb2 import Fleet
-from capacitybroker.v1.fleet_service_pb2_grpc import FleetServiceStub
 from capacitybroker.v1.plan_pb2 import Plan
 from capacitybroker.v1.planning_service_pb2 import StressTestResponse
-from capacitybroker.v1.planning_service_pb2_grpc import PlanningServiceStub
 
 __all__ = ["Client"]
 
-DEFAULT_ADDRESS = "127.0.0.1:7070"
 PLAN_SECONDS_MAX = 660.0  # the longest planning run the API allows, and a minute to commit it
 
-Request = TypeVar("Request", bound=Message)
-Response = TypeVar("Response", bound=Message)
 
-
-class Client:
+class Client(LeaseCalls):
     """A connection to the broker; one may serve many threads, and lives until it is closed.
 
     Each call takes at most ``timeout`` seconds, its retries included. A call that finds no broker is repeated with
@@ -54,47 +39,6 @@ class Client:
     Refusals are raised as `BrokerError`. ``tenant`` completes short names of claims and is the default of methods that
     take one. Where ids, time, sleep and chance come from can be given, for tests.
     """
-
-    def __init__(
-        self,
-        address: str = DEFAULT_ADDRESS,
-        *,
-        tenant: str | None = None,
-        timeout: float = 10.0,
-        new_id: Callable[[], str] = lambda: secrets.token_hex(16),
-        monotonic: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], None] = time.sleep,
-        rng: random.Random | None = None,
-    ) -> None:
-        self.address = address
-        self.tenant = tenant
-        self._timeout = timeout
-        self._new_id = new_id
-        self._patience = Patience(address, Time(monotonic, sleep, rng or random.SystemRandom()))
-        self._watches: WeakSet[Watch] = WeakSet()
-        self._channel = connected(address)
-        self._capacity = CapacityServiceStub(self._channel)
-        self._fleet = FleetServiceStub(self._channel)
-        self._planning = PlanningServiceStub(self._channel)
-
-    @classmethod
-    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Self:
-        """A client for ``BROKER_ADDRESS`` (default 127.0.0.1:7070) and ``BROKER_TENANT`` (default none)."""
-        return cls(
-            environment.get("BROKER_ADDRESS") or DEFAULT_ADDRESS, tenant=environment.get("BROKER_TENANT") or None
-        )
-
-    def close(self) -> None:
-        """End all calls, watches and connections."""
-        for watch in list(self._watches):
-            watch.close()
-        self._channel.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self.close()
 
     # Claims
 
@@ -323,21 +267,6 @@ class Client:
         if window is not None:
             request.window.FromTimedelta(window)
         return self._ask(self._planning.StressTest, request, timeout)
-
-    def _owner(self, tenant: str | None) -> str:
-        owner = tenant or self.tenant
-        if not owner:
-            raise ValueError("for which tenant? Give one to the call or to the client, or set BROKER_TENANT")
-        return parent(owner)
-
-    def _ask(
-        self, method: grpc.UnaryUnaryMultiCallable[Request, Response], request: Request, timeout: float | None
-    ) -> Response:
-        def attempt(seconds_left: float) -> Response:
-            return method(request, timeout=seconds_left)
-
-        seconds = self._timeout if timeout is None else timeout
-        return self._patience.call(attempt, seconds=seconds, unavailable_seconds=min(seconds, self._timeout))
 
 
 def _moment(moment: datetime | None) -> Timestamp | None:

@@ -1,8 +1,8 @@
-"""Short names of claims, made whole."""
+"""Short names of claims and of their leases, made whole."""
 
 from __future__ import annotations
 
-__all__ = ["claim_name", "parent"]
+__all__ = ["claim_name", "lease_name", "parent"]
 
 EVERYONE = "-"
 
@@ -16,6 +16,11 @@ def claim_name(name: str, tenant: str | None) -> str:
     if not owner:
         raise ValueError(f"whose claim is {name!r}? Say tenant/{name}, or give the client a tenant")
     return f"tenants/{owner}/claims/{short}"
+
+
+def lease_name(claim: str, tenant: str | None) -> str:
+    """The lease of a claim, which is named as in `claim_name`; a lease's own name is one already."""
+    return claim if claim.endswith("/lease") else f"{claim_name(claim, tenant)}/lease"
 
 
 def parent(tenant: str | None) -> str:

@@ -85,7 +85,11 @@ class _ReasonEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_Reason.ValueTyp
     """A quote was not redeemed in time."""
     REASON_ROOM_KEPT: _Reason.ValueType  # 14
     """What is free is kept for claims of a higher tier."""
-    REASON_RESERVED: _Reason.ValueType  # 15
+    REASON_LEASE_EXPIRED: _Reason.ValueType  # 15
+    """Its lease was not renewed in time."""
+    REASON_LEASE_RELEASED: _Reason.ValueType  # 16
+    """Its holder gave its lease back."""
+    REASON_RESERVED: _Reason.ValueType  # 17
     """There is room, but with the claim in it guaranteed work would no longer
     survive what the fleet insures it against.
     """
@@ -123,7 +127,11 @@ REASON_QUOTE_LAPSED: Reason.ValueType  # 13
 """A quote was not redeemed in time."""
 REASON_ROOM_KEPT: Reason.ValueType  # 14
 """What is free is kept for claims of a higher tier."""
-REASON_RESERVED: Reason.ValueType  # 15
+REASON_LEASE_EXPIRED: Reason.ValueType  # 15
+"""Its lease was not renewed in time."""
+REASON_LEASE_RELEASED: Reason.ValueType  # 16
+"""Its holder gave its lease back."""
+REASON_RESERVED: Reason.ValueType  # 17
 """There is room, but with the claim in it guaranteed work would no longer
 survive what the fleet insures it against.
 """
@@ -164,6 +172,8 @@ class Claim(message.Message):
         """Holds capacity for a quote until `hold_expire_time`; nothing runs unless
         the quote is redeemed.
         """
+        STATE_ACTIVE: Claim._State.ValueType  # 9
+        """Committed, and somebody holds its lease: it is in use."""
 
     class State(_State, metaclass=_StateEnumTypeWrapper):
         """The life of a claim."""
@@ -188,6 +198,8 @@ class Claim(message.Message):
     """Holds capacity for a quote until `hold_expire_time`; nothing runs unless
     the quote is redeemed.
     """
+    STATE_ACTIVE: Claim.State.ValueType  # 9
+    """Committed, and somebody holds its lease: it is in use."""
 
     @typing.final
     class LabelsEntry(message.Message):
@@ -313,8 +325,8 @@ class Claim(message.Message):
 
     @builtins.property
     def reasons(self) -> containers.RepeatedCompositeFieldContainer[ReasonDetail]:
-        """Output only. Why the claim, or a part of it, holds no capacity; the dominant
-        reason first.
+        """Output only. Why the claim, or a part of it, holds no capacity, or ended
+        before its time; the dominant reason first.
         """
 
     @builtins.property

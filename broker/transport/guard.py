@@ -6,10 +6,10 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from inspect import isasyncgenfunction
+from typing import Any, cast
 
-import grpc
-from grpc.aio import AbortError, ServerInterceptor, ServicerContext
+from grpc.aio import AbortError, ServicerContext
 
 from broker.domain.faults import Fault
 from broker.transport.status import internal, status_of, too_late
@@ -19,42 +19,29 @@ __all__ = ["Guard"]
 log = logging.getLogger(__name__)
 
 Context = ServicerContext[Any, Any]
-if TYPE_CHECKING:
-    # Generic in the stubs only.
-    Handler = grpc.RpcMethodHandler[Any, Any]
-    Continuation = Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]]
 
 
 @dataclass(frozen=True, slots=True)
-class Guard(ServerInterceptor):
+class Guard:
     """Gives unary calls a deadline even when the caller set none; no exception leaves as anything but a status.
 
-    Only our own services: those of health and reflection look after themselves.
+    Around each service of ours when it is added to a server: as an interceptor it would be asked again for every call.
     """
 
     seconds_max: float = 660.0
     seconds_default: float = 30.0
-    patient: frozenset[str] = frozenset({"/capacitybroker.v1.PlanningService/RunPlan"})  # default: the maximum
+    patient: frozenset[str] = frozenset({"RunPlan"})  # default: the maximum
 
-    async def intercept_service(
-        self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails
-    ) -> Handler | None:
-        """The same handler, guarded."""
-        # The stubs describe handlers of the threaded server; those of grpc.aio are coroutines.
-        handler: Any = await continuation(handler_call_details)
-        method = handler_call_details.method
-        if handler is None or not method.startswith("/capacitybroker."):
-            return cast("Handler | None", handler)
-        default = self.seconds_max if method in self.patient else self.seconds_default
-        codecs = {
-            "request_deserializer": handler.request_deserializer,
-            "response_serializer": handler.response_serializer,
-        }
-        if handler.unary_unary is not None:
-            return grpc.unary_unary_rpc_method_handler(self._unary(handler.unary_unary, default), **codecs)
-        if handler.unary_stream is not None:
-            return grpc.unary_stream_rpc_method_handler(self._stream(handler.unary_stream), **codecs)
-        return cast("Handler", handler)
+    def around(self, service: object) -> Any:
+        """The same service, guarded; for the functions that add one to a server."""
+        return _Guarded(self, service)
+
+    def call(self, service: object, method: str) -> Callable[[Any, Context], Any]:
+        """One method of a service, guarded."""
+        found = getattr(service, method)
+        if isasyncgenfunction(found):
+            return self._stream(found)
+        return self._unary(found, self.seconds_max if method in self.patient else self.seconds_default)
 
     def _unary(
         self, call: Callable[[Any, Context], Awaitable[Any]], default: float
@@ -90,3 +77,12 @@ async def _abort(context: Context, error: Exception) -> None:
         await context.abort_with_status(status_of(error))
     log.error("a call failed", exc_info=error)
     await context.abort_with_status(internal())
+
+
+@dataclass(frozen=True, slots=True)
+class _Guarded:
+    guard: Guard
+    service: object
+
+    def __getattr__(self, method: str) -> Callable[[Any, Context], Any]:
+        return self.guard.call(self.service, method)

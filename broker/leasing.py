@@ -1,0 +1,313 @@
+"""The front office for those who use what was granted: take a lease, keep it, give it back; and what lapses.
+
+A token is its lease's fence and a keyed digest of it and of the claim's name: any server can tell a genuine one without
+asking the store, which keeps no secret beside the key, and nobody learns from a refusal whether a claim exists.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+from broker.admission.outlook import Outlook
+from broker.attempts import once, settled
+from broker.domain.claim import Active, Claim, ClaimName, Committed, Ended, Held, Placement, Planned
+from broker.domain.faults import Fault, FaultReason
+from broker.domain.reason import Because, Reason
+from broker.domain.slots import SLOT_SECONDS, slot_of
+from broker.ledger.port import LeaseRecord, Ledger, Receipt, Renewal, RequestKey
+from broker.ledger.refusals import lease_ended
+
+__all__ = ["Lease", "LeaseTerms", "Leasing", "Renewed"]
+
+EXPIRED = Because(Reason.LEASE_EXPIRED, "Its lease was not renewed in time.")
+RELEASED = Because(Reason.LEASE_RELEASED, "Its holder gave its lease back.")
+DIGEST_HEX = 32  # 128 bits
+FENCE_DIGITS = 18
+ENDINGS = {
+    Reason.LEASE_EXPIRED: (FaultReason.LEASE_EXPIRED, "The lease was not renewed in time, and is over"),
+    Reason.LEASE_RELEASED: (FaultReason.LEASE_RELEASED, "The lease was given back"),
+}
+
+
+class Market(Protocol):
+    """What is known without asking the ledger; the feed keeps it warm."""
+
+    @property
+    def outlook(self) -> Outlook:
+        """The market as of the newest event seen."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseTerms:
+    """On what terms leases are given, in milliseconds.
+
+    A holder stops ``skew`` before the end as its own clock shows it; what was its is given away ``skew`` and ``grace``
+    after the end. So no device has two users as long as clocks run apart by no more than ``skew`` within a ttl.
+    """
+
+    ttl: int = 60_000
+    ttl_least: int = 5_000
+    ttl_most: int = 3_600_000
+    skew: int = 1_000
+    grace: int = 1_000
+    lapses_at_once: int = 50  # expiries between two looks at the clock, so that many do not come like one
+
+    @property
+    def margin(self) -> int:
+        """How long after its end a lease is not yet given away."""
+        return self.skew + self.grace
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """A claim's lease as it is now; ``token`` is empty for whoever did not acquire it.
+
+    ``millis_left`` ends with the claim's time, ``renew_after`` is when its holder should ask again.
+    """
+
+    claim: Claim
+    fence: int
+    ttl_millis: int
+    millis_left: int
+    renew_after: int
+    usable: tuple[Placement, ...]
+    token: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Renewed:
+    """One of many renewals: None is left where the lease has ended; ``genuine`` says whether the token was."""
+
+    genuine: bool
+    millis_left: int | None = None
+    renew_after: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Leasing:
+    """Every verb of a holder; Faults are refusals that changed nothing, unless UNAVAILABLE."""
+
+    ledger: Ledger
+    market: Market
+    now: Callable[[], int]  # Unix seconds
+    terms: LeaseTerms = field(default_factory=LeaseTerms)
+
+    async def acquire(self, name: ClaimName, *, ttl_millis: int, key: RequestKey) -> Lease:
+        """The lease of a claim whose time has come, with its token; whoever had it before has it no longer.
+
+        ``ttl_millis`` 0: the usual. Faults: LEASE_TOO_EARLY, NOT_PLACED, CLAIM_CLOSED, LEASE_HANDOVER,
+        TTL_OUT_OF_RANGE.
+        """
+        ttl = self._ttl(ttl_millis) or self.terms.ttl
+
+        async def decide() -> Receipt:
+            claim, at = await self.ledger.claim(name), self.now()
+            active = claim.becomes(Active(_due(claim, at), claim.because), at=at)
+            return await self.ledger.acquire(active, key=key, at=at, ttl_millis=ttl, margin_millis=self.terms.margin)
+
+        receipt = await once(self.ledger, key, lambda: settled(decide))
+        record = await self.ledger.lease(name) if receipt.replayed else None
+        left = ttl if not receipt.replayed else record.millis_left if record is not None else 0
+        fence = receipt.claim.revision
+        lease = self._lease(receipt.claim, LeaseRecord(fence, ttl, left))
+        return replace(lease, token=self.token(name, fence))
+
+    async def lease(self, name: ClaimName) -> Lease:
+        """The lease of a claim; Faults: those of `gone` when it has none."""
+        record = await self.ledger.lease(name)
+        claim = self.market.outlook.claims.get(name)
+        if record is None or claim is None or not isinstance(claim.state, Active):
+            # Never leased, or the feed is a moment behind.
+            claim = await self.ledger.claim(name)
+        if record is None or not isinstance(claim.state, Active):
+            raise gone(claim)
+        return self._lease(claim, record)
+
+    async def renew(self, name: ClaimName, token: str, *, ttl_millis: int) -> Lease:
+        """The lease, which lasts for its ttl from now; ``ttl_millis`` 0: as before.
+
+        Faults: LEASE_TOKEN, TTL_OUT_OF_RANGE, and those of `gone`.
+        """
+        (renewed,) = await self.renew_all([(name, token, ttl_millis)])
+        if not renewed.genuine:
+            raise refused_token()
+        if renewed.millis_left is None:
+            raise gone(await self.ledger.claim(name))
+        claim = self.market.outlook.claims.get(name) or await self.ledger.claim(name)
+        fence = _fence(token)
+        ttl = ttl_millis or renewed.millis_left
+        return replace(
+            self._lease(claim, LeaseRecord(fence, ttl, renewed.millis_left)), renew_after=renewed.renew_after
+        )
+
+    async def renew_all(self, asked: Sequence[tuple[ClaimName, str, int]]) -> tuple[Renewed, ...]:
+        """What became of each lease, given its claim, token, and ttl in milliseconds (0: as before).
+
+        Faults: TTL_OUT_OF_RANGE, before any is renewed.
+        """
+        at, claims = self.now(), self.market.outlook.claims
+        known = [claims.get(name) for name, _, _ in asked]
+        judged = [
+            self._judged(name, token, self._ttl(ttl), claim, at)
+            for (name, token, ttl), claim in zip(asked, known, strict=True)
+        ]
+        wanted = [one for one in judged if isinstance(one, Renewal)]
+        left = iter(await self.ledger.renew(wanted) if wanted else ())
+        return tuple(
+            one if isinstance(one, Renewed) else _renewed(next(left), token, claim, at)
+            for one, (_, token, _), claim in zip(judged, asked, known, strict=True)
+        )
+
+    async def release(self, name: ClaimName, token: str, *, key: RequestKey) -> Claim:
+        """The claim, ended: what is left of it is free at once. Faults: LEASE_TOKEN, and those of `gone`."""
+        if not self._genuine(name, token):
+            raise refused_token()
+
+        async def decide() -> Receipt:
+            claim, at = await self.ledger.claim(name), self.now()
+            if not isinstance(claim.state, Active):
+                raise gone(claim)
+            over = claim.becomes(Ended(claim.used_until(slot_of(at)), (RELEASED,)), at=at)
+            return await self.ledger.release(over, fence=_fence(token), key=key, at=at)
+
+        return (await once(self.ledger, key, lambda: settled(decide))).claim
+
+    async def lapse(self) -> int:
+        """Let lease time pass, and end some of the claims whose leases were not renewed; how many."""
+        margin, count = self.terms.margin, 0
+        for name in await self.ledger.overdue(margin_millis=margin, limit=self.terms.lapses_at_once):
+            with suppress(Fault):  # changed meanwhile, or ended by another server: looked at again if need be
+                claim, at = await self.ledger.claim(name), self.now()
+                over = claim.becomes(Ended(claim.used_until(slot_of(at)), (EXPIRED,)), at=at)
+                # A revision ends once; no tenant is called like this scope.
+                key = RequestKey("-lapse", "ExpireLease", str(claim.revision), name.key)
+                count += await self.ledger.expire(over, margin_millis=margin, key=key, at=at) is not None
+        return count
+
+    def token(self, name: ClaimName, fence: int) -> str:
+        """What the holder of a lease sends; it says nothing to whoever has not the market's key."""
+        digest = hmac.digest(self.ledger.token_key, f"lease {name.key} {fence}".encode(), "sha256")
+        return f"{fence}.{digest.hex()[:DIGEST_HEX]}"
+
+    def _ttl(self, millis: int) -> int:
+        if millis and not self.terms.ttl_least <= millis <= self.terms.ttl_most:
+            least, most = self.terms.ttl_least // 1000, self.terms.ttl_most // 1000
+            raise Fault(
+                FaultReason.TTL_OUT_OF_RANGE,
+                f"A lease lasts {least} to {most} seconds from each renewal",
+                remedy="Choose a ttl in that range, or leave it out.",
+                field="ttl",
+            )
+        return millis
+
+    def _lease(self, claim: Claim, record: LeaseRecord) -> Lease:
+        at = self.now()
+        return Lease(
+            claim,
+            record.fence,
+            record.ttl_millis,
+            max(0, min(record.millis_left, 1000 * (_end(claim) - at))),
+            _renew_after(self.token(claim.name, record.fence), record.ttl_millis),
+            tuple(place for place in claim.placements if slot_of(at) in place.window),
+        )
+
+    def _judged(self, name: ClaimName, token: str, ttl: int, claim: Claim | None, at: int) -> Renewal | Renewed:
+        """What to ask the ledger for; or what has become of it, if that is known: forged, or its time is over."""
+        fence = _fence(token)
+        if not fence or not hmac.compare_digest(token.encode(), self.token(name, fence).encode()):
+            return Renewed(genuine=False)
+        # The planner may not have ended the claim yet.
+        if claim is not None and isinstance(claim.state, Active) and _end(claim) <= at:
+            return Renewed(genuine=True)
+        return Renewal(name, fence, ttl)
+
+    def _genuine(self, name: ClaimName, token: str) -> bool:
+        fence = _fence(token)
+        return fence > 0 and hmac.compare_digest(token.encode(), self.token(name, fence).encode())
+
+
+def gone(claim: Claim) -> Fault:
+    """Why a claim has no lease that its holder could go on with: LEASE_EXPIRED, LEASE_RELEASED or LEASE_ENDED."""
+    reason = claim.because[0].reason if isinstance(claim.state, Ended) and claim.because else None
+    if reason in ENDINGS:
+        kind, message = ENDINGS[reason]
+        return Fault(kind, message, remedy="Stop using its devices, and create a new claim.")
+    fault = lease_ended(claim.name)
+    fault.facts["state"] = claim.state_name
+    return fault
+
+
+def refused_token() -> Fault:
+    """The same words whether or not there is such a lease."""
+    return Fault(
+        FaultReason.LEASE_TOKEN,
+        "The token is not of this lease",
+        remedy="Send the token as AcquireLease gave it, or acquire the lease again.",
+        field="token",
+    )
+
+
+def _renewed(left: int | None, token: str, claim: Claim | None, at: int) -> Renewed:
+    """A lease of which the ledger says that so much is left; it ends with its claim, where that is known."""
+    if left is None:
+        return Renewed(genuine=True)
+    until_end = left if claim is None else 1000 * (_end(claim) - at)
+    return Renewed(True, max(0, min(left, until_end)), _renew_after(token, left))
+
+
+def _renew_after(token: str, ttl_millis: int) -> int:
+    """A third of the ttl, a quarter more or less, but for each lease the same: renewals spread out."""
+    return ttl_millis * (192 + int(token[-2:], 16) // 2) // 768
+
+
+def _fence(token: str) -> int:
+    """The fence that a token starts with; 0 when that is none."""
+    digits = token.partition(".")[0]
+    return int(digits) if digits.isdecimal() and len(digits) <= FENCE_DIGITS else 0
+
+
+def _end(claim: Claim) -> int:
+    """When the last of its placements ends (Unix seconds)."""
+    places = claim.placements
+    last = places[0].window.end if len(places) == 1 else max((place.window.end for place in places), default=0)
+    return last * SLOT_SECONDS
+
+
+def _due(claim: Claim, at: int) -> tuple[Placement, ...]:
+    """Its places, which no longer change, once the first of them has started."""
+    if not claim.live:
+        raise Fault(
+            FaultReason.CLAIM_CLOSED,
+            f"The claim is {claim.state_name} and can no longer be used",
+            remedy="Create a new claim.",
+            facts={"state": claim.state_name},
+        )
+    if isinstance(claim.state, Held):
+        raise Fault(
+            FaultReason.CLAIM_HELD,
+            "The claim holds capacity for a quote",
+            remedy="Redeem it first.",
+        )
+    if not isinstance(claim.state, Planned | Committed | Active):
+        raise Fault(
+            FaultReason.NOT_PLACED,
+            "The claim holds no capacity yet",
+            remedy="Watch it until it is placed and its time has come.",
+            facts={"state": claim.state_name},
+        )
+    start = min(place.window.first for place in claim.placements) * SLOT_SECONDS
+    if at < start:
+        raise Fault(
+            FaultReason.LEASE_TOO_EARLY,
+            "The claim's time has not come",
+            remedy="Acquire the lease once it starts.",
+            facts={"start_unix_seconds": str(start)},
+        )
+    if at >= _end(claim):
+        raise lease_ended(claim.name)
+    return tuple(replace(place, latest=place.window.first) for place in claim.placements)

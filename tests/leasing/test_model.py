@@ -1,0 +1,224 @@
+"""Two servers, a planner and a real store, in virtual time: whatever happens, no device has two holders.
+
+The model knows true time. Holders behave as they are told to: they stop a margin before their lease ends, counted from
+when they sent what was answered. The clock that times leases leaps about, servers are away for hours, supply comes and
+goes, holders forget to renew.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from itertools import count
+
+import pytest
+
+from broker.desk import Desk
+from broker.domain.claim import Claim, ClaimName, Tier
+from broker.domain.faults import Fault, FaultReason
+from broker.domain.slots import SLOT_SECONDS, slot_of
+from broker.feed import Feed
+from broker.leasing import Lease, LeaseTerms, Leasing
+from broker.ledger.fold import violations
+from broker.ledger.port import RequestKey
+from broker.ledger.redis import RedisLedger
+from broker.planner import Planner, PlannerSettings
+from tests import builders
+from tests.ledger.ledgers import open_redis
+from tests.world import NOON, InlineSolver, until
+
+STEPS = 160
+TERMS = LeaseTerms(ttl=20_000)
+REFUSED = {
+    *(FaultReason.LEASE_ENDED, FaultReason.LEASE_EXPIRED, FaultReason.LEASE_RELEASED, FaultReason.LEASE_TOO_EARLY),
+    *(FaultReason.LEASE_HANDOVER, FaultReason.NOT_PLACED, FaultReason.CLAIM_CLOSED, FaultReason.CONTENDED),
+}
+_markets = count(1)
+
+
+@dataclass
+class Holder:
+    """Who uses devices of pools until ``stop`` (true milliseconds)."""
+
+    lease: Lease
+    stop: int
+
+    def uses(self, now: int) -> dict[str, int]:
+        """Devices by pool that it may be using."""
+        slot = slot_of(now // 1000)
+        if now >= self.stop:
+            return {}
+        return {place.pool: place.devices for place in self.lease.claim.placements if slot in place.window}
+
+
+@dataclass
+class Model:
+    """What is true; times in milliseconds."""
+
+    rng: random.Random
+    ledgers: tuple[RedisLedger, RedisLedger]
+    desks: tuple[Desk, ...] = ()
+    servers: tuple[Leasing, ...] = ()
+    feeds: tuple[Feed, ...] = ()
+    planner: Planner | None = None
+    now: int = NOON * 1000
+    leap: int = 0
+    hurried: int = 0
+    supply: dict[str, int] = field(default_factory=lambda: {"dc-1": 64, "dc-2": 32})
+    names: list[ClaimName] = field(default_factory=list)
+    holders: list[Holder] = field(default_factory=list)
+    keys: Callable[[], int] = field(default_factory=lambda: count(1).__next__)
+    seen: dict[str, int] = field(default_factory=dict)
+
+    def key(self, tenant: str = "atlas") -> RequestKey:
+        return RequestKey(tenant, "Test", f"r-{self.keys()}", "digest")
+
+    async def told(self) -> None:
+        """Once both feeds have seen all."""
+        revision = await self.ledgers[0].revision()
+        await until(lambda: all(feed.revision >= revision for feed in self.feeds))
+
+    async def step(self) -> None:
+        """One thing that happens, and what must be true then."""
+        happens = self.rng.choices(list(self.chances()), list(self.chances().values()))[0]
+        outcome = "nothing"
+        try:
+            outcome = await happens() or happens.__name__
+        except Fault as fault:
+            outcome = fault.reason.name
+            if fault.reason not in REFUSED:
+                raise
+        self.seen[outcome] = self.seen.get(outcome, 0) + 1
+        await self.told()
+
+    def chances(self) -> dict[Callable[[], Awaitable[str | None]], int]:
+        """What may happen, and how often."""
+        return {
+            self.ask: 4,
+            self.plan: 3,
+            self.acquire: 6,
+            self.renew: 6,
+            self.release: 1,
+            self.serve: 5,
+            self.leave: 2,
+            self.set_clock: 1,
+            self.hurry_clock: 2,
+            self.change_supply: 1,
+        }
+
+    async def ask(self) -> None:
+        asked = builders.ask(
+            self.rng.choice([8, 16, 32]), self.rng.choice([1, 2, 4]), gang=True, tier=self.rng.choice(list(Tier))
+        )
+        receipt = await self.rng.choice(self.desks).submit("atlas", "", asked, self.key())
+        self.names.append(receipt.claim.name)
+
+    async def plan(self) -> None:
+        assert self.planner is not None
+        fence = await self.ledgers[0].lead("test", ttl_millis=600_000)
+        assert fence is not None
+        await self.planner.cycle(fence, seconds=1.0)
+
+    async def acquire(self) -> str | None:
+        due = [c.name for c in self.feeds[0].outlook.claims.values() if c.placements and self.started(c)]
+        if not due + self.names:
+            return "nothing"
+        name, sent = self.rng.choice(due or self.names), self.now
+        lease = await self.rng.choice(self.servers).acquire(name, ttl_millis=0, key=self.key())
+        self.hold(lease, sent)
+        self.assert_room()
+        return None
+
+    def started(self, claim: Claim) -> bool:
+        return claim.placements[0].window.first * SLOT_SECONDS * 1000 <= self.now
+
+    async def renew(self) -> str | None:
+        using = [holder for holder in self.holders if holder.uses(self.now)]
+        if not using:
+            return "nothing"
+        holder, sent = self.rng.choice(using), self.now
+        lease = await self.rng.choice(self.servers).renew(holder.lease.claim.name, holder.lease.token, ttl_millis=0)
+        assert lease.fence == holder.lease.fence
+        holder.stop = sent + lease.millis_left - TERMS.skew
+        return None
+
+    async def release(self) -> None:
+        if self.holders:
+            holder = self.rng.choice(self.holders)
+            holder.stop = self.now
+            await self.rng.choice(self.servers).release(holder.lease.claim.name, holder.lease.token, key=self.key())
+
+    async def serve(self) -> None:
+        """Time passes while one server or the other looks at the clock twice a second."""
+        for _ in range(2 * self.rng.choice([1, 5, 15, 25])):
+            self.now += 500
+            await self.rng.choice(self.servers).lapse()
+
+    async def leave(self) -> None:
+        """Nobody serves for a while."""
+        self.now += self.rng.choice([3_000, 60_000, *[SLOT_SECONDS * 1000] * 2])
+
+    async def set_clock(self) -> None:
+        """The clock that times leases is set forward or back."""
+        self.leap += self.rng.choice([-3_600_000, -1_000, 3_000, 3_600_000])
+
+    async def hurry_clock(self) -> None:
+        """That clock runs ahead by as much as it may within a ttl."""
+        if self.now - self.hurried > TERMS.ttl + 2 * TERMS.margin:
+            self.leap, self.hurried = self.leap + TERMS.skew, self.now
+
+    async def change_supply(self) -> None:
+        """Devices go, or come back."""
+        self.supply["dc-1"] = 64 if self.supply["dc-1"] < 64 else 40
+        await self.desks[0].apply_fleet(builders.fleet(self.supply), key=self.key("-"), dry_run=False)
+
+    def hold(self, lease: Lease, sent: int) -> None:
+        """Another holder; whoever had the lease before is fenced off by its pools, which know the later token."""
+        self.holders = [one for one in self.holders if one.lease.claim.name != lease.claim.name]
+        self.holders.append(Holder(lease, sent + lease.millis_left - TERMS.skew))
+
+    def assert_room(self) -> None:
+        """What holders may be using is there: checked when somebody begins, as what is lost meanwhile is lost."""
+        for pool, devices in self.supply.items():
+            used = sum(holder.uses(self.now).get(pool, 0) for holder in self.holders)
+            assert used <= devices, (pool, used, devices)
+
+
+@pytest.fixture
+async def model(valkey: str, seed: int) -> AsyncIterator[Model]:
+    market = f"leases-{next(_markets)}"
+    made: Model
+    async with AsyncExitStack() as stack:
+        ledgers = []
+        for number in range(2):
+            opened = await open_redis(
+                valkey, market, create=number == 0, lease_clock=lambda: made.now + made.leap
+            )  # both read the same clock
+            stack.push_async_callback(opened.close)
+            ledgers.append(opened)
+        made = Model(random.Random(seed), (ledgers[0], ledgers[1]))
+        made.feeds = tuple([await stack.enter_async_context(Feed(ledger)) for ledger in ledgers])
+
+        def seconds() -> int:
+            return made.now // 1000
+
+        ids = map("c-{:04d}".format, count())
+        pairs = list(zip(ledgers, made.feeds, strict=True))
+        made.desks = tuple(Desk(ledger, feed, seconds, ids.__next__) for ledger, feed in pairs)
+        made.servers = tuple(Leasing(ledger, feed, seconds, TERMS) for ledger, feed in pairs)
+        settings = PlannerSettings(horizon_slots=3 * 24)
+        made.planner = Planner(ledgers[0], InlineSolver(work=50), seconds, "test", settings)
+        await made.desks[0].apply_fleet(builders.fleet(made.supply), key=made.key("-"), dry_run=False)
+        await made.told()
+        yield made
+        # Every revision kept every rule, promises of the planner included.
+        assert violations(await ledgers[0].events(0, limit=100_000)) == ()
+
+
+@pytest.mark.parametrize("run", range(3))
+async def test_no_device_ever_has_two_holders(model: Model, run: int) -> None:
+    for _ in range(STEPS):
+        await model.step()
+    assert {"ask", "plan", "acquire", "serve"} <= model.seen.keys(), model.seen
