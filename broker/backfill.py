@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import numpy as np
 
+from broker.admission.berths import Berths
 from broker.admission.calendar import Calendar
 from broker.admission.demand import Demand
 from broker.admission.policy import Policy
-from broker.domain.claim import Hold, Placement, Tier
+from broker.admission.stakes import stakes_at
+from broker.domain.claim import Hold, Tier
 from broker.domain.slots import Window
-from broker.optimiser.compile import Compiled
+from broker.optimiser.compile import Compiled, option_at
 from broker.optimiser.problem import Plan
 
 __all__ = ["backfill"]
@@ -21,13 +23,15 @@ __all__ = ["backfill"]
 CLAIMS_MAX = 1_000  # looked at after one plan: a third of a millisecond each
 
 
-def backfill(compiled: Compiled, plan: Plan, policy: Policy, demand: Demand) -> Plan:
+def backfill(compiled: Compiled, plan: Plan, policy: Policy, demand: Demand, berths: Berths | None = None) -> Plan:
     """The plan, and places for claims that have none in it, where there is room that need not be kept.
 
-    Claims of which only some parts are left out are left to the next plan.
+    ``berths`` are those of the plan, and of what is placed here after. Claims of which only some parts are left out are
+    left to the next plan.
     """
     calendar = Calendar(compiled.snapshot.fleet, _holds(compiled, plan), compiled.horizon)
     calendar.expect(demand, compiled.horizon.first)
+    calendar.berths = berths
     option, start = plan.option.copy(), plan.start.copy()
     for index, rows in _left_out(compiled, plan)[:CLAIMS_MAX]:
         claim = compiled.snapshot.claims[index]
@@ -35,11 +39,14 @@ def backfill(compiled: Compiled, plan: Plan, policy: Policy, demand: Demand) -> 
         if found is None or len(found.placements) != len(rows):
             continue
         for row, place in zip(rows, found.placements, strict=True):
-            k = _option(compiled, row, place)
+            k = option_at(compiled, row, place)
             assert k is not None
             option[row], start[row] = k, place.window.first - compiled.horizon.first
             for account in (f"pools/{place.pool}", f"tenants/{claim.name.tenant}"):
                 calendar.take(Hold(account, place.window, place.devices))
+        if berths is not None and claim.ask.tier is Tier.GUARANTEED:
+            for stake in stakes_at(claim.name, claim.ask, found.placements, compiled.snapshot.fleet):
+                berths.take(stake)
     return Plan(option, start)
 
 
@@ -70,11 +77,3 @@ def _holds(compiled: Compiled, plan: Plan) -> list[Hold]:
         accounts = (f"pools/{way.pool}", f"tenants/{claim.name.tenant}")
         found += [Hold(account, Window(first, first + way.slots), way.devices) for account in accounts]
     return found
-
-
-def _option(compiled: Compiled, row: int, place: Placement) -> int | None:
-    """Which option of the row the place is."""
-    for k, way in enumerate(compiled.requests[row].options):
-        if (way.pool, way.devices, way.slots) == (place.pool, place.devices, place.window.slots):
-            return k
-    return None

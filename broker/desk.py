@@ -16,6 +16,7 @@ from broker.admission.policy import Policy
 from broker.admission.quote import Offer, Quote, counter_offers, offer_of, offers
 from broker.admission.ranking import Candidate
 from broker.admission.shift import Room
+from broker.admission.stress import Stress, stress, uninsurable
 from broker.admission.vetting import dated, too_large, unknown
 from broker.attempts import once, settled
 from broker.domain.claim import (
@@ -34,11 +35,11 @@ from broker.domain.faults import Fault, FaultReason
 from broker.domain.fleet import Fleet
 from broker.domain.options import parts
 from broker.domain.plan import PlanRecord
-from broker.domain.promise import amended, promised
+from broker.domain.promise import amended, firm, promised
 from broker.domain.reason import Because, Reason
 from broker.domain.slots import Window, slot_at_or_after, slot_of
 from broker.ledger.port import Balance, Ledger, Page, Receipt, RequestKey
-from broker.ledger.refusals import etag_mismatch, offer_gone
+from broker.ledger.refusals import etag_mismatch, hold_limit, offer_gone
 
 __all__ = ["Clock", "Desk", "DeskTerms", "Market", "NewId"]
 
@@ -139,7 +140,7 @@ class Desk:
         free = [offer.placements for offer in quote.offers if not offer.moves]
         if not free:
             return quote, None
-        held = [claim.becomes(Held(_firm(placements), until), at=claim.created_at) for placements in free]
+        held = [claim.becomes(Held(firm(placements), until), at=claim.created_at) for placements in free]
         receipt = await self.ledger.submit(claim, key=key, at=claim.created_at, candidates=held, must_fit=True)
         return quote, receipt
 
@@ -245,11 +246,7 @@ class Desk:
     def _limit_holds(self, tenant: str, at: int) -> None:
         mine = (claim.state for claim in self.market.outlook.held if claim.name.tenant == tenant)
         if sum(isinstance(state, Held) and state.until > at for state in mine) >= self.terms.holds_max:
-            raise Fault(
-                FaultReason.HOLD_LIMIT,
-                f"The tenant holds capacity for {self.terms.holds_max} quotes already",
-                remedy="Redeem or cancel one, or wait until one lapses.",
-            )
+            raise hold_limit(self.terms.holds_max)
 
     async def claim(self, name: ClaimName) -> Claim:
         """One claim, live or closed."""
@@ -306,6 +303,11 @@ class Desk:
         revision = await self.ledger.fleet_revision()
         return await self.ledger.fleet(), revision
 
+    async def uninsurable(self, fleet: Fleet) -> tuple[ClaimName, ...]:
+        """Live guaranteed claims that the insurance of a fleet could not help, a hundred at most."""
+        claims = tuple(self.market.outlook.claims.values())
+        return await asyncio.to_thread(uninsurable, fleet, claims, slot_of(self.now()))
+
     async def pools(self, window: Window | None) -> tuple[Fleet, Window, dict[str, Balance]]:
         """The fleet and each account's balance over ``window``, or over the week from now."""
         first = slot_of(self.now())
@@ -330,6 +332,12 @@ class Desk:
     async def plan(self, revision: int | None) -> PlanRecord:
         """The plan of that revision, or the latest (None)."""
         return await self.ledger.plan(revision)
+
+    async def stress(self, pools: Sequence[str], slots: int) -> Stress:
+        """What would happen if each of these pools (none: every pool) were lost from now on for so long."""
+        outlook, first = self.market.outlook, slot_of(self.now())
+        claims, over = tuple(outlook.claims.values()), Window(first, first + slots)
+        return await asyncio.to_thread(stress, outlook.fleet, claims, over, pools, outlook.revision)
 
     async def _held(self, name: ClaimName, etag: str) -> Claim:
         claim = await self.ledger.claim(name)
@@ -376,8 +384,3 @@ class Desk:
         if problem is not None:
             raise problem
         return fleet
-
-
-def _firm(placements: tuple[Placement, ...]) -> tuple[Placement, ...]:
-    """The placements at starts that no longer move."""
-    return tuple(replace(placement, latest=placement.window.first) for placement in placements)

@@ -11,21 +11,20 @@ from dataclasses import dataclass, field, replace
 from time import monotonic
 from typing import Protocol
 
-import numpy as np
-
 from broker.admission.demand import ABOVE, KEEPS, Demand
 from broker.admission.policy import Policy
 from broker.backfill import backfill
-from broker.domain.bid_prices import BidPrices
 from broker.domain.claim import Tier
 from broker.domain.faults import Fault, FaultReason, Kind
-from broker.domain.plan import PlanRecord, PoolPrice
+from broker.domain.plan import PlanRecord
 from broker.domain.reason import Because, Reason
 from broker.domain.slots import Window, slot_at_or_after
 from broker.domain.snapshot import Event, EventKind
 from broker.domain.terms import Terms
+from broker.insured import Insured, costs, insured
 from broker.ledger.port import Fence, Ledger
 from broker.lookout import Lookout, Struck, loses
+from broker.on_record import bid_prices, gap, plan_record
 from broker.optimiser.because import because
 from broker.optimiser.check import check
 from broker.optimiser.compile import Compiled, compile_problem
@@ -35,6 +34,7 @@ from broker.optimiser.report import Earlier, Solved
 from broker.optimiser.withhold import withhold
 from broker.optimiser.worker import SolverLost
 from broker.repair import only_moved, repair, unchanged_reasons
+from broker.rescue import rescue
 
 __all__ = ["Capture", "Planner", "PlannerSettings", "Solver"]
 
@@ -47,6 +47,7 @@ FAILURE_SECONDS_MAX = 10.0
 REPAIRS_MAX = 3  # at once, where answers at once keep taking the room
 HISTORY_EVENTS_AT_ONCE = 20  # decoded between two renewals of the lease, or whatever else is due
 ROOM_KEPT = Because(Reason.ROOM_KEPT, "There is room, but it is kept for claims of a higher tier that are expected.")
+RESERVED = Because(Reason.RESERVED, "There is room, but guaranteed work would have nowhere to go if a pool were lost.")
 
 
 class Solver(Protocol):
@@ -125,26 +126,26 @@ class Planner:
         # 1. What is, at one revision, and the first hour that can still start when the plan is there.
         await self._learn()
         known = await self.ledger.fleet_revision() if fleet_revision is None else fleet_revision
-        # 2. As a problem.
-        compiled = await self._compiled(seconds)
-        # 3. The best plan in the time there is, starting from the one in force.
+        # 2. As a problem, and a plan to start from: the one in force, or one that saves who is insured.
+        compiled, hint = await self._posed(seconds)
+        # 3. The best plan in the time there is.
         started = monotonic()
-        solving = self.solver.solve(
-            compiled.problem, seconds=seconds, seed=self.settings.seed, hint=_in_force(compiled)
-        )
+        solving = self.solver.solve(compiled.problem, seconds=seconds, seed=self.settings.seed, hint=hint)
         solved = await Lookout(self.ledger, known).over(solving)
         millis = round(1000 * (monotonic() - started))
         # 4. Believe nothing: a checker that knows no solver has the last word.
         self._accept(compiled, solved)
-        # 5. Leave room for who is expected.
-        solved, withheld = await asyncio.to_thread(self._leave_room, compiled, solved)
+        # 5. Leave room for who is insured, and for who is expected.
+        solved, withheld, sure = await asyncio.to_thread(self._leave_room, compiled, solved)
         # 6. What becomes of each claim, and why.
         at = self.now()
         decided = await asyncio.to_thread(self._decide, compiled, solved, withheld, at)
-        record = _record(compiled, solved, decided, millis, at)
+        record = plan_record(compiled, solved, decided, millis, at)
+        if sure is not None:
+            record = replace(record, insurance=costs(compiled, sure.berths, solved.prices.reserves))
         # 7. One step puts it into force, if this process still leads.
         changed = decided.changed[: max(decided.together, self.settings.commit_claims_max)]
-        prices = _bid_prices(compiled, solved)
+        prices = bid_prices(compiled, solved)
         done = await self.ledger.commit(changed, record, fence=fence, at=at, prices=prices)
         self._planned_slot = slot_at_or_after(at) if len(changed) == len(decided.changed) else -1
         if self.capture is not None:
@@ -168,7 +169,7 @@ class Planner:
         why = unchanged_reasons(compiled, solved.plan)
         freeze = self.settings.freeze_slots
         decided = await asyncio.to_thread(outcome, compiled, solved.plan, why, freeze_slots=freeze, at=at)
-        record = replace(_record(compiled, solved, decided, millis, at), repair=True)
+        record = replace(plan_record(compiled, solved, decided, millis, at), repair=True)
         done = await self.ledger.commit(only_moved(compiled, decided), record, fence=fence, at=at)
         return replace(record, revision=done.revision, skipped=len(done.skipped))
 
@@ -193,6 +194,16 @@ class Planner:
         horizon = Window(first, first + self.settings.horizon_slots)
         return await asyncio.to_thread(compile_problem, snapshot, horizon, self.settings.terms)
 
+    async def _posed(self, seconds: float) -> tuple[Compiled, Plan | None]:
+        """The market as a problem, and the plan to start from; where insured work lost its place, one that saves it."""
+        compiled = await self._compiled(seconds)
+        saving = await asyncio.to_thread(rescue, compiled)
+        if saving is None:
+            return compiled, _in_force(compiled)
+        # Who gives way may now go elsewhere; rows and options of all others are the same.
+        lifted = (compiled.snapshot, compiled.horizon, self.settings.terms, saving.lifted)
+        return await asyncio.to_thread(compile_problem, *lifted), saving.plan
+
     async def _turn(self) -> None:
         """Wait for a reason to plan, then plan."""
         fence = self._fence
@@ -207,7 +218,7 @@ class Planner:
             return
         asked = [event.time_limit_seconds for event in events if event.time_limit_seconds]
         try:
-            if self._urgent(events):
+            if self._urgent(events) and not (await self.ledger.fleet()).insurance:
                 # The plan of everything has its turn next, unless more is lost by then.
                 await self._repair_all(events, fence)
                 return
@@ -229,7 +240,7 @@ class Planner:
             record.placed,
             record.claims,
             record.moved,
-            100 * solved_gap(record),
+            100 * gap(record),
         )
 
     async def _news(self) -> tuple[Event, ...]:
@@ -275,26 +286,34 @@ class Planner:
                 remedy="The last plan stays.",
             )
 
-    def _leave_room(self, compiled: Compiled, solved: Solved) -> tuple[Solved, frozenset[int]]:
-        """The plan without what would leave too little for claims of a higher tier that may come, and those rows.
+    def _leave_room(self, compiled: Compiled, solved: Solved) -> tuple[Solved, dict[int, Because], Insured | None]:
+        """The plan without what would leave too little for others, and why each of those rows is left out.
 
-        What is idle then is given to others.
+        Guaranteed work must have somewhere to go, and claims of a higher tier may come. What is idle then is given to
+        others.
         """
-        if not self.demand.known:
-            return solved, frozenset()
-        silicon = [pool.silicon for pool in compiled.snapshot.fleet.pools]
-        wanted = self.demand.use(silicon, compiled.problem.slots)
-        kept = {tier: self.settings.keeps[tier] * wanted[row] for tier, row in ABOVE.items()}
-        plan, withheld = withhold(compiled, solved.plan, kept)
-        plan = backfill(compiled, plan, Policy(keeps=self.settings.keeps, terms=self.settings.terms), self.demand)
-        if not withheld and (plan.option == solved.plan.option).all():
-            return solved, withheld
+        policy = Policy(keeps=self.settings.keeps, terms=self.settings.terms)
+        sure = insured(compiled, solved.plan, policy) if compiled.snapshot.fleet.insurance else None
+        plan = sure.plan if sure is not None else solved.plan
+        without = dict.fromkeys(sure.without, RESERVED) if sure is not None else {}
+        if not self.demand.known and _same(plan, solved.plan):
+            return solved, without, sure
+        if self.demand.known:
+            silicon = [pool.silicon for pool in compiled.snapshot.fleet.pools]
+            wanted = self.demand.use(silicon, compiled.problem.slots)
+            kept = {tier: self.settings.keeps[tier] * wanted[row] for tier, row in ABOVE.items()}
+            plan, withheld = withhold(compiled, plan, kept)
+            without |= dict.fromkeys(withheld, ROOM_KEPT)
+        plan = backfill(compiled, plan, policy, self.demand, sure.berths if sure is not None else None)
+        if not without and _same(plan, solved.plan):
+            return solved, without, sure
         found = replace(solved, plan=plan, objective=check(compiled.problem, plan).objective, status=Status.FEASIBLE)
-        self._accept(compiled, found)
-        return found, frozenset(row for row in withheld if plan.option[row] < 0)
+        # Berths are more exact than reserves, which only lead there.
+        self._accept(replace(compiled, problem=replace(compiled.problem, reserves=())), found)
+        return found, {row: why for row, why in without.items() if plan.option[row] < 0}, sure
 
-    def _decide(self, compiled: Compiled, solved: Solved, withheld: frozenset[int], at: int) -> Outcome:
-        why = because(compiled, solved) | dict.fromkeys(withheld, ROOM_KEPT)
+    def _decide(self, compiled: Compiled, solved: Solved, withheld: Mapping[int, Because], at: int) -> Outcome:
+        why = because(compiled, solved) | dict(withheld)
         return outcome(compiled, solved.plan, why, freeze_slots=self.settings.freeze_slots, at=at)
 
     async def _learn(self) -> None:
@@ -337,9 +356,10 @@ class Planner:
             await asyncio.sleep(self.settings.lease_millis / 3000)
 
 
-def solved_gap(record: PlanRecord) -> float:
-    """Share of the bound that the plan may still be missing."""
-    return (record.bound_microusd - record.objective_microusd) / max(1, abs(record.bound_microusd))
+def _same(one: Plan, other: Plan) -> bool:
+    """Whether two plans choose the same."""
+    placed = one.option >= 0
+    return bool((one.option == other.option).all() and (one.start == other.start)[placed].all())
 
 
 def _in_force(compiled: Compiled) -> Plan | None:
@@ -348,43 +368,3 @@ def _in_force(compiled: Compiled) -> Plan | None:
     if not (requests.current_option >= 0).any():
         return None
     return Plan(requests.current_option.copy(), requests.current_start.copy())
-
-
-def _bid_prices(compiled: Compiled, solved: Solved) -> BidPrices:
-    """The prices of the plan, for whoever answers before the next one."""
-    problem = compiled.problem
-    pools, tenants = (np.rint(rows).astype(np.int64).tolist() for rows in (solved.prices.pools, solved.prices.quotas))
-    return BidPrices(
-        compiled.horizon.first,
-        {pool: tuple(row) for pool, row in zip(problem.pools.ids, pools, strict=True)},
-        {tenant: tuple(row) for tenant, row in zip(problem.quotas.ids, tenants, strict=True)},
-    )
-
-
-def _record(
-    compiled: Compiled,
-    solved: Solved,
-    decided: Outcome,
-    millis: int,
-    at: int,
-) -> PlanRecord:
-    prices = solved.prices.pools
-    rows = range(len(compiled.problem.pools.ids))
-    means = np.rint(prices.mean(axis=1)) if prices.size else np.zeros(len(rows))
-    peaks = np.rint(prices.max(axis=1)) if prices.size else np.zeros(len(rows))
-    return PlanRecord(
-        based_on_revision=compiled.snapshot.revision,
-        horizon=compiled.horizon,
-        optimal=solved.status is Status.OPTIMAL,
-        objective_microusd=solved.objective,
-        bound_microusd=max(solved.objective, int(np.ceil(solved.bound))),
-        solve_millis=millis,
-        claims=len(compiled.snapshot.claims),
-        placed=decided.placed,
-        moved=decided.moved,
-        created_at=at,
-        reasons=decided.reasons,
-        prices=tuple(
-            PoolPrice(pool, int(means[row]), int(peaks[row])) for row, pool in enumerate(compiled.problem.pools.ids)
-        ),
-    )

@@ -26,6 +26,7 @@ REQUIRED = {
     "Contract": ["id", "pool", "committed"],
     "CommittedLevel": ["devices"],
     "Tenant": ["id"],
+    "Insurance": ["id", "loss"],
     "Fleet": ["silicon", "workload_classes", "pools", "tenants"],
 }
 

@@ -9,6 +9,7 @@ from copy import copy
 import numpy as np
 from numpy.typing import NDArray
 
+from broker.admission.berths import Berths
 from broker.admission.demand import ABOVE, Demand
 from broker.admission.scan import Board
 from broker.domain.bid_prices import BidPrices
@@ -31,7 +32,8 @@ class Calendar:
     last row for whoever has no quota; ``lent`` is what claims hold of each pool. ``price`` and ``quota_price`` are
     running sums of micro-USD for each device-slot, one entry longer than the window: running costs and bid prices of
     pools, bid prices of quotas. ``open`` is what is free on each silicon, and ``wanted`` what those worth more than
-    standard, and than spot, are expected to use of it when they come; all nothing until ``expect`` says so.
+    standard, and than spot, are expected to use of it when they come; all nothing until ``expect`` says so. ``berths``,
+    where the fleet insures anything, are what guaranteed work must leave each other.
     """
 
     def __init__(self, fleet: Fleet, holds: Iterable[Hold], window: Window, prices: BidPrices | None = None) -> None:
@@ -54,6 +56,7 @@ class Calendar:
         self.open = np.zeros((len(self.silicon), window.slots), np.int64)
         np.add.at(self.open, self.kind, self.supply)
         self.scratch = np.zeros((len(self.silicon), window.slots + 1))
+        self.berths: Berths | None = None
         self.wanted, self.expects = np.zeros((len(ABOVE), *self.open.shape)), False
         for hold in holds:
             self.take(hold)
@@ -123,6 +126,7 @@ class Calendar:
         other = copy(self)
         other.free, other.room, other.lent = self.free.copy(), self.room.copy(), self.lent.copy()
         other.open, other.scratch = self.open.copy(), self.scratch.copy()
+        other.berths = self.berths.still() if self.berths is not None else None
         return other
 
     def take(self, hold: Hold) -> None:

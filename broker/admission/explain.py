@@ -90,10 +90,10 @@ def _walls(policy: Policy, ask: Ask, tenant: str, calendar: Calendar) -> Iterato
     for way in legal(options(ask, calendar.fleet), calendar.window):
         if way.pool not in seen:
             seen.add(way.pool)
-            yield _wall(policy, way, tenant, calendar)
+            yield _wall(policy, way, tenant, calendar, ask.tier)
 
 
-def _wall(policy: Policy, way: Option, tenant: str, calendar: Calendar) -> Wall:
+def _wall(policy: Policy, way: Option, tenant: str, calendar: Calendar, tier: Tier) -> Wall:
     """The wall at the start where most devices are free all the time."""
     assert way.latest is not None
     whole = Window(way.earliest, way.latest + way.slots)
@@ -106,7 +106,7 @@ def _wall(policy: Policy, way: Option, tenant: str, calendar: Calendar) -> Wall:
     first, last = (int(lacking[0]), int(lacking[-1])) if len(lacking) else (0, way.slots - 1)
     start = whole.first + best
     return Wall(
-        reason=_reason(policy, way, tenant, calendar),
+        reason=_reason(policy, way, tenant, calendar, tier),
         pool=way.pool,
         window=Window(start + first, start + last + 1),
         needed=way.devices,
@@ -117,7 +117,7 @@ def _wall(policy: Policy, way: Option, tenant: str, calendar: Calendar) -> Wall:
     )
 
 
-def _reason(policy: Policy, way: Option, tenant: str, calendar: Calendar) -> Reason:
+def _reason(policy: Policy, way: Option, tenant: str, calendar: Calendar, tier: Tier) -> Reason:
     """What rules out every start of one option, tried in the order in which it would have to give way."""
     assert way.latest is not None
     row, span = calendar.pools[way.pool], calendar.span(Window(way.earliest, way.latest + way.slots))
@@ -129,7 +129,7 @@ def _reason(policy: Policy, way: Option, tenant: str, calendar: Calendar) -> Rea
     if worth is None:
         return Reason.QUOTA_REACHED
     if worth > 0:
-        return Reason.ROOM_KEPT
+        return Reason.RESERVED if tier is Tier.GUARANTEED else Reason.ROOM_KEPT
     row_cost = int(calendar.unit[row]) * way.devices * way.slots
     return Reason.COST_EXCEEDS_VALUE if row_cost >= way.value_microusd else Reason.OUTBID
 
@@ -156,6 +156,7 @@ _SENTENCES = {
     Reason.NO_CONTIGUOUS_ROOM: "No start has {needed:,} devices free for the whole time; at best {free:,} in {pool}.",
     Reason.QUOTA_REACHED: "The tenant's other claims use its quota at every start that has room.",
     Reason.ROOM_KEPT: "{pool} has {free:,} devices free, but they are kept for claims of a higher tier.",
+    Reason.RESERVED: "{pool} has {free:,} devices free, but guaranteed work must have somewhere to go after a loss.",
     Reason.OUTBID: "Others are expected to make more of the capacity in {pool} than this claim offers.",
     Reason.COST_EXCEEDS_VALUE: "Running it costs more than it is worth, even in {pool}.",
 }

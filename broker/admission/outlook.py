@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from broker.admission.berths import Berths
 from broker.admission.calendar import Calendar
 from broker.admission.demand import Demand
 from broker.admission.expected import Expectations
+from broker.admission.stakes import stakes
 from broker.domain.bid_prices import BidPrices
 from broker.domain.claim import Claim, ClaimName, Held, Hold
 from broker.domain.fleet import Fleet
-from broker.domain.slots import Window
+from broker.domain.losses import losses
+from broker.domain.slots import SLOT_SECONDS, Window
 from broker.domain.snapshot import Event, Snapshot
 
 __all__ = ["AHEAD_SLOTS", "Outlook"]
@@ -82,6 +85,7 @@ class Outlook:
         for claim in event.claims:
             before = self._claims.get(claim.name)
             self._rebook(before.holds() if before is not None else (), claim.holds() if claim.live else ())
+            self._reseat(before, claim)
             self._held.discard(claim.name)
             if claim.live:
                 self._claims[claim.name] = claim
@@ -100,6 +104,13 @@ class Outlook:
             window = Window(first, first + self._ahead + SPARE_SLOTS)
             holds = (hold for claim in self._claims.values() for hold in claim.holds())
             self._calendar = known = Calendar(self.fleet, holds, window, self._prices)
+            if self.fleet.insurance:
+                known.berths = Berths(
+                    self.fleet,
+                    losses(self.fleet, first * SLOT_SECONDS),
+                    window,
+                    stakes(self._claims.values(), self.fleet),
+                )
             self._expected_from = -1
         if first != self._expected_from:
             known.expect(self._demand, first)
@@ -112,3 +123,15 @@ class Outlook:
                 self._calendar.give_back(hold)
             for hold in after:
                 self._calendar.take(hold)
+
+    def _reseat(self, before: Claim | None, after: Claim) -> None:
+        """Give up the berths of a claim and find new ones, where its places changed."""
+        berths = self._calendar.berths if self._calendar is not None else None
+        if berths is None or (
+            before is not None and before.live is after.live and before.placements == after.placements
+        ):
+            return
+        for place in before.placements if before is not None else ():
+            berths.drop(after.name, place.part)
+        for stake in stakes((after,) if after.live else (), self.fleet):
+            berths.take(stake)

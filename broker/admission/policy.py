@@ -17,7 +17,9 @@ from broker.admission.demand import ABOVE, KEEPS
 from broker.admission.ranking import Candidate, Ranking
 from broker.admission.scan import NO_LIMIT, Limit
 from broker.admission.shift import Room, room
-from broker.domain.claim import Ask, Claim, Placement, Tier
+from broker.admission.stakes import stakes_at
+from broker.domain.claim import Ask, Claim, ClaimName, Placement, Tier
+from broker.domain.options import options
 from broker.domain.terms import Terms
 
 __all__ = ["Policy"]
@@ -41,22 +43,24 @@ class Policy:
 
     def offers(self, ask: Ask, tenant: str, calendar: Calendar, *, most: int = 4) -> tuple[Candidate, ...]:
         """Places that the claim may have if it insists, best first: more than others are expected to make of them."""
-        ranking = Ranking(calendar, tenant, self.terms, self._limit(ask.tier, calendar))
-        return tuple(found for found in ranking.candidates(ask, most=most) if found.worth_microusd > 0)
+        return _insured(ask, tenant, calendar, self._offers(ask, tenant, calendar, most))
 
     def at(
         self, ask: Ask, tenant: str, calendar: Calendar, places: Sequence[Placement]
     ) -> tuple[Placement, ...] | None:
         """These places of the claim as it may have them, with what they cost; None when it may not have them now."""
-        found = Ranking(calendar, tenant, self.terms, self._limit(ask.tier, calendar)).pinned(ask, places)
-        return found.placements if found is not None and found.worth_microusd > 0 else None
+        found = self._ranking(ask, tenant, calendar).pinned(ask, places)
+        if found is None or found.worth_microusd <= 0 or not _insured(ask, tenant, calendar, (found,)):
+            return None
+        return found.placements
 
     def grants(self, ask: Ask, tenant: str, calendar: Calendar) -> tuple[Candidate, ...]:
         """Places that the claim is given without a plan, best first."""
         if not self.at_once or not calendar.priced:
             return ()
-        found = self.offers(ask, tenant, calendar)
-        return tuple(c for c in found if all(self._is_small(placement, calendar) for placement in c.placements))
+        found = self._offers(ask, tenant, calendar, 4)
+        small = tuple(c for c in found if all(self._is_small(placement, calendar) for placement in c.placements))
+        return _insured(ask, tenant, calendar, small)
 
     def room(self, ask: Ask, tenant: str, calendar: Calendar, claims: Iterable[Claim], *, firm: int) -> Room | None:
         """Where the claim is given a place without a plan because others move for it, if it fits nowhere as they are.
@@ -65,8 +69,21 @@ class Policy:
         """
         if not self.at_once or not calendar.priced or ask.tier is Tier.SPOT:
             return None
-        found = room(Ranking(calendar, tenant, self.terms, self._limit(ask.tier, calendar)), ask, claims, firm=firm)
-        return found if found is not None and self._is_small(found.candidate.placements[0], calendar) else None
+        if calendar.berths is not None:
+            # Whoever moves may lose his berth.
+            claims = (claim for claim in claims if claim.ask.tier is not Tier.GUARANTEED)
+        found = room(self._ranking(ask, tenant, calendar), ask, claims, firm=firm)
+        if found is None or not self._is_small(found.candidate.placements[0], calendar):
+            return None
+        return found if _insured(ask, tenant, calendar, (found.candidate,)) else None
+
+    def _offers(self, ask: Ask, tenant: str, calendar: Calendar, most: int) -> tuple[Candidate, ...]:
+        found = self._ranking(ask, tenant, calendar).candidates(ask, most=most)
+        return tuple(one for one in found if one.worth_microusd > 0)
+
+    def _ranking(self, ask: Ask, tenant: str, calendar: Calendar) -> Ranking:
+        sure = ask.tier is Tier.GUARANTEED
+        return Ranking(calendar, tenant, self.terms, self._limit(ask.tier, calendar), sure)
 
     def _limit(self, tier: Tier, calendar: Calendar) -> Limit:
         """What a claim of the tier must leave for others."""
@@ -79,3 +96,12 @@ class Policy:
     def _is_small(self, placement: Placement, calendar: Calendar) -> bool:
         supply = calendar.supply[calendar.pools[placement.pool], calendar.span(placement.window)]
         return 100 * placement.devices <= self.gang_percent * int(np.maximum.reduce(supply, initial=0))
+
+
+def _insured(ask: Ask, tenant: str, calendar: Calendar, found: tuple[Candidate, ...]) -> tuple[Candidate, ...]:
+    """Those with which guaranteed work is as well insured as without."""
+    berths = calendar.berths
+    if berths is None or ask.tier is not Tier.GUARANTEED or not found:
+        return found
+    name, ways = ClaimName(tenant, ""), options(ask, calendar.fleet)
+    return tuple(c for c in found if berths.fits(tuple(stakes_at(name, ask, c.placements, calendar.fleet, ways))))

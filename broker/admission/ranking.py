@@ -81,12 +81,16 @@ class _Bounds(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
-    """Ranks places for claims of one tenant; ``limit`` says what they must leave for others."""
+    """Ranks places for claims of one tenant; ``limit`` says what they must leave for others.
+
+    They leave the berths of guaranteed work alone if they are ``sure``, guaranteed themselves.
+    """
 
     calendar: Calendar
     tenant: str
     terms: Terms
     limit: Limit = NO_LIMIT
+    sure: bool = False
 
     def candidates(self, ask: Ask, *, most: int = 4) -> tuple[Candidate, ...]:
         """The best ways to serve a whole claim, best first, in pools that differ; empty when it fits nowhere.
@@ -247,7 +251,10 @@ class Ranking:
     def _starts(self, rows: Ints, money: Floats) -> _Starts:
         worth, slot = np.empty(len(rows)), np.empty(len(rows), np.int64)
         quota = self.calendar.quotas.get(self.tenant, -1)
-        scan(self.calendar.board, rows, money, quota, self.limit, worth, slot)
+        board, berths = self.calendar.board, self.calendar.berths
+        if self.sure and berths is not None:
+            board = board._replace(free=_below(board.free, berths.ceiling, rows))
+        scan(board, rows, money, quota, self.limit, worth, slot)
         return _Starts(worth, slot)
 
     def _placed(self, part: _Part, k: int, slot: int) -> Placement:
@@ -255,6 +262,15 @@ class Ranking:
         first = self.calendar.window.first
         way = part.sizes[k].part(part.ask, part.number)
         return placed(way, first + slot, self.calendar, latest=first + int(part.rows[k, 4]))
+
+
+def _below(free: Ints, ceiling: Ints, rows: Ints) -> Ints:
+    """What is free under a ceiling, as far as these options reach; anything elsewhere."""
+    out = np.empty_like(free)
+    if len(rows):
+        span = slice(int(rows[:, 3].min()), int((rows[:, 4] + rows[:, 2]).max()))
+        np.minimum(free[:, span], ceiling[: len(free), span], out=out[:, span])
+    return out
 
 
 def _is_legal(size: Size, ask: Ask, window: Window) -> bool:

@@ -24,6 +24,7 @@ from broker.cli.quote import quote, redeem
 from broker.cli.replay import replay
 from broker.cli.report import report
 from broker.cli.serve import serve
+from broker.cli.stress import stress
 from broker.cli.supply import drain, grow, late, outage, recover
 
 __all__ = ["app", "main"]
@@ -50,6 +51,7 @@ app.command("plan-now", rich_help_panel=ASKING)(plan_now)
 app.command(rich_help_panel=ASKING)(report)
 for command in (outage, recover, drain, late, grow):
     app.command(rich_help_panel=SUPPLYING)(command)
+app.command(rich_help_panel=ASKING)(stress)
 app.command(rich_help_panel=RUNNING)(demo)
 app.command(rich_help_panel=RUNNING)(serve)
 app.command(rich_help_panel=RUNNING)(plan)

@@ -20,6 +20,8 @@ from broker.cli.moments import midnight
 
 __all__ = ["FleetFileError", "default_fleet_text", "fleet_from_file", "fleet_from_text"]
 
+PREFIXES = {"kind": "POOL_KIND_", "loss": "LOSS_KIND_"}  # of enum values, by field
+
 
 class FleetFileError(Exception):
     """The file holds no fleet; one line for each thing that is wrong."""
@@ -108,8 +110,8 @@ def _message_form(value: Any, day: dt.datetime, key: str = "") -> Any:
         return {name: _message_form(item, day, name) for name, item in value.items()}
     if isinstance(value, list):
         return [_message_form(item, day) for item in value]
-    if key == "kind":
-        return f"POOL_KIND_{value}"
+    if key in PREFIXES:
+        return PREFIXES[key] + value
     if key.endswith("_time") and value.startswith("+"):
         return (day + timedelta(days=int(value[1:-1]))).isoformat().replace("+00:00", "Z")
     return value

@@ -37,6 +37,8 @@ def supply_lines(answer: ApplyFleetResponse | ChangeSupplyResponse) -> Iterator[
             f"  short    {gap.resource}: claims hold up to {gap.devices:,} devices too many,"
             f" {when(gap.start_time)} to {when(gap.end_time)}"
         )
+    for name in getattr(answer, "uninsurable", ()):  # of a whole fleet only
+        yield f"  uninsurable {short(name)}: after some loss no pool could hold it"
     if not answer.changes:
         yield "  nothing differs"
 

@@ -239,3 +239,11 @@ def plan_lines(plan: Plan) -> Iterator[str]:
                 f"  price    {short(price.pool)}: one more device-hour is worth"
                 f" ${price.mean_microusd / 1e6:.2f} on average, ${price.peak_microusd / 1e6:.2f} at the peak"
             )
+    for cost in plan.insurance:
+        if cost.hit:
+            pools = " and ".join(map(short, cost.pools))
+            never = f", {cost.uninsurable:,} could have none" if cost.uninsurable else ""
+            yield (
+                f"  insured  {cost.insurance}, {pools}: {cost.insured:,} of {cost.hit:,} guaranteed places have a berth"
+                f"{never}; room worth {dollars(cost.at_most_microusd)} at most is kept"
+            )

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
 
+from broker.domain.insurance import Insurance
 from broker.domain.slots import Steps, slot_at_or_after, slot_of
 
 __all__ = [
@@ -148,6 +149,7 @@ class Fleet:
     pools: tuple[Pool, ...] = ()
     contracts: tuple[Contract, ...] = ()
     tenants: tuple[Tenant, ...] = ()
+    insurance: tuple[Insurance, ...] = ()
 
     @cached_property
     def silicon_names(self) -> frozenset[str]:
@@ -203,6 +205,7 @@ class Fleet:
             ("pools", self.pools),
             ("contracts", self.contracts),
             ("tenants", self.tenants),
+            ("insurance", self.insurance),
         ):
             for item in items:
                 yield f"{collection}/{item.id}", item

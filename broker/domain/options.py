@@ -8,7 +8,18 @@ from typing import Any, NamedTuple, TypeVar, cast
 from broker.domain.claim import Ask, Placement, SiliconChoice
 from broker.domain.fleet import Fleet, Pool, WorkloadClass
 
-__all__ = ["Option", "Size", "in_domains", "option_of", "options", "parts", "share", "sizes", "with_bonus"]
+__all__ = [
+    "Option",
+    "Size",
+    "in_domains",
+    "option_of",
+    "options",
+    "parts",
+    "resumed",
+    "share",
+    "sizes",
+    "with_bonus",
+]
 
 Whole = TypeVar("Whole")  # an int, or an array of them
 
@@ -95,6 +106,11 @@ def option_of(ask: Ask, fleet: Fleet, placement: Placement) -> Option | None:
         ),
         None,
     )
+
+
+def resumed(way: Option, whole: int, left: int) -> int:
+    """Slots that the last ``left`` of ``whole`` slots take if they are served another way."""
+    return -(-way.slots * left // whole)
 
 
 def _choices(ask: Ask, work: WorkloadClass, fleet: Fleet) -> dict[str, SiliconChoice]:

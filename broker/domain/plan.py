@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from broker.domain.slots import Window
 
-__all__ = ["PlanRecord", "PoolPrice"]
+__all__ = ["LossCost", "PlanRecord", "PoolPrice"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +17,23 @@ class PoolPrice:
     pool: str
     mean_microusd: int
     peak_microusd: int
+
+
+@dataclass(frozen=True, slots=True)
+class LossCost:
+    """What being insured against one loss costs at the plan's prices, and how the guaranteed placements it hits stand.
+
+    ``mean_microusd`` is the value given up for each device-hour that would be lost; in all it is ``at_most_microusd``
+    or less. Of ``hit`` placements ``insured`` have a place to go, ``uninsurable`` could have none even in empty pools.
+    """
+
+    insurance: str
+    pools: tuple[str, ...]
+    mean_microusd: int
+    at_most_microusd: int
+    hit: int
+    insured: int
+    uninsurable: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +52,7 @@ class PlanRecord:
     created_at: int  # Unix seconds
     reasons: Mapping[str, int] = field(default_factory=dict)  # dominant reason -> claims
     prices: tuple[PoolPrice, ...] = ()
+    insurance: tuple[LossCost, ...] = ()
     skipped: int = 0
     revision: int = 0
     repair: bool = False  # made at once, for those who lost their places to an outage and for nobody else

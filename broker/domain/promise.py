@@ -9,7 +9,12 @@ from broker.domain.fleet import Fleet
 from broker.domain.options import option_of
 from broker.domain.reason import Because, Reason
 
-__all__ = ["amended", "promised"]
+__all__ = ["amended", "firm", "promised"]
+
+
+def firm(placements: tuple[Placement, ...]) -> tuple[Placement, ...]:
+    """The placements at starts that no longer move."""
+    return tuple(replace(placement, latest=placement.window.first) for placement in placements)
 
 
 def promised(

@@ -1,7 +1,7 @@
 """What a claim was told when it was placed, and whether a plan, or making room for another claim, kept it.
 
 Promises bind the broker alone: a caller may change or withdraw a claim at any time, and supply that is lost lifts the
-promises that were made on it.
+promises that were made on it, and those of work that gives way to who is insured.
 """
 
 from __future__ import annotations
@@ -64,8 +64,14 @@ def _broken_for_part(claim: Claim, old: Placement, new: Placement | None) -> Ite
 
 
 def supply_lost(claim: Claim, placement: Placement, fleet: Fleet, short: tuple[Shortfall, ...], slot: int) -> bool:
-    """Whether the placement's pool has left, or it or the tenant's quota is ``short`` under it from ``slot`` on."""
+    """Whether the placement's pool has left, or it or the tenant's quota is ``short`` under it from ``slot`` on.
+
+    Where the fleet is insured, work of lower tiers also makes room for guaranteed work of a pool that is short.
+    """
     if fleet.pool(placement.pool) is None:
+        return True
+    covers = any(not insurance.covers or placement.pool in insurance.covers for insurance in fleet.insurance)
+    if covers and claim.ask.tier is not Tier.GUARANTEED and any(lack.account.startswith("pools/") for lack in short):
         return True
     accounts = f"pools/{placement.pool}", f"tenants/{claim.name.tenant}"
     first, end = max(placement.window.first, slot), placement.window.end

@@ -25,6 +25,7 @@ __all__ = [
     "fenced",
     "fleet_changed",
     "gains_holds",
+    "hold_limit",
     "lease_ended",
     "lease_handover",
     "offer_gone",
@@ -184,6 +185,15 @@ def revision_ahead(after: int, present: int) -> Fault:
         f"revision {after} lies beyond the present one, {present}",
         remedy="Check that this is the market the revision came from; list again",
         facts={"present_revision": str(present)},
+    )
+
+
+def hold_limit(most: int) -> Fault:
+    """A tenant keeps capacity aside for enough quotes."""
+    return Fault(
+        FaultReason.HOLD_LIMIT,
+        f"The tenant holds capacity for {most} quotes already",
+        remedy="Redeem or cancel one, or wait until one lapses.",
     )
 
 

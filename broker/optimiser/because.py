@@ -15,7 +15,7 @@ REASONS = {
     Cause.NEVER_FITS: Reason.EXCEEDS_CAPACITY,
     Cause.COST_EXCEEDS_VALUE: Reason.COST_EXCEEDS_VALUE,
     Cause.QUOTA: Reason.QUOTA_REACHED,
-    Cause.RESERVE: Reason.NO_CONTIGUOUS_ROOM,  # no market declares reserves yet
+    Cause.RESERVE: Reason.RESERVED,
     Cause.NO_CONTIGUOUS_ROOM: Reason.NO_CONTIGUOUS_ROOM,
     Cause.OUTBID: Reason.OUTBID,
 }

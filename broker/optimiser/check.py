@@ -112,7 +112,7 @@ def _broken_reserves(problem: Problem, placed: _Placed) -> Iterator[str]:
     for n, reserve in enumerate(problem.reserves):
         covers = np.array(reserve.covers, np.int64)
         room = (problem.pools.capacity[covers] - load[covers]).sum(axis=0)
-        lost = load[reserve.lost]
+        lost = load[[reserve.lost, *reserve.beside]].sum(axis=0)
         for t in range(reserve.first_slot, reserve.end_slot):
             if lost[t] > room[t]:
                 name = problem.pools.ids[reserve.lost]

@@ -7,22 +7,26 @@ where its pool has lost devices is a promise lifted, and then every way to serve
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
+from types import MappingProxyType
+from typing import NamedTuple
 
 import numpy as np
 
 from broker.domain.claim import Claim, Placement, Tier
 from broker.domain.fleet import Fleet
-from broker.domain.options import Option, options, parts
+from broker.domain.losses import Loss
+from broker.domain.options import Option, options, parts, resumed
 from broker.domain.reason import Because, Reason
 from broker.domain.slots import SLOT_SECONDS, Window
 from broker.domain.snapshot import Snapshot
 from broker.domain.terms import Due, Terms, due
-from broker.optimiser.problem import Ints, Options, Pools, Problem, Quotas, Requests, levels
+from broker.optimiser.problem import Ints, Options, Pools, Problem, Quotas, Requests, Reserve, levels
+from broker.optimiser.reserves import needs, reserves
 
-__all__ = ["Compiled", "Request", "compile_problem"]
+__all__ = ["Compiled", "Lifted", "Request", "compile_problem", "option_at"]
 
 # What a lifted promise weighs when there is too little for all who had one.
 RESCUE_WEIGHT = {Tier.GUARANTEED: 10, Tier.STANDARD: 2, Tier.SPOT: 1}
@@ -36,7 +40,7 @@ class Request:
     """A row of the problem: one part of the claim ``claims[claim]``.
 
     ``placement`` is what it holds now, and its first option is to stay there if ``stays``; ``settled`` when it cannot
-    change, ``lost`` from when till when its pool has lost devices under it.
+    change, ``lost`` from when till when its pool has lost devices under it; it ``yields`` to others who lost theirs.
     """
 
     claim: int
@@ -46,11 +50,22 @@ class Request:
     stays: bool = False
     settled: bool = False
     lost: Window | None = None
+    yields: bool = False
 
     @property
     def short(self) -> bool:
-        """Whether its pool lost devices under it."""
-        return self.lost is not None
+        """Whether it may lose its place: its pool lost devices under it, or it yields."""
+        return self.lost is not None or self.yields
+
+
+class Lifted(NamedTuple):
+    """Parts, as (claim, part), that give way to guaranteed work which lost its place, and the parts that are saved.
+
+    Who is saved keeps some place, and starts there no later than in the slot that is told.
+    """
+
+    yields: frozenset[tuple[int, int]] = frozenset()
+    saved: Mapping[tuple[int, int], int] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,14 +82,16 @@ class Compiled:
     requests: tuple[Request, ...]
     barred: dict[int, Because] = field(default_factory=dict)
     over: frozenset[int] = frozenset()
+    losses: tuple[Loss, ...] = ()  # what each reserve of the problem is for
 
 
-def compile_problem(snapshot: Snapshot, horizon: Window, terms: Terms) -> Compiled:
+def compile_problem(snapshot: Snapshot, horizon: Window, terms: Terms, lifted: Lifted | None = None) -> Compiled:
     """The problem of planning ``snapshot`` over ``horizon``, whose first slot is now; money in micro-USD.
 
     What is promised is always a plan of the problem: the horizon reaches to the end of what is held, and a quota that
-    shrank counts as what its tenant holds, so that nothing new fits.
+    shrank counts as what its tenant holds, so that nothing new fits. ``lifted`` says whose promise gives way to whose.
     """
+    lifted = lifted or Lifted()
     ends = (placement.window.end for claim in snapshot.claims for placement in claim.placements)
     horizon = Window(horizon.first, max(horizon.end, *ends, 0))
     short = _shortages(snapshot, horizon)
@@ -90,7 +107,9 @@ def compile_problem(snapshot: Snapshot, horizon: Window, terms: Terms) -> Compil
             placement = held.get(part)
             if placement is not None and placement.window.end > horizon.first:
                 known = snapshot.fleet.pool(placement.pool) is not None
-                requests.append(_held(index, claim, placement, mine, horizon, short, known=known))
+                yields = (index, part) in lifted.yields
+                by = lifted.saved.get((index, part))
+                requests.append(_held(index, claim, placement, mine, horizon, short, known=known, yields=yields, by=by))
             elif placement is None:
                 legal = tuple(legal for way in mine if (legal := _within(way, horizon)) is not None)
                 if legal:
@@ -100,8 +119,16 @@ def compile_problem(snapshot: Snapshot, horizon: Window, terms: Terms) -> Compil
                     missed += barred[index].reason in HOPELESS
         if missed and missed + len(held) == parts(claim.ask):
             over.add(index)
-    problem = _problem(snapshot, horizon, requests, terms)
-    return Compiled(snapshot, horizon, problem, tuple(requests), barred, frozenset(over))
+    problem, lost = _problem(snapshot, horizon, requests, terms, lifted.saved)
+    return Compiled(snapshot, horizon, problem, tuple(requests), barred, frozenset(over), lost)
+
+
+def option_at(compiled: Compiled, row: int, place: Placement) -> int | None:
+    """Which option of the row a place is."""
+    for k, way in enumerate(compiled.requests[row].options):
+        if (way.pool, way.devices, way.slots) == (place.pool, place.devices, place.window.slots):
+            return k
+    return None
 
 
 def _shortages(snapshot: Snapshot, horizon: Window) -> dict[str, Ints]:
@@ -136,8 +163,14 @@ def _held(
     short: dict[str, Ints],
     *,
     known: bool,
+    yields: bool,
+    by: int | None,
 ) -> Request:
-    """The row of a part that holds capacity; its first option is to stay, unless the pool is no longer known."""
+    """The row of a part that holds capacity; its first option is to stay, unless the pool is no longer known.
+
+    Who loses his place while it runs may run on elsewhere, for what is left of it, however late that begins; by slot
+    ``by`` if he is saved.
+    """
     first = max(placement.window.first, horizon.first)
     stay = Option(
         placement.part,
@@ -150,16 +183,15 @@ def _held(
         max((way.value_microusd for way in ways), default=claim.ask.worth_microusd),
     )
     lost = _lost(placement.pool, Window(first, placement.window.end), horizon, short)
-    running = placement.window.first < horizon.first
-    if lost is None and (running or claim.firm):
+    moves, running = lost is not None or yields, placement.window.first < horizon.first
+    if not moves and (running or claim.firm):
         return Request(index, placement.part, (stay,), placement, stays=True, settled=True)
-    elsewhere = [
-        legal
-        for way in ways
-        if (legal := _within(way, horizon, latest=placement.latest if lost is None else None)) is not None
-    ]
+    if running:
+        ways = [_rest(way, ways, claim, placement, horizon) for way in ways]
+    latest = by if moves else placement.latest
+    elsewhere = [legal for way in ways if (legal := _within(way, horizon, latest)) is not None]
     here = (stay,) if known else ()
-    return Request(index, placement.part, (*here, *elsewhere), placement, stays=known, lost=lost)
+    return Request(index, placement.part, (*here, *elsewhere), placement, stays=known, lost=lost, yields=yields)
 
 
 def _lost(pool: str, window: Window, horizon: Window, short: dict[str, Ints]) -> Window | None:
@@ -168,6 +200,14 @@ def _lost(pool: str, window: Window, horizon: Window, short: dict[str, Ints]) ->
         return None
     slots = window.first + np.flatnonzero(short[pool][window.first - horizon.first : window.end - horizon.first])
     return Window(int(slots[0]), int(slots[-1]) + 1) if len(slots) else None
+
+
+def _rest(way: Option, ways: Sequence[Option], claim: Claim, placement: Placement, horizon: Window) -> Option:
+    """What is left of a running placement, served another way; it ends by its deadline or not at all."""
+    here = (w.slots for w in ways if (w.pool, w.devices) == (placement.pool, placement.devices))
+    slots = resumed(way, next(here, placement.window.slots), placement.window.end - horizon.first)
+    deadline = claim.ask.deadline
+    return way._replace(slots=slots, latest=None if deadline is None else deadline - slots)
 
 
 def _within(way: Option, horizon: Window, latest: int | None = None) -> Option | None:
@@ -195,23 +235,49 @@ def _bar(ways: Sequence[Option], horizon: Window) -> Because:
     return Because(Reason.BEYOND_HORIZON, message, {"horizon_end_unix_seconds": end})
 
 
-def _problem(snapshot: Snapshot, horizon: Window, requests: Sequence[Request], terms: Terms) -> Problem:
+def _problem(
+    snapshot: Snapshot, horizon: Window, requests: Sequence[Request], terms: Terms, saved: Collection[tuple[int, int]]
+) -> tuple[Problem, tuple[Loss, ...]]:
     fleet = snapshot.fleet
     quotas = {tenant.id: tenant.quota_devices for tenant in fleet.tenants if tenant.quota_devices is not None}
     held = _held_by(snapshot, horizon, lambda claim, _: claim.name.tenant)
     limits = [np.maximum(quota, held.get(tenant, np.zeros(horizon.slots))) for tenant, quota in quotas.items()]
-    return Problem(
+    pools = _pools(fleet, horizon)
+    rows, lost = _reserves(snapshot, horizon, requests, pools)
+    problem = Problem(
         slots=horizon.slots,
         slot_hours=1,
-        pools=_pools(fleet, horizon),
+        pools=pools,
         quotas=Quotas(
             tuple(quotas),
             np.array(limits, np.int64).reshape(len(quotas), horizon.slots),
         ),
-        requests=_requests(snapshot, horizon, requests, {tenant: row for row, tenant in enumerate(quotas)}, terms),
+        requests=_requests(
+            snapshot, horizon, requests, {tenant: row for row, tenant in enumerate(quotas)}, terms, saved
+        ),
         options=_options(snapshot, horizon, requests, terms),
-        reserves=(),
+        reserves=rows,
     )
+    return problem, lost
+
+
+def _reserves(
+    snapshot: Snapshot, horizon: Window, requests: Sequence[Request], pools: Pools
+) -> tuple[tuple[Reserve, ...], tuple[Loss, ...]]:
+    """The rows of the fleet's insurance; none while it is being used."""
+    sure = [request for request in requests if snapshot.claims[request.claim].ask.tier is Tier.GUARANTEED]
+    if not snapshot.fleet.insurance or any(request.short for request in sure):
+        return (), ()
+    wants = {request.claim: needs(snapshot.claims[request.claim].ask, snapshot.fleet) for request in sure}
+    load = np.zeros_like(pools.capacity)
+    for request in sure:
+        if request.stays and wants[request.claim]:
+            stay, held = request.options[0], request.placement
+            assert held is not None
+            load[pools.ids.index(stay.pool), stay.earliest - horizon.first : held.window.end - horizon.first] += (
+                stay.devices
+            )
+    return reserves(snapshot.fleet, horizon, list(wants.values()), pools.capacity, load)
 
 
 def _pools(fleet: Fleet, horizon: Window) -> Pools:
@@ -232,17 +298,24 @@ def _pools(fleet: Fleet, horizon: Window) -> Pools:
 
 
 def _requests(
-    snapshot: Snapshot, horizon: Window, requests: Sequence[Request], quota_rows: Mapping[str, int], terms: Terms
+    snapshot: Snapshot,
+    horizon: Window,
+    requests: Sequence[Request],
+    quota_rows: Mapping[str, int],
+    terms: Terms,
+    saved: Collection[tuple[int, int]],
 ) -> Requests:
     claims = [snapshot.claims[request.claim] for request in requests]
     promised = [
-        r.stays and not r.short and (r.settled or claim.ask.tier is not Tier.SPOT)
+        ((r.claim, r.part) in saved) or (r.stays and not r.short and (r.settled or claim.ask.tier is not Tier.SPOT))
         for r, claim in zip(requests, claims, strict=True)
     ]
     return Requests(
         ids=tuple(f"{claim.name.key}#{request.part}" for claim, request in zip(claims, requests, strict=True)),
         quota=np.array([quota_rows.get(claim.name.tenant, -1) for claim in claims], np.int64),
-        guaranteed=np.array([claim.ask.tier is Tier.GUARANTEED for claim in claims], np.bool_),
+        guaranteed=np.array([bool(needs(claim.ask, snapshot.fleet)) for claim in claims], np.bool_)
+        if snapshot.fleet.insurance
+        else np.array([claim.ask.tier is Tier.GUARANTEED for claim in claims], np.bool_),
         promised=np.array(promised, np.bool_),
         current_option=np.array([0 if r.stays else -1 for r in requests], np.int64),
         current_start=np.array([r.options[0].earliest - horizon.first if r.stays else 0 for r in requests], np.int64),

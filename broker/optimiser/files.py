@@ -227,12 +227,16 @@ def _reserve(row: dict[str, Any], at: str, places: dict[str, int], slots: int) -
     for name in covers:
         if not isinstance(name, str) or name not in places:
             raise ProblemFileError(f"{at}.covers: no pool {name!r:.80}")
+    beside = row.get("beside", [])
+    if not isinstance(beside, list) or not all(isinstance(name, str) and name in places for name in beside):
+        raise ProblemFileError(f"{at}.beside: {beside!r:.80} is not a list of pools")
     window = row.get("slots", [0, slots])
     if not is_pair(window) or not all(type(edge) is int for edge in window):
         raise ProblemFileError(f"{at}.slots: {window!r:.80} is not [from, to)")
     if not 0 <= window[0] <= window[1] <= slots:
         raise ProblemFileError(f"{at}.slots: [{window[0]}, {window[1]}) leaves the horizon of {slots} slots")
-    return Reserve(places[lost], tuple(places[name] for name in covers), window[0], window[1])
+    rows = (tuple(places[name] for name in names) for names in (covers, beside))
+    return Reserve(places[lost], next(rows), window[0], window[1], next(rows))
 
 
 def plan_from(document: object, problem: Problem) -> Plan:
@@ -287,6 +291,7 @@ def problem_document(problem: Problem) -> dict[str, object]:
                 "covers": [pools.ids[p] for p in reserve.covers],
                 "slots": [reserve.first_slot, reserve.end_slot],
             }
+            | ({"beside": [pools.ids[p] for p in reserve.beside]} if reserve.beside else {})
             for reserve in problem.reserves
         ]
     return document

@@ -117,10 +117,8 @@ def _lacking(compiled: Compiled, plan: Plan, because: Mapping[int, Because]) -> 
     for row, request in enumerate(compiled.requests):
         if plan.option[row] < 0:
             why = because[row]
-            if request.placement is not None and request.lost is not None:
-                pool = request.placement.pool
-                message = f"Pool {pool} lost devices that it was placed on."
-                why = Because(Reason.SUPPLY_LOST, message, _lost_facts(pool, request.lost))
+            if request.placement is not None and request.short:
+                why = _left_out(request.placement.pool, request.lost)
             found.setdefault(request.claim, []).append(why)
     return {index: _distinct(whys) for index, whys in found.items()}
 
@@ -141,6 +139,14 @@ def _notices(compiled: Compiled, plan: Plan) -> dict[int, tuple[Because, ...]]:
                 Because(Reason.SUPPLY_LOST, message, facts | {"new_start_unix_seconds": start})
             )
     return {index: tuple(whys) for index, whys in found.items()}
+
+
+def _left_out(pool: str, lost: Window | None) -> Because:
+    """Why a part has no place any more: its pool lost devices, or others who lost theirs need it."""
+    if lost is None:
+        message = f"It made room in {pool} for guaranteed work that lost its pool."
+        return Because(Reason.SUPPLY_LOST, message, {"pool": f"pools/{pool}"})
+    return Because(Reason.SUPPLY_LOST, f"Pool {pool} lost devices that it was placed on.", _lost_facts(pool, lost))
 
 
 def _lost_facts(pool: str, lost: Window) -> dict[str, str]:

@@ -85,12 +85,21 @@ class Requests:
 
 @dataclass(frozen=True, slots=True)
 class Reserve:
-    """Insurance: guaranteed devices in ``lost`` must fit into what guaranteed work leaves free in ``covers``."""
+    """Insurance: guaranteed devices in ``lost`` must fit into what guaranteed work leaves free in ``covers``.
+
+    So must those in pools ``beside``, lost together with it. A pool may cover several times: so many devices in the
+    lost pools are worth one of its own.
+    """
 
     lost: int  # row in Pools
     covers: tuple[int, ...]  # rows in Pools
     first_slot: int
     end_slot: int
+    beside: tuple[int, ...] = ()  # rows in Pools
+
+    def times(self, pool: int) -> int:
+        """How often a guaranteed device in a pool counts."""
+        return (self.lost == pool) + self.beside.count(pool) + self.covers.count(pool)
 
 
 @dataclass(frozen=True, slots=True)

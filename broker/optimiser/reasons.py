@@ -119,9 +119,11 @@ class _Market:
         spare = np.full((pools, slots), PLENTY, np.int64)
         for reserve in problem.reserves:
             span, covers = slice(reserve.first_slot, reserve.end_slot), list(reserve.covers)
-            room = (problem.pools.capacity[covers, span] - sure[covers, span]).sum(axis=0) - sure[reserve.lost, span]
-            for p in {reserve.lost, *covers}:
-                times = (reserve.lost == p) + covers.count(p)
+            lost = [reserve.lost, *reserve.beside]
+            room = (problem.pools.capacity[covers, span] - sure[covers, span]).sum(axis=0)
+            room -= sure[lost, span].sum(axis=0)
+            for p in {*lost, *covers}:
+                times = reserve.times(p)
                 spare[p, span] = np.minimum(spare[p, span], room // times)
         self.spare = _Room(spare)
 
@@ -144,7 +146,7 @@ class _Sums:
         plain = np.maximum(prices.pools + problem.pools.unit_cost[:, None], cost)
         sure = plain.copy()
         for n, reserve in enumerate(problem.reserves):
-            for p in (reserve.lost, *reserve.covers):
+            for p in (reserve.lost, *reserve.beside, *reserve.covers):
                 sure[p] += prices.reserves[n]
         self.cost = _running(cost)
         self.pool = np.stack((_running(plain), _running(sure)))

@@ -221,7 +221,7 @@ def _watches(problem: Problem) -> tuple[Ints, Ints, Ints]:
     counts, watch, times = [0], [], []
     for p in range(len(problem.pools.ids)):
         for n, reserve in enumerate(problem.reserves):
-            often = (reserve.lost == p) + reserve.covers.count(p)
+            often = reserve.times(p)
             if often:
                 watch.append(n)
                 times.append(often)

@@ -14,7 +14,7 @@ from broker.domain.faults import Fault, FaultReason
 from broker.domain.slots import Window, slot_at_or_after, slot_of
 from broker.supplying import Supplying, pool_not_found
 from broker.transport.fleets import fleet
-from broker.transport.names import pool_id, tenant_id
+from broker.transport.names import claim_path, pool_id, tenant_id
 from broker.transport.pools import change_message, fleet_message, pool_status, shortfall_message, touched_message
 from broker.transport.requests import PageTokens, checked_etag, page_size, replay_key
 from broker.transport.supplies import supply_change
@@ -40,7 +40,8 @@ class FleetService(pb_grpc.FleetServiceServicer):
         key, etag = replay_key(request, None), checked_etag(request.etag)
         if not request.HasField("fleet"):
             raise Fault(FaultReason.FIELD_REQUIRED, "fleet is required", remedy="Declare the fleet.", field="fleet")
-        done = await self.supplying.apply_fleet(fleet(request.fleet), etag=etag, key=key, dry_run=request.validate_only)
+        declared = fleet(request.fleet)
+        done = await self.supplying.apply_fleet(declared, etag=etag, key=key, dry_run=request.validate_only)
         return pb.ApplyFleetResponse(
             changes=[change_message(change) for change in done.changes],
             shortfalls=[shortfall_message(shortfall) for shortfall in done.applied.shortfalls],
@@ -48,6 +49,7 @@ class FleetService(pb_grpc.FleetServiceServicer):
             etag=str(done.fleet_revision),
             touched=[touched_message(loss, None) for loss in done.touched],
             touched_count=done.touched_count,
+            uninsurable=map(claim_path, await self.desk.uninsurable(declared)),
         )
 
     async def ChangeSupply(self, request: pb.ChangeSupplyRequest, context: Context) -> pb.ChangeSupplyResponse:

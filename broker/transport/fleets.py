@@ -20,6 +20,7 @@ from broker.domain.fleet import (
     Tenant,
     WorkloadClass,
 )
+from broker.domain.insurance import Insurance, LossKind
 from broker.transport.asks import quantity
 from broker.transport.names import plain_id
 from broker.transport.times import seconds_of
@@ -35,11 +36,17 @@ KINDS = {
     pb.POOL_KIND_CUSTOM_SILICON: PoolKind.CUSTOM_SILICON,
     pb.POOL_KIND_CONTRACTED: PoolKind.CONTRACTED,
 }
+LOSSES = {
+    pb.LOSS_KIND_ANY_ONE_POOL: LossKind.ANY_ONE_POOL,
+    pb.LOSS_KIND_POOLS_TOGETHER: LossKind.POOLS_TOGETHER,
+    pb.LOSS_KIND_LATE_DELIVERY: LossKind.LATE_DELIVERY,
+}
+LATE_DAYS_MAX = 366
 
 
 def fleet(message: pb.Fleet) -> Fleet:
     """The fleet, if its ids are unique and what it refers to is in it."""
-    for name in ("silicon", "workload_classes", "pools", "contracts", "tenants"):
+    for name in ("silicon", "workload_classes", "pools", "contracts", "tenants", "insurance"):
         _at_most(PARTS_MAX, getattr(message, name), f"fleet.{name}")
     declared = Fleet(
         silicon=tuple(
@@ -54,6 +61,7 @@ def fleet(message: pb.Fleet) -> Fleet:
         pools=tuple(_pool(p) for p in message.pools),
         contracts=tuple(_contract(c) for c in message.contracts),
         tenants=tuple(_tenant(t) for t in message.tenants),
+        insurance=tuple(_insurance(i) for i in message.insurance),
     )
     _check_references(declared)
     return declared
@@ -145,6 +153,25 @@ def _tenant(message: pb.Tenant) -> Tenant:
     return Tenant(plain_id(message.id, "fleet.tenants.id"), quota, message.display_name)
 
 
+def _insurance(message: pb.Insurance) -> Insurance:
+    if message.loss not in LOSSES:
+        raise Fault(
+            FaultReason.ENUM_REQUIRED if message.loss == pb.LOSS_KIND_UNSPECIFIED else FaultReason.ENUM_UNKNOWN,
+            f"Insurance '{message.id[:64]}' has no known loss",
+            remedy="Choose LOSS_KIND_ANY_ONE_POOL, LOSS_KIND_POOLS_TOGETHER or LOSS_KIND_LATE_DELIVERY.",
+            field="fleet.insurance.loss",
+        )
+    _at_most(PARTS_MAX, message.pools, "fleet.insurance.pools")
+    _at_most(PARTS_MAX, message.covers, "fleet.insurance.covers")
+    return Insurance(
+        plain_id(message.id, "fleet.insurance.id"),
+        LOSSES[message.loss],
+        tuple(plain_id(pool, "fleet.insurance.pools") for pool in message.pools),
+        quantity(message.late_days, "fleet.insurance.late_days", most=LATE_DAYS_MAX, least=0),
+        tuple(plain_id(pool, "fleet.insurance.covers") for pool in message.covers),
+    )
+
+
 def _moment(message: pb.Delivery | pb.CommittedLevel, value: Timestamp, field: str) -> int | None:
     return seconds_of(value, field, up=True) if message.HasField("start_time") else None
 
@@ -159,6 +186,21 @@ def _check_pool(pool: Pool, silicon: Collection[str]) -> None:
             raise _invalid(f"More devices leave pool '{pool.id}' than it has", "fleet.pools.deliveries")
 
 
+def _check_insurance(insurance: Insurance, pools: Collection[str]) -> None:
+    name, late = f"Insurance '{insurance.id}'", insurance.loss is LossKind.LATE_DELIVERY
+    for names in (insurance.pools, insurance.covers):
+        if strange := set(names) - set(pools):
+            raise _invalid(f"{name} names pool '{min(strange)}', which is not declared", "fleet.insurance")
+        if len(set(names)) != len(names):
+            raise _invalid(f"{name} names a pool twice", "fleet.insurance")
+    if bool(insurance.pools) is (insurance.loss is LossKind.ANY_ONE_POOL):
+        raise _invalid(
+            f"{name}: {insurance.loss} goes {'without' if insurance.pools else 'with'} pools", "fleet.insurance"
+        )
+    if late is not (insurance.late_days > 0):
+        raise _invalid(f"{name}: {insurance.loss} goes {'with' if late else 'without'} late_days", "fleet.insurance")
+
+
 def _check_references(declared: Fleet) -> None:
     names = [name for name, _ in declared.parts()]
     if len(set(names)) != len(names):
@@ -170,6 +212,8 @@ def _check_references(declared: Fleet) -> None:
             raise _invalid(f"Workload class '{work.id}' names silicon '{min(strange)}', which is not declared", "fleet")
     for pool in declared.pools:
         _check_pool(pool, silicon)
+    for insurance in declared.insurance:
+        _check_insurance(insurance, declared.pools_by_id)
     contracted = {pool.id for pool in declared.pools if pool.kind is PoolKind.CONTRACTED}
     for contract in declared.contracts:
         if contract.pool not in contracted:

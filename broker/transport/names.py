@@ -47,6 +47,11 @@ def claim_name(name: str, field: str = "name") -> ClaimName:
             raise _malformed("tenants/{tenant}/claims/{claim}", field)
 
 
+def claim_path(name: ClaimName) -> str:
+    """``tenants/{tenant}/claims/{claim}``."""
+    return f"tenants/{name.tenant}/claims/{name.id}"
+
+
 def lease_name(name: str, field: str = "name") -> ClaimName:
     """The claim of ``tenants/{tenant}/claims/{claim}/lease``."""
     match name.split("/"):

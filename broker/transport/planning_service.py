@@ -11,16 +11,20 @@ from grpc.aio import ServicerContext
 
 from broker.desk import Desk
 from broker.domain.faults import Fault, FaultReason
+from broker.transport.asks import ITEMS_MAX, at_most
 from broker.transport.expected import calibration_message
-from broker.transport.names import plan_revision
+from broker.transport.names import plan_revision, pool_id
 from broker.transport.plans import plan_message
 from broker.transport.requests import replay_key
+from broker.transport.stress import stress_message
+from broker.transport.times import duration_slots
 
 __all__ = ["PlanningService"]
 
 Context = ServicerContext[Any, Any]
 
 TIME_LIMIT_SECONDS_MAX = 600
+OUTAGE_SLOTS = 24
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,3 +54,10 @@ class PlanningService(pb_grpc.PlanningServiceServicer):
     async def GetCalibration(self, request: pb.GetCalibrationRequest, context: Context) -> pb.GetCalibrationResponse:
         """How expected starts fared."""
         return pb.GetCalibrationResponse(calibrations=map(calibration_message, self.desk.calibration()))
+
+    async def StressTest(self, request: pb.StressTestRequest, context: Context) -> pb.StressTestResponse:
+        """What would happen if each pool were lost from now on."""
+        at_most(ITEMS_MAX, request.pools, "pools")
+        pools = [pool_id(pool, "pools") for pool in request.pools]
+        slots = duration_slots(request.window, "window") if request.HasField("window") else OUTAGE_SLOTS
+        return stress_message(await self.desk.stress(pools, slots))

@@ -41,4 +41,16 @@ def plan_message(plan: PlanRecord) -> pb.Plan:
             )
             for price in plan.prices
         ],
+        insurance=[
+            pb.LossCost(
+                insurance=cost.insurance,
+                pools=[f"pools/{pool}" for pool in cost.pools],
+                mean_microusd=cost.mean_microusd,
+                at_most_microusd=cost.at_most_microusd,
+                hit=cost.hit,
+                insured=cost.insured,
+                uninsurable=cost.uninsurable,
+            )
+            for cost in plan.insurance
+        ],
     )

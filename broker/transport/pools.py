@@ -69,6 +69,16 @@ def fleet_message(fleet: Fleet) -> pb.Fleet:
             pb.Tenant(id=tenant.id, display_name=tenant.display_name, quota_devices=tenant.quota_devices)
             for tenant in fleet.tenants
         ],
+        insurance=[
+            pb.Insurance(
+                id=insurance.id,
+                loss=pb.LossKind.Value(f"LOSS_KIND_{insurance.loss}"),
+                pools=insurance.pools,
+                late_days=insurance.late_days,
+                covers=insurance.covers,
+            )
+            for insurance in fleet.insurance
+        ],
     )
 
 

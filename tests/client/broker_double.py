@@ -114,6 +114,9 @@ class Scripted(CapacityServiceServicer, FleetServiceServicer, LeaseServiceServic
     def GetCalibration(self, request: Any, context: Any) -> Any:
         return self.script.play("GetCalibration", request, context)
 
+    def StressTest(self, request: Any, context: Any) -> Any:
+        return self.script.play("StressTest", request, context)
+
 
 @contextlib.contextmanager
 def serving(script: Script) -> Iterator[str]:

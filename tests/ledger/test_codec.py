@@ -8,7 +8,8 @@ import pytest
 from broker.domain.claim import Cancelled, Committed, Displaced, Ended, Expired, Planned, SiliconChoice, State, Waiting
 from broker.domain.faults import Fault, FaultReason
 from broker.domain.fleet import CommittedLevel, Contract, Delivery, Maintenance, PoolKind
-from broker.domain.plan import PoolPrice
+from broker.domain.insurance import Insurance, LossKind
+from broker.domain.plan import LossCost, PoolPrice
 from broker.domain.reason import Because, Reason
 from broker.domain.slots import Window
 from broker.domain.snapshot import Event, EventKind, Shortfall
@@ -49,8 +50,13 @@ FLEET = replace(
         )
     ),
     contracts=(Contract("c-1", "cw", "CW", (CommittedLevel(8), CommittedLevel(16, 7200)), 1, 2),),
+    insurance=(
+        Insurance("any", LossKind.ANY_ONE_POOL),
+        Insurance("late", LossKind.LATE_DELIVERY, ("dc-1",), 3, ("cw",)),
+    ),
 )
-PLAN = plan(reasons={"OUTBID": 3}, prices=(PoolPrice("dc-1", 1, 2**62),), revision=5, skipped=2)
+COST = LossCost("any", ("dc-1", "cw"), 1, 2**62, hit=3, insured=2, uninsurable=1)
+PLAN = plan(reasons={"OUTBID": 3}, prices=(PoolPrice("dc-1", 1, 2**62),), insurance=(COST,), revision=5, skipped=2)
 
 
 @pytest.mark.parametrize("state", STATES, ids=lambda state: type(state).__name__)

@@ -14,6 +14,7 @@ from broker.domain.fleet import (
     Tenant,
     WorkloadClass,
 )
+from broker.domain.insurance import Insurance, LossKind
 from broker.ledger.codec.text import VERSION, Json, checked
 
 __all__ = ["fleet_of", "fleet_record"]
@@ -33,6 +34,7 @@ def fleet_record(fleet: Fleet) -> dict[str, Json]:
         "tenants": [
             {"id": t.id, "quota_devices": t.quota_devices, "display_name": t.display_name} for t in fleet.tenants
         ],
+        "insurance": [_insurance_record(insurance) for insurance in fleet.insurance],
     }
 
 
@@ -60,6 +62,16 @@ def _contract_record(contract: Contract) -> dict[str, Json]:
     }
 
 
+def _insurance_record(insurance: Insurance) -> dict[str, Json]:
+    return {
+        "id": insurance.id,
+        "loss": insurance.loss.value,
+        "pools": list(insurance.pools),
+        "late_days": insurance.late_days,
+        "covers": list(insurance.covers),
+    }
+
+
 def fleet_of(record: Json) -> Fleet:
     """The fleet that a record describes."""
     checked(record)
@@ -71,6 +83,7 @@ def fleet_of(record: Json) -> Fleet:
         pools=tuple(_pool(pool) for pool in record["pools"]),
         contracts=tuple(_contract(contract) for contract in record["contracts"]),
         tenants=tuple(Tenant(t["id"], t["quota_devices"], t["display_name"]) for t in record["tenants"]),
+        insurance=tuple(_insurance(insurance) for insurance in record.get("insurance", ())),
     )
 
 
@@ -95,4 +108,14 @@ def _contract(record: Json) -> Contract:
         committed=tuple(CommittedLevel(c[0], c[1]) for c in record["committed"]),
         committed_price_microusd=record["committed_price_microusd"],
         overage_price_microusd=record["overage_price_microusd"],
+    )
+
+
+def _insurance(record: Json) -> Insurance:
+    return Insurance(
+        id=record["id"],
+        loss=LossKind(record["loss"]),
+        pools=tuple(record["pools"]),
+        late_days=record["late_days"],
+        covers=tuple(record["covers"]),
     )

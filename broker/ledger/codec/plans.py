@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from broker.domain.plan import PlanRecord, PoolPrice
+from broker.domain.plan import LossCost, PlanRecord, PoolPrice
 from broker.domain.slots import Window
 from broker.ledger.codec.text import VERSION, Json, checked
 
@@ -26,6 +26,10 @@ def plan_record(plan: PlanRecord) -> dict[str, Json]:
         "reasons": dict(plan.reasons),
         "prices": [[p.pool, p.mean_microusd, p.peak_microusd] for p in plan.prices],
         **({"repair": True} if plan.repair else {}),
+        "insurance": [
+            [c.insurance, list(c.pools), c.mean_microusd, c.at_most_microusd, c.hit, c.insured, c.uninsurable]
+            for c in plan.insurance
+        ],
     }
 
 
@@ -45,6 +49,7 @@ def plan_of(record: Json, revision: int, skipped: int) -> PlanRecord:
         created_at=record["created_at"],
         reasons=record["reasons"],
         prices=tuple(PoolPrice(p[0], p[1], p[2]) for p in record["prices"]),
+        insurance=tuple(LossCost(c[0], tuple(c[1]), *c[2:7]) for c in record.get("insurance", ())),
         skipped=skipped,
         revision=revision,
         repair=record.get("repair", False),

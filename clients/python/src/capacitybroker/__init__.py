@@ -50,6 +50,7 @@ from capacitybroker.v1.fleet_pb2 import Fleet, Pool
 from capacitybroker.v1.fleet_service_pb2 import ChangeSupplyResponse, PoolStatus
 from capacitybroker.v1.lease_service_pb2 import Lease, LeaseOutcome, LeaseRenewal
 from capacitybroker.v1.plan_pb2 import Plan
+from capacitybroker.v1.planning_service_pb2 import PoolLoss, StressTestResponse
 from capacitybroker.v1.quote_pb2 import Change, Holder, Move, Offer, Past, Wall
 from capacitybroker.v1.supply_pb2 import Drain, Growth, LateDelivery, Outage, Recovery, TouchedClaim
 
@@ -93,6 +94,7 @@ __all__ = [
     "Placement",
     "Plan",
     "Pool",
+    "PoolLoss",
     "PoolStatus",
     "QuoteClaimResponse",
     "Reason",
@@ -101,6 +103,7 @@ __all__ = [
     "RedeemQuoteResponse",
     "ResourceExhausted",
     "SiliconChoice",
+    "StressTestResponse",
     "Tier",
     "TouchedClaim",
     "Unauthenticated",

@@ -24,6 +24,7 @@ from capacitybroker.v1.claim_pb2 import Claim, Placement, Tier
 from capacitybroker.v1.expected_pb2 import Calibration
 from capacitybroker.v1.fleet_pb2 import Fleet
 from capacitybroker.v1.plan_pb2 import Plan
+from capacitybroker.v1.planning_service_pb2 import StressTestResponse
 from capacitybroker.v1.supply_pb2 import Drain, Growth, LateDelivery, Outage, Recovery
 
 __all__ = ["Client"]
@@ -297,6 +298,15 @@ class Client(LeaseCalls):
         """How expected starts fared, one entry for each kind of estimate."""
         request = planning.GetCalibrationRequest()
         return list(self._ask(self._planning.GetCalibration, request, timeout).calibrations)
+
+    def stress_test(
+        self, *, window: timedelta | None = None, pools: Iterable[str] = (), timeout: float | None = None
+    ) -> StressTestResponse:
+        """What would happen if each pool (or of these, by id) were lost from now on; ``None``: for a day."""
+        request = planning.StressTestRequest(pools=[f"pools/{pool}" for pool in pools])
+        if window is not None:
+            request.window.FromTimedelta(window)
+        return self._ask(self._planning.StressTest, request, timeout)
 
 
 def _moment(moment: datetime | None) -> Timestamp | None:

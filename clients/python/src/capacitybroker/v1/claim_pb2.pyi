@@ -89,6 +89,10 @@ class _ReasonEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_Reason.ValueTyp
     """Its lease was not renewed in time."""
     REASON_LEASE_RELEASED: _Reason.ValueType  # 16
     """Its holder gave its lease back."""
+    REASON_RESERVED: _Reason.ValueType  # 17
+    """There is room, but with the claim in it guaranteed work would no longer
+    survive what the fleet insures it against.
+    """
 
 class Reason(_Reason, metaclass=_ReasonEnumTypeWrapper):
     """Why a claim waits, or was refused. Names are stable."""
@@ -127,6 +131,10 @@ REASON_LEASE_EXPIRED: Reason.ValueType  # 15
 """Its lease was not renewed in time."""
 REASON_LEASE_RELEASED: Reason.ValueType  # 16
 """Its holder gave its lease back."""
+REASON_RESERVED: Reason.ValueType  # 17
+"""There is room, but with the claim in it guaranteed work would no longer
+survive what the fleet insures it against.
+"""
 
 @typing.final
 class Claim(message.Message):

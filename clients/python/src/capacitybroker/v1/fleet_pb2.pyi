@@ -47,6 +47,33 @@ POOL_KIND_CUSTOM_SILICON: PoolKind.ValueType  # 2
 POOL_KIND_CONTRACTED: PoolKind.ValueType  # 3
 """Capacity of a provider under a contract."""
 
+class _LossKind:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _LossKindEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_LossKind.ValueType], builtins.type):
+    DESCRIPTOR: descriptor.EnumDescriptor
+    LOSS_KIND_UNSPECIFIED: _LossKind.ValueType  # 0
+    """Refused in a fleet."""
+    LOSS_KIND_ANY_ONE_POOL: _LossKind.ValueType  # 1
+    """Each pool by itself."""
+    LOSS_KIND_POOLS_TOGETHER: _LossKind.ValueType  # 2
+    """The named pools, all at once."""
+    LOSS_KIND_LATE_DELIVERY: _LossKind.ValueType  # 3
+    """What the named pools have yet to receive comes days later."""
+
+class LossKind(_LossKind, metaclass=_LossKindEnumTypeWrapper):
+    """What is lost."""
+
+LOSS_KIND_UNSPECIFIED: LossKind.ValueType  # 0
+"""Refused in a fleet."""
+LOSS_KIND_ANY_ONE_POOL: LossKind.ValueType  # 1
+"""Each pool by itself."""
+LOSS_KIND_POOLS_TOGETHER: LossKind.ValueType  # 2
+"""The named pools, all at once."""
+LOSS_KIND_LATE_DELIVERY: LossKind.ValueType  # 3
+"""What the named pools have yet to receive comes days later."""
+
 @typing.final
 class Fleet(message.Message):
     """Everything that can be asked for, and by whom: declared whole."""
@@ -58,6 +85,7 @@ class Fleet(message.Message):
     POOLS_FIELD_NUMBER: builtins.int
     CONTRACTS_FIELD_NUMBER: builtins.int
     TENANTS_FIELD_NUMBER: builtins.int
+    INSURANCE_FIELD_NUMBER: builtins.int
     @builtins.property
     def silicon(self) -> containers.RepeatedCompositeFieldContainer[Silicon]:
         """Kinds of accelerator."""
@@ -78,6 +106,10 @@ class Fleet(message.Message):
     def tenants(self) -> containers.RepeatedCompositeFieldContainer[Tenant]:
         """Who may ask."""
 
+    @builtins.property
+    def insurance(self) -> containers.RepeatedCompositeFieldContainer[Insurance]:
+        """What guaranteed work survives."""
+
     def __init__(
         self,
         *,
@@ -86,10 +118,11 @@ class Fleet(message.Message):
         pools: abc.Iterable[Pool] | None = ...,
         contracts: abc.Iterable[Contract] | None = ...,
         tenants: abc.Iterable[Tenant] | None = ...,
+        insurance: abc.Iterable[Insurance] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["contracts", b"contracts", "pools", b"pools", "silicon", b"silicon", "tenants", b"tenants", "workload_classes", b"workload_classes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["contracts", b"contracts", "insurance", b"insurance", "pools", b"pools", "silicon", b"silicon", "tenants", b"tenants", "workload_classes", b"workload_classes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -384,6 +417,54 @@ class Tenant(message.Message):
     _WhichOneofReturnType__quota_devices: _TypeAlias = typing.Literal["quota_devices"]  # noqa: Y015
     _WhichOneofArgType__quota_devices: _TypeAlias = typing.Literal["_quota_devices", b"_quota_devices"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType__quota_devices) -> _WhichOneofReturnType__quota_devices | None: ...
+
+@typing.final
+class Insurance(message.Message):
+    """What may be lost without guaranteed work losing its place for good: room is
+    kept where each guaranteed placement that would be hit may go.
+    """
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    ID_FIELD_NUMBER: builtins.int
+    LOSS_FIELD_NUMBER: builtins.int
+    POOLS_FIELD_NUMBER: builtins.int
+    LATE_DAYS_FIELD_NUMBER: builtins.int
+    COVERS_FIELD_NUMBER: builtins.int
+    id: builtins.str
+    """1 to 63 of [a-z0-9-]."""
+    loss: LossKind.ValueType
+    """What is lost."""
+    late_days: builtins.int
+    """Days by which deliveries still to come are late; 1 to 366, only with
+    `LOSS_KIND_LATE_DELIVERY`.
+    """
+    @builtins.property
+    def pools(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Ids of pools: those lost together, or those whose deliveries come late. None
+        with `LOSS_KIND_ANY_ONE_POOL`.
+        """
+
+    @builtins.property
+    def covers(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Ids of the pools that may take over. None: every pool with silicon that the
+        claim accepts.
+        """
+
+    def __init__(
+        self,
+        *,
+        id: builtins.str = ...,
+        loss: LossKind.ValueType = ...,
+        pools: abc.Iterable[builtins.str] | None = ...,
+        late_days: builtins.int = ...,
+        covers: abc.Iterable[builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["covers", b"covers", "id", b"id", "late_days", b"late_days", "loss", b"loss", "pools", b"pools"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 @typing.final
 class Utilisation(message.Message):

@@ -68,6 +68,7 @@ class ApplyFleetResponse(message.Message):
     ETAG_FIELD_NUMBER: builtins.int
     TOUCHED_FIELD_NUMBER: builtins.int
     TOUCHED_COUNT_FIELD_NUMBER: builtins.int
+    UNINSURABLE_FIELD_NUMBER: builtins.int
     revision: builtins.int
     """Ledger revision of the fleet; the present one with `validate_only`."""
     etag: builtins.str
@@ -86,6 +87,13 @@ class ApplyFleetResponse(message.Message):
     def touched(self) -> containers.RepeatedCompositeFieldContainer[supply_pb2.TouchedClaim]:
         """Who loses a place, most guaranteed first; the first thousand."""
 
+    @builtins.property
+    def uninsurable(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Live guaranteed claims that the fleet's insurance cannot help, since after
+        some loss no pool could hold them even if it were empty; at most a hundred:
+        `tenants/{tenant}/claims/{claim}`.
+        """
+
     def __init__(
         self,
         *,
@@ -95,10 +103,11 @@ class ApplyFleetResponse(message.Message):
         etag: builtins.str = ...,
         touched: abc.Iterable[supply_pb2.TouchedClaim] | None = ...,
         touched_count: builtins.int = ...,
+        uninsurable: abc.Iterable[builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["changes", b"changes", "etag", b"etag", "revision", b"revision", "shortfalls", b"shortfalls", "touched", b"touched", "touched_count", b"touched_count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["changes", b"changes", "etag", b"etag", "revision", b"revision", "shortfalls", b"shortfalls", "touched", b"touched", "touched_count", b"touched_count", "uninsurable", b"uninsurable"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -67,6 +67,7 @@ class Plan(message.Message):
     SKIPPED_FIELD_NUMBER: builtins.int
     REASONS_FIELD_NUMBER: builtins.int
     PRICES_FIELD_NUMBER: builtins.int
+    INSURANCE_FIELD_NUMBER: builtins.int
     REPAIR_FIELD_NUMBER: builtins.int
     name: builtins.str
     """`plans/{revision}`: the revision that put it into force."""
@@ -116,6 +117,10 @@ class Plan(message.Message):
     def prices(self) -> containers.RepeatedCompositeFieldContainer[PoolPrice]:
         """What a device-hour is worth, pool by pool."""
 
+    @builtins.property
+    def insurance(self) -> containers.RepeatedCompositeFieldContainer[LossCost]:
+        """What the insurance of the fleet costs, loss by loss. Empty without one."""
+
     def __init__(
         self,
         *,
@@ -135,11 +140,62 @@ class Plan(message.Message):
         skipped: builtins.int = ...,
         reasons: abc.Iterable[ReasonCount] | None = ...,
         prices: abc.Iterable[PoolPrice] | None = ...,
+        insurance: abc.Iterable[LossCost] | None = ...,
         repair: builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["create_time", b"create_time", "horizon_end_time", b"horizon_end_time", "horizon_start_time", b"horizon_start_time", "solve_duration", b"solve_duration"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["based_on_revision", b"based_on_revision", "bound_microusd", b"bound_microusd", "claims", b"claims", "create_time", b"create_time", "gap_percent", b"gap_percent", "horizon_end_time", b"horizon_end_time", "horizon_start_time", b"horizon_start_time", "moved", b"moved", "name", b"name", "objective_microusd", b"objective_microusd", "placed", b"placed", "prices", b"prices", "reasons", b"reasons", "repair", b"repair", "skipped", b"skipped", "solve_duration", b"solve_duration", "status", b"status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["based_on_revision", b"based_on_revision", "bound_microusd", b"bound_microusd", "claims", b"claims", "create_time", b"create_time", "gap_percent", b"gap_percent", "horizon_end_time", b"horizon_end_time", "horizon_start_time", b"horizon_start_time", "insurance", b"insurance", "moved", b"moved", "name", b"name", "objective_microusd", b"objective_microusd", "placed", b"placed", "prices", b"prices", "reasons", b"reasons", "repair", b"repair", "skipped", b"skipped", "solve_duration", b"solve_duration", "status", b"status"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class LossCost(message.Message):
+    """What it costs to be insured against one loss, at the prices of the plan."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    INSURANCE_FIELD_NUMBER: builtins.int
+    POOLS_FIELD_NUMBER: builtins.int
+    MEAN_MICROUSD_FIELD_NUMBER: builtins.int
+    AT_MOST_MICROUSD_FIELD_NUMBER: builtins.int
+    HIT_FIELD_NUMBER: builtins.int
+    INSURED_FIELD_NUMBER: builtins.int
+    UNINSURABLE_FIELD_NUMBER: builtins.int
+    insurance: builtins.str
+    """Id of the insurance in the fleet."""
+    mean_microusd: builtins.int
+    """Mean over the horizon of the value given up for each device-hour that the
+    loss would take, in micro-USD.
+    """
+    at_most_microusd: builtins.int
+    """The value given up is at most this, in micro-USD: that price for every
+    device-hour of the pools.
+    """
+    hit: builtins.int
+    """Guaranteed placements that the loss would hit."""
+    insured: builtins.int
+    """Of these, those with a place to go."""
+    uninsurable: builtins.int
+    """Of these, those that no other pool could hold were it empty."""
+    @builtins.property
+    def pools(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:
+        """`pools/{pool}`: those that would be lost together."""
+
+    def __init__(
+        self,
+        *,
+        insurance: builtins.str = ...,
+        pools: abc.Iterable[builtins.str] | None = ...,
+        mean_microusd: builtins.int = ...,
+        at_most_microusd: builtins.int = ...,
+        hit: builtins.int = ...,
+        insured: builtins.int = ...,
+        uninsurable: builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["at_most_microusd", b"at_most_microusd", "hit", b"hit", "insurance", b"insurance", "insured", b"insured", "mean_microusd", b"mean_microusd", "pools", b"pools", "uninsurable", b"uninsurable"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -22,30 +22,42 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from capacitybroker.v1 import claim_pb2 as capacitybroker_dot_v1_dot_claim__pb2
 from capacitybroker.v1 import expected_pb2 as capacitybroker_dot_v1_dot_expected__pb2
 from capacitybroker.v1 import plan_pb2 as capacitybroker_dot_v1_dot_plan__pb2
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
+from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(capacitybroker/v1/planning_service.proto\x12\x11\x63\x61pacitybroker.v1\x1a capacitybroker/v1/expected.proto\x1a\x1c\x63\x61pacitybroker/v1/plan.proto\x1a\x1egoogle/protobuf/duration.proto\"S\n\x0eRunPlanRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12-\n\ntime_limit\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"8\n\x0fRunPlanResponse\x12%\n\x04plan\x18\x01 \x01(\x0b\x32\x17.capacitybroker.v1.Plan\"\x1e\n\x0eGetPlanRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"8\n\x0fGetPlanResponse\x12%\n\x04plan\x18\x01 \x01(\x0b\x32\x17.capacitybroker.v1.Plan\"\x17\n\x15GetCalibrationRequest\"N\n\x16GetCalibrationResponse\x12\x34\n\x0c\x63\x61librations\x18\x01 \x03(\x0b\x32\x1e.capacitybroker.v1.Calibration2\x9c\x02\n\x0fPlanningService\x12P\n\x07RunPlan\x12!.capacitybroker.v1.RunPlanRequest\x1a\".capacitybroker.v1.RunPlanResponse\x12P\n\x07GetPlan\x12!.capacitybroker.v1.GetPlanRequest\x1a\".capacitybroker.v1.GetPlanResponse\x12\x65\n\x0eGetCalibration\x12(.capacitybroker.v1.GetCalibrationRequest\x1a).capacitybroker.v1.GetCalibrationResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(capacitybroker/v1/planning_service.proto\x12\x11\x63\x61pacitybroker.v1\x1a\x1d\x63\x61pacitybroker/v1/claim.proto\x1a capacitybroker/v1/expected.proto\x1a\x1c\x63\x61pacitybroker/v1/plan.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"S\n\x0eRunPlanRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12-\n\ntime_limit\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"8\n\x0fRunPlanResponse\x12%\n\x04plan\x18\x01 \x01(\x0b\x32\x17.capacitybroker.v1.Plan\"\x1e\n\x0eGetPlanRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"8\n\x0fGetPlanResponse\x12%\n\x04plan\x18\x01 \x01(\x0b\x32\x17.capacitybroker.v1.Plan\"M\n\x11StressTestRequest\x12)\n\x06window\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\r\n\x05pools\x18\x02 \x03(\t\"\xb1\x01\n\x12StressTestResponse\x12+\n\x06losses\x18\x01 \x03(\x0b\x32\x1b.capacitybroker.v1.PoolLoss\x12.\n\nstart_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08revision\x18\x04 \x01(\x03\"\xc8\x01\n\x08PoolLoss\x12\x0c\n\x04pool\x18\x01 \x01(\t\x12\x18\n\x10supplied_devices\x18\x02 \x01(\x03\x12\x14\n\x0cheld_devices\x18\x03 \x01(\x03\x12*\n\x05tiers\x18\x04 \x03(\x0b\x32\x1b.capacitybroker.v1.TierLoss\x12*\n\x07refuges\x18\x05 \x03(\x0b\x32\x19.capacitybroker.v1.Refuge\x12\x12\n\ngiving_way\x18\x06 \x01(\x03\x12\x12\n\nnot_served\x18\x07 \x03(\t\"}\n\x08TierLoss\x12%\n\x04tier\x18\x01 \x01(\x0e\x32\x17.capacitybroker.v1.Tier\x12\x0e\n\x06\x63laims\x18\x02 \x01(\x03\x12\x14\n\x0cserved_again\x18\x03 \x01(\x03\x12\x13\n\x0buninsurable\x18\x04 \x01(\x03\x12\x0f\n\x07\x64\x65vices\x18\x05 \x01(\x03\"\'\n\x06Refuge\x12\x0c\n\x04pool\x18\x01 \x01(\t\x12\x0f\n\x07\x64\x65vices\x18\x02 \x01(\x03\"\x17\n\x15GetCalibrationRequest\"N\n\x16GetCalibrationResponse\x12\x34\n\x0c\x63\x61librations\x18\x01 \x03(\x0b\x32\x1e.capacitybroker.v1.Calibration2\xf7\x02\n\x0fPlanningService\x12P\n\x07RunPlan\x12!.capacitybroker.v1.RunPlanRequest\x1a\".capacitybroker.v1.RunPlanResponse\x12P\n\x07GetPlan\x12!.capacitybroker.v1.GetPlanRequest\x1a\".capacitybroker.v1.GetPlanResponse\x12\x65\n\x0eGetCalibration\x12(.capacitybroker.v1.GetCalibrationRequest\x1a).capacitybroker.v1.GetCalibrationResponse\x12Y\n\nStressTest\x12$.capacitybroker.v1.StressTestRequest\x1a%.capacitybroker.v1.StressTestResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'capacitybroker.v1.planning_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_RUNPLANREQUEST']._serialized_start=159
-  _globals['_RUNPLANREQUEST']._serialized_end=242
-  _globals['_RUNPLANRESPONSE']._serialized_start=244
-  _globals['_RUNPLANRESPONSE']._serialized_end=300
-  _globals['_GETPLANREQUEST']._serialized_start=302
-  _globals['_GETPLANREQUEST']._serialized_end=332
-  _globals['_GETPLANRESPONSE']._serialized_start=334
-  _globals['_GETPLANRESPONSE']._serialized_end=390
-  _globals['_GETCALIBRATIONREQUEST']._serialized_start=392
-  _globals['_GETCALIBRATIONREQUEST']._serialized_end=415
-  _globals['_GETCALIBRATIONRESPONSE']._serialized_start=417
-  _globals['_GETCALIBRATIONRESPONSE']._serialized_end=495
-  _globals['_PLANNINGSERVICE']._serialized_start=498
-  _globals['_PLANNINGSERVICE']._serialized_end=782
+  _globals['_RUNPLANREQUEST']._serialized_start=223
+  _globals['_RUNPLANREQUEST']._serialized_end=306
+  _globals['_RUNPLANRESPONSE']._serialized_start=308
+  _globals['_RUNPLANRESPONSE']._serialized_end=364
+  _globals['_GETPLANREQUEST']._serialized_start=366
+  _globals['_GETPLANREQUEST']._serialized_end=396
+  _globals['_GETPLANRESPONSE']._serialized_start=398
+  _globals['_GETPLANRESPONSE']._serialized_end=454
+  _globals['_STRESSTESTREQUEST']._serialized_start=456
+  _globals['_STRESSTESTREQUEST']._serialized_end=533
+  _globals['_STRESSTESTRESPONSE']._serialized_start=536
+  _globals['_STRESSTESTRESPONSE']._serialized_end=713
+  _globals['_POOLLOSS']._serialized_start=716
+  _globals['_POOLLOSS']._serialized_end=916
+  _globals['_TIERLOSS']._serialized_start=918
+  _globals['_TIERLOSS']._serialized_end=1043
+  _globals['_REFUGE']._serialized_start=1045
+  _globals['_REFUGE']._serialized_end=1084
+  _globals['_GETCALIBRATIONREQUEST']._serialized_start=1086
+  _globals['_GETCALIBRATIONREQUEST']._serialized_end=1109
+  _globals['_GETCALIBRATIONRESPONSE']._serialized_start=1111
+  _globals['_GETCALIBRATIONRESPONSE']._serialized_end=1189
+  _globals['_PLANNINGSERVICE']._serialized_start=1192
+  _globals['_PLANNINGSERVICE']._serialized_end=1567
 # @@protoc_insertion_point(module_scope)

@@ -3,12 +3,14 @@
 isort:skip_file
 """
 
+from capacitybroker.v1 import claim_pb2 as claim_pb2
 from capacitybroker.v1 import expected_pb2 as expected_pb2
 from capacitybroker.v1 import plan_pb2 as plan_pb2
 from collections import abc as abc
 from google.protobuf import descriptor as descriptor
 from google.protobuf import duration_pb2 as duration_pb2
 from google.protobuf import message as message
+from google.protobuf import timestamp_pb2 as timestamp_pb2
 from google.protobuf.internal import containers as containers
 import builtins as builtins
 import sys
@@ -108,6 +110,184 @@ class GetPlanResponse(message.Message):
     _HasFieldArgType: _TypeAlias = typing.Literal["plan", b"plan"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
     _ClearFieldArgType: _TypeAlias = typing.Literal["plan", b"plan"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class StressTestRequest(message.Message):
+    """Input of StressTest."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    WINDOW_FIELD_NUMBER: builtins.int
+    POOLS_FIELD_NUMBER: builtins.int
+    @builtins.property
+    def window(self) -> duration_pb2.Duration:
+        """How long a pool is lost; whole hours, 1 hour to 26 weeks. Unset: 24 hours."""
+
+    @builtins.property
+    def pools(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:
+        """`pools/{pool}`: only these, each by itself. None: every pool."""
+
+    def __init__(
+        self,
+        *,
+        window: duration_pb2.Duration | None = ...,
+        pools: abc.Iterable[builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["window", b"window"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["pools", b"pools", "window", b"window"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class StressTestResponse(message.Message):
+    """Result of StressTest."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    LOSSES_FIELD_NUMBER: builtins.int
+    START_TIME_FIELD_NUMBER: builtins.int
+    END_TIME_FIELD_NUMBER: builtins.int
+    REVISION_FIELD_NUMBER: builtins.int
+    revision: builtins.int
+    """Revision that this is true for."""
+    @builtins.property
+    def losses(self) -> containers.RepeatedCompositeFieldContainer[PoolLoss]:
+        """One for each pool, in the order of the fleet."""
+
+    @builtins.property
+    def start_time(self) -> timestamp_pb2.Timestamp:
+        """What was lost from when to when."""
+
+    @builtins.property
+    def end_time(self) -> timestamp_pb2.Timestamp:
+        """First moment after."""
+
+    def __init__(
+        self,
+        *,
+        losses: abc.Iterable[PoolLoss] | None = ...,
+        start_time: timestamp_pb2.Timestamp | None = ...,
+        end_time: timestamp_pb2.Timestamp | None = ...,
+        revision: builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["end_time", b"end_time", "start_time", b"start_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["end_time", b"end_time", "losses", b"losses", "revision", b"revision", "start_time", b"start_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class PoolLoss(message.Message):
+    """What would happen if one pool were lost."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    POOL_FIELD_NUMBER: builtins.int
+    SUPPLIED_DEVICES_FIELD_NUMBER: builtins.int
+    HELD_DEVICES_FIELD_NUMBER: builtins.int
+    TIERS_FIELD_NUMBER: builtins.int
+    REFUGES_FIELD_NUMBER: builtins.int
+    GIVING_WAY_FIELD_NUMBER: builtins.int
+    NOT_SERVED_FIELD_NUMBER: builtins.int
+    pool: builtins.str
+    """`pools/{pool}`."""
+    supplied_devices: builtins.int
+    """Devices that it has at most in the window."""
+    held_devices: builtins.int
+    """Devices of it that claims hold at most in the window."""
+    giving_way: builtins.int
+    """Claims elsewhere, of a lower tier, that would have to give way."""
+    @builtins.property
+    def tiers(self) -> containers.RepeatedCompositeFieldContainer[TierLoss]:
+        """What becomes of those who hold it, by tier."""
+
+    @builtins.property
+    def refuges(self) -> containers.RepeatedCompositeFieldContainer[Refuge]:
+        """Where they would go."""
+
+    @builtins.property
+    def not_served(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Guaranteed claims that would not be served again, at most a hundred:
+        `tenants/{tenant}/claims/{claim}`.
+        """
+
+    def __init__(
+        self,
+        *,
+        pool: builtins.str = ...,
+        supplied_devices: builtins.int = ...,
+        held_devices: builtins.int = ...,
+        tiers: abc.Iterable[TierLoss] | None = ...,
+        refuges: abc.Iterable[Refuge] | None = ...,
+        giving_way: builtins.int = ...,
+        not_served: abc.Iterable[builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["giving_way", b"giving_way", "held_devices", b"held_devices", "not_served", b"not_served", "pool", b"pool", "refuges", b"refuges", "supplied_devices", b"supplied_devices", "tiers", b"tiers"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class TierLoss(message.Message):
+    """What becomes of the claims of one tier."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    TIER_FIELD_NUMBER: builtins.int
+    CLAIMS_FIELD_NUMBER: builtins.int
+    SERVED_AGAIN_FIELD_NUMBER: builtins.int
+    UNINSURABLE_FIELD_NUMBER: builtins.int
+    DEVICES_FIELD_NUMBER: builtins.int
+    tier: claim_pb2.Tier.ValueType
+    """The tier."""
+    claims: builtins.int
+    """Claims that hold the pool in the window."""
+    served_again: builtins.int
+    """Of these, those of which everything would be served again."""
+    uninsurable: builtins.int
+    """Of these, those of which a part could go nowhere even if it were empty."""
+    devices: builtins.int
+    """Devices that they hold at most at once."""
+    def __init__(
+        self,
+        *,
+        tier: claim_pb2.Tier.ValueType = ...,
+        claims: builtins.int = ...,
+        served_again: builtins.int = ...,
+        uninsurable: builtins.int = ...,
+        devices: builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["claims", b"claims", "devices", b"devices", "served_again", b"served_again", "tier", b"tier", "uninsurable", b"uninsurable"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class Refuge(message.Message):
+    """Where claims of a lost pool would go."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    POOL_FIELD_NUMBER: builtins.int
+    DEVICES_FIELD_NUMBER: builtins.int
+    pool: builtins.str
+    """`pools/{pool}`."""
+    devices: builtins.int
+    """Devices that they would take of it at most at once."""
+    def __init__(
+        self,
+        *,
+        pool: builtins.str = ...,
+        devices: builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["devices", b"devices", "pool", b"pool"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -51,6 +51,11 @@ class PlanningServiceStub:
                 request_serializer=capacitybroker_dot_v1_dot_planning__service__pb2.GetCalibrationRequest.SerializeToString,
                 response_deserializer=capacitybroker_dot_v1_dot_planning__service__pb2.GetCalibrationResponse.FromString,
                 _registered_method=True)
+        self.StressTest = channel.unary_unary(
+                '/capacitybroker.v1.PlanningService/StressTest',
+                request_serializer=capacitybroker_dot_v1_dot_planning__service__pb2.StressTestRequest.SerializeToString,
+                response_deserializer=capacitybroker_dot_v1_dot_planning__service__pb2.StressTestResponse.FromString,
+                _registered_method=True)
 
 
 class PlanningServiceServicer:
@@ -80,6 +85,14 @@ class PlanningServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def StressTest(self, request, context):
+        """What would happen if each pool were lost from now on for a while. Computed on
+        the market as the server knows it, without the optimiser; changes nothing.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_PlanningServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -97,6 +110,11 @@ def add_PlanningServiceServicer_to_server(servicer, server):
                     servicer.GetCalibration,
                     request_deserializer=capacitybroker_dot_v1_dot_planning__service__pb2.GetCalibrationRequest.FromString,
                     response_serializer=capacitybroker_dot_v1_dot_planning__service__pb2.GetCalibrationResponse.SerializeToString,
+            ),
+            'StressTest': grpc.unary_unary_rpc_method_handler(
+                    servicer.StressTest,
+                    request_deserializer=capacitybroker_dot_v1_dot_planning__service__pb2.StressTestRequest.FromString,
+                    response_serializer=capacitybroker_dot_v1_dot_planning__service__pb2.StressTestResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -182,6 +200,33 @@ class PlanningService:
             '/capacitybroker.v1.PlanningService/GetCalibration',
             capacitybroker_dot_v1_dot_planning__service__pb2.GetCalibrationRequest.SerializeToString,
             capacitybroker_dot_v1_dot_planning__service__pb2.GetCalibrationResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def StressTest(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/capacitybroker.v1.PlanningService/StressTest',
+            capacitybroker_dot_v1_dot_planning__service__pb2.StressTestRequest.SerializeToString,
+            capacitybroker_dot_v1_dot_planning__service__pb2.StressTestResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -43,6 +43,10 @@ class PlanningServiceStub:
     """How expected starts fared against the starts that came, over the time of the
     server that answers and the events shortly before it.
     """
+    StressTest: _grpc.UnaryUnaryMultiCallable[_planning_service_pb2.StressTestRequest, _planning_service_pb2.StressTestResponse]
+    """What would happen if each pool were lost from now on for a while. Computed on
+    the market as the server knows it, without the optimiser; changes nothing.
+    """
 
 @_typing.type_check_only
 class PlanningServiceAsyncStub(PlanningServiceStub):
@@ -58,6 +62,10 @@ class PlanningServiceAsyncStub(PlanningServiceStub):
     GetCalibration: _aio.UnaryUnaryMultiCallable[_planning_service_pb2.GetCalibrationRequest, _planning_service_pb2.GetCalibrationResponse]  # type: ignore[assignment]
     """How expected starts fared against the starts that came, over the time of the
     server that answers and the events shortly before it.
+    """
+    StressTest: _aio.UnaryUnaryMultiCallable[_planning_service_pb2.StressTestRequest, _planning_service_pb2.StressTestResponse]  # type: ignore[assignment]
+    """What would happen if each pool were lost from now on for a while. Computed on
+    the market as the server knows it, without the optimiser; changes nothing.
     """
 
 class PlanningServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -89,6 +97,16 @@ class PlanningServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_planning_service_pb2.GetCalibrationResponse, _abc.Awaitable[_planning_service_pb2.GetCalibrationResponse]]:
         """How expected starts fared against the starts that came, over the time of the
         server that answers and the events shortly before it.
+        """
+
+    @_abc_1.abstractmethod
+    def StressTest(
+        self,
+        request: _planning_service_pb2.StressTestRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_planning_service_pb2.StressTestResponse, _abc.Awaitable[_planning_service_pb2.StressTestResponse]]:
+        """What would happen if each pool were lost from now on for a while. Computed on
+        the market as the server knows it, without the optimiser; changes nothing.
         """
 
 def add_PlanningServiceServicer_to_server(servicer: PlanningServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
