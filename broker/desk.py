@@ -16,7 +16,7 @@ from broker.admission.policy import Policy
 from broker.admission.quote import Offer, Quote, counter_offers, offer_of, offers
 from broker.admission.ranking import Candidate
 from broker.admission.shift import Room
-from broker.admission.vetting import dated, too_large, unknown
+from broker.admission.vetting import dated, recut, too_large, unknown
 from broker.domain.claim import Ask, Cancelled, Claim, ClaimName, Committed, Expired, Held, Placement, Waiting
 from broker.domain.faults import Fault, FaultReason
 from broker.domain.fleet import Fleet, FleetChange, changes
@@ -291,6 +291,8 @@ class Desk:
         self, fleet: Fleet, *, key: RequestKey, dry_run: bool
     ) -> tuple[Applied, tuple[FleetChange, ...]]:
         """Put a fleet into force (or only say what would change), and where live claims would hold more than it."""
+        if problem := recut(self.market.outlook.fleet, fleet, self.market.outlook.claims.values()):
+            raise problem
         applied = await self.ledger.apply_fleet(fleet, key=key, at=self.now(), dry_run=dry_run)
         return applied, changes(applied.before, fleet)
 

@@ -21,7 +21,7 @@ from broker.domain.claim import Tier
 from broker.domain.faults import Fault, FaultReason, Kind
 from broker.domain.plan import PlanRecord, PoolPrice
 from broker.domain.reason import Because, Reason
-from broker.domain.slots import Window, slot_at_or_after
+from broker.domain.slots import Window, slot_at_or_after, slot_of
 from broker.domain.snapshot import Event, EventKind
 from broker.domain.terms import Terms
 from broker.ledger.port import Fence, Ledger
@@ -33,6 +33,7 @@ from broker.optimiser.problem import Plan, Problem, Status
 from broker.optimiser.report import Solved
 from broker.optimiser.withhold import withhold
 from broker.optimiser.worker import SolverLost
+from broker.racks.pool import settled
 
 __all__ = ["Capture", "Planner", "PlannerSettings", "Solver"]
 
@@ -131,7 +132,7 @@ class Planner:
         self._accept(compiled, solved)
         # 5. Leave room for who is expected.
         solved, withheld = await asyncio.to_thread(self._leave_room, compiled, solved)
-        # 6. What becomes of each claim, and why.
+        # 6. What becomes of each claim, why, and on which domains.
         at = self.now()
         decided = await asyncio.to_thread(self._decide, compiled, solved, withheld, at)
         record = _record(compiled, solved, decided, millis, at)
@@ -231,7 +232,8 @@ class Planner:
 
     def _decide(self, compiled: Compiled, solved: Solved, withheld: frozenset[int], at: int) -> Outcome:
         why = because(compiled, solved) | dict.fromkeys(withheld, ROOM_KEPT)
-        return outcome(compiled, solved.plan, why, freeze_slots=self.settings.freeze_slots, at=at)
+        decided = outcome(compiled, solved.plan, why, freeze_slots=self.settings.freeze_slots, at=at)
+        return _with_domains(compiled, decided, slot_of(at))
 
     async def _learn(self) -> None:
         """Learn who asks from the events so far, also while standing by; without the store, what is known will do."""
@@ -276,6 +278,14 @@ class Planner:
 def solved_gap(record: PlanRecord) -> float:
     """Share of the bound that the plan may still be missing."""
     return (record.bound_microusd - record.objective_microusd) / max(1, abs(record.bound_microusd))
+
+
+def _with_domains(compiled: Compiled, decided: Outcome, now: int) -> Outcome:
+    """The outcome in which everything that has started has its domains, for good; no plan is needed to find them."""
+    after = {claim.name: claim for claim in (*compiled.snapshot.claims, *decided.changed)}
+    found = settled(compiled.snapshot.fleet, after.values(), now)
+    changed = tuple(found.pop(claim.name, claim) for claim in decided.changed)
+    return replace(decided, changed=(*changed, *found.values()))
 
 
 def _in_force(compiled: Compiled) -> Plan | None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from capacitybroker.v1 import claim_pb2 as pb
 
 from broker.admission.expected import Expected
-from broker.domain.claim import Ask, Claim, Held, Placement
+from broker.domain.claim import Ask, Claim, DomainSpan, Held, Placement
 from broker.domain.reason import Because
 from broker.transport.expected import expected_message
 from broker.transport.times import moment, slot_moment, span
 
-__all__ = ["asked_message", "claim_message", "placement_message", "reason_message", "reason_value"]
+__all__ = ["asked_message", "claim_message", "placement_message", "reason_message", "reason_value", "span_message"]
 
 
 def claim_message(claim: Claim, expected: Expected | None = None) -> pb.Claim:
@@ -83,4 +83,10 @@ def placement_message(placement: Placement) -> pb.Placement:
         paid_microusd=placement.paid_microusd,
         silicon=placement.silicon,
         part=placement.part,
+        domains=[span_message(span) for span in placement.domains],
     )
+
+
+def span_message(span: DomainSpan) -> pb.DomainSpan:
+    """Domains that follow each other."""
+    return pb.DomainSpan(first_domain=span.first, domains=span.domains, devices=span.devices)

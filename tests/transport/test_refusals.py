@@ -259,6 +259,8 @@ ELSEWHERE = {
     "NOT_HELD",
     "HOLD_LIMIT",
     "SAFE_HALT",
+    "POOL_IN_USE",
+    "DOMAINS_UNKNOWN",
 }
 
 

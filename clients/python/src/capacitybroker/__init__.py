@@ -46,7 +46,7 @@ from capacitybroker.v1.claim_pb2 import (
 )
 from capacitybroker.v1.expected_pb2 import Calibration, ExpectedStart
 from capacitybroker.v1.fleet_pb2 import Fleet, Pool
-from capacitybroker.v1.fleet_service_pb2 import PoolStatus
+from capacitybroker.v1.fleet_service_pb2 import GetPoolLayoutResponse, PoolStatus, Stay
 from capacitybroker.v1.plan_pb2 import Plan
 from capacitybroker.v1.quote_pb2 import Change, Holder, Move, Offer, Past, Wall
 
@@ -68,6 +68,7 @@ __all__ = [
     "ExplainClaimResponse",
     "FailedPrecondition",
     "Fleet",
+    "GetPoolLayoutResponse",
     "Holder",
     "Internal",
     "InvalidArgument",
@@ -88,6 +89,7 @@ __all__ = [
     "RedeemQuoteResponse",
     "ResourceExhausted",
     "SiliconChoice",
+    "Stay",
     "Tier",
     "Unauthenticated",
     "Unavailable",

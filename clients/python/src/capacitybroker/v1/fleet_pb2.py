@@ -25,15 +25,15 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1d\x63\x61pacitybroker/v1/fleet.proto\x12\x11\x63\x61pacitybroker.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xf4\x01\n\x05\x46leet\x12+\n\x07silicon\x18\x01 \x03(\x0b\x32\x1a.capacitybroker.v1.Silicon\x12:\n\x10workload_classes\x18\x02 \x03(\x0b\x32 .capacitybroker.v1.WorkloadClass\x12&\n\x05pools\x18\x03 \x03(\x0b\x32\x17.capacitybroker.v1.Pool\x12.\n\tcontracts\x18\x04 \x03(\x0b\x32\x1b.capacitybroker.v1.Contract\x12*\n\x07tenants\x18\x05 \x03(\x0b\x32\x19.capacitybroker.v1.Tenant\";\n\x07Silicon\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0e\n\x06\x66\x61mily\x18\x02 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x03 \x01(\t\"b\n\rWorkloadClass\x12\n\n\x02id\x18\x01 \x01(\t\x12/\n\x06speeds\x18\x02 \x03(\x0b\x32\x1f.capacitybroker.v1.SiliconSpeed\x12\x14\n\x0c\x64isplay_name\x18\x03 \x01(\t\"6\n\x0cSiliconSpeed\x12\x0f\n\x07silicon\x18\x01 \x01(\t\x12\x15\n\rspeed_percent\x18\x02 \x01(\x03\"\xf6\x01\n\x04Pool\x12\n\n\x02id\x18\x01 \x01(\t\x12)\n\x04kind\x18\x02 \x01(\x0e\x32\x1b.capacitybroker.v1.PoolKind\x12\x0f\n\x07silicon\x18\x03 \x01(\t\x12\x16\n\x0e\x64omain_devices\x18\x04 \x01(\x03\x12/\n\ndeliveries\x18\x05 \x03(\x0b\x32\x1b.capacitybroker.v1.Delivery\x12\x33\n\x0bmaintenance\x18\x06 \x03(\x0b\x32\x1e.capacitybroker.v1.Maintenance\x12\x1a\n\x12unit_cost_microusd\x18\x07 \x01(\x03\x12\x0c\n\x04site\x18\x08 \x01(\t\"K\n\x08\x44\x65livery\x12.\n\nstart_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07\x64\x65vices\x18\x02 \x01(\x03\"|\n\x0bMaintenance\x12.\n\nstart_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07\x64\x65vices\x18\x03 \x01(\x03\"\xb2\x01\n\x08\x43ontract\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04pool\x18\x02 \x01(\t\x12\x14\n\x0c\x63ounterparty\x18\x03 \x01(\t\x12\x34\n\tcommitted\x18\x04 \x03(\x0b\x32!.capacitybroker.v1.CommittedLevel\x12 \n\x18\x63ommitted_price_microusd\x18\x05 \x01(\x03\x12\x1e\n\x16overage_price_microusd\x18\x06 \x01(\x03\"Q\n\x0e\x43ommittedLevel\x12.\n\nstart_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07\x64\x65vices\x18\x02 \x01(\x03\"X\n\x06Tenant\x12\n\n\x02id\x18\x01 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x02 \x01(\t\x12\x1a\n\rquota_devices\x18\x03 \x01(\x03H\x00\x88\x01\x01\x42\x10\n\x0e_quota_devices\"\x9b\x02\n\x0bUtilisation\x12.\n\nstart_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1d\n\x15supplied_device_hours\x18\x03 \x01(\x03\x12\x1c\n\x14granted_device_hours\x18\x04 \x01(\x03\x12\x1e\n\x16shortfall_device_hours\x18\x05 \x01(\x03\x12\x1c\n\x14peak_granted_devices\x18\x06 \x01(\x03\x12\x33\n\x06levels\x18\x07 \x03(\x0b\x32#.capacitybroker.v1.UtilisationLevel\"u\n\x10UtilisationLevel\x12.\n\nstart_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x18\n\x10supplied_devices\x18\x02 \x01(\x03\x12\x17\n\x0fgranted_devices\x18\x03 \x01(\x03*u\n\x08PoolKind\x12\x19\n\x15POOL_KIND_UNSPECIFIED\x10\x00\x12\x16\n\x12POOL_KIND_INTERNAL\x10\x01\x12\x1c\n\x18POOL_KIND_CUSTOM_SILICON\x10\x02\x12\x18\n\x14POOL_KIND_CONTRACTED\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1d\x63\x61pacitybroker/v1/fleet.proto\x12\x11\x63\x61pacitybroker.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xf4\x01\n\x05\x46leet\x12+\n\x07silicon\x18\x01 \x03(\x0b\x32\x1a.capacitybroker.v1.Silicon\x12:\n\x10workload_classes\x18\x02 \x03(\x0b\x32 .capacitybroker.v1.WorkloadClass\x12&\n\x05pools\x18\x03 \x03(\x0b\x32\x17.capacitybroker.v1.Pool\x12.\n\tcontracts\x18\x04 \x03(\x0b\x32\x1b.capacitybroker.v1.Contract\x12*\n\x07tenants\x18\x05 \x03(\x0b\x32\x19.capacitybroker.v1.Tenant\";\n\x07Silicon\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0e\n\x06\x66\x61mily\x18\x02 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x03 \x01(\t\"b\n\rWorkloadClass\x12\n\n\x02id\x18\x01 \x01(\t\x12/\n\x06speeds\x18\x02 \x03(\x0b\x32\x1f.capacitybroker.v1.SiliconSpeed\x12\x14\n\x0c\x64isplay_name\x18\x03 \x01(\t\"6\n\x0cSiliconSpeed\x12\x0f\n\x07silicon\x18\x01 \x01(\t\x12\x15\n\rspeed_percent\x18\x02 \x01(\x03\"\xb6\x02\n\x04Pool\x12\n\n\x02id\x18\x01 \x01(\t\x12)\n\x04kind\x18\x02 \x01(\x0e\x32\x1b.capacitybroker.v1.PoolKind\x12\x0f\n\x07silicon\x18\x03 \x01(\t\x12\x16\n\x0e\x64omain_devices\x18\x04 \x01(\x03\x12/\n\ndeliveries\x18\x05 \x03(\x0b\x32\x1b.capacitybroker.v1.Delivery\x12\x33\n\x0bmaintenance\x18\x06 \x03(\x0b\x32\x1e.capacitybroker.v1.Maintenance\x12\x1a\n\x12unit_cost_microusd\x18\x07 \x01(\x03\x12\x0c\n\x04site\x18\x08 \x01(\t\x12\x14\n\x0ctray_devices\x18\t \x01(\x03\x12\x13\n\x0bspare_trays\x18\n \x01(\x03\x12\x13\n\x0bslice_trays\x18\x0b \x01(\x03\"K\n\x08\x44\x65livery\x12.\n\nstart_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07\x64\x65vices\x18\x02 \x01(\x03\"|\n\x0bMaintenance\x12.\n\nstart_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07\x64\x65vices\x18\x03 \x01(\x03\"\xb2\x01\n\x08\x43ontract\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04pool\x18\x02 \x01(\t\x12\x14\n\x0c\x63ounterparty\x18\x03 \x01(\t\x12\x34\n\tcommitted\x18\x04 \x03(\x0b\x32!.capacitybroker.v1.CommittedLevel\x12 \n\x18\x63ommitted_price_microusd\x18\x05 \x01(\x03\x12\x1e\n\x16overage_price_microusd\x18\x06 \x01(\x03\"Q\n\x0e\x43ommittedLevel\x12.\n\nstart_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07\x64\x65vices\x18\x02 \x01(\x03\"X\n\x06Tenant\x12\n\n\x02id\x18\x01 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x02 \x01(\t\x12\x1a\n\rquota_devices\x18\x03 \x01(\x03H\x00\x88\x01\x01\x42\x10\n\x0e_quota_devices\"\x9b\x02\n\x0bUtilisation\x12.\n\nstart_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1d\n\x15supplied_device_hours\x18\x03 \x01(\x03\x12\x1c\n\x14granted_device_hours\x18\x04 \x01(\x03\x12\x1e\n\x16shortfall_device_hours\x18\x05 \x01(\x03\x12\x1c\n\x14peak_granted_devices\x18\x06 \x01(\x03\x12\x33\n\x06levels\x18\x07 \x03(\x0b\x32#.capacitybroker.v1.UtilisationLevel\"u\n\x10UtilisationLevel\x12.\n\nstart_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x18\n\x10supplied_devices\x18\x02 \x01(\x03\x12\x17\n\x0fgranted_devices\x18\x03 \x01(\x03*u\n\x08PoolKind\x12\x19\n\x15POOL_KIND_UNSPECIFIED\x10\x00\x12\x16\n\x12POOL_KIND_INTERNAL\x10\x01\x12\x1c\n\x18POOL_KIND_CUSTOM_SILICON\x10\x02\x12\x18\n\x14POOL_KIND_CONTRACTED\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'capacitybroker.v1.fleet_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_POOLKIND']._serialized_start=1760
-  _globals['_POOLKIND']._serialized_end=1877
+  _globals['_POOLKIND']._serialized_start=1824
+  _globals['_POOLKIND']._serialized_end=1941
   _globals['_FLEET']._serialized_start=86
   _globals['_FLEET']._serialized_end=330
   _globals['_SILICON']._serialized_start=332
@@ -43,19 +43,19 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SILICONSPEED']._serialized_start=493
   _globals['_SILICONSPEED']._serialized_end=547
   _globals['_POOL']._serialized_start=550
-  _globals['_POOL']._serialized_end=796
-  _globals['_DELIVERY']._serialized_start=798
-  _globals['_DELIVERY']._serialized_end=873
-  _globals['_MAINTENANCE']._serialized_start=875
-  _globals['_MAINTENANCE']._serialized_end=999
-  _globals['_CONTRACT']._serialized_start=1002
-  _globals['_CONTRACT']._serialized_end=1180
-  _globals['_COMMITTEDLEVEL']._serialized_start=1182
-  _globals['_COMMITTEDLEVEL']._serialized_end=1263
-  _globals['_TENANT']._serialized_start=1265
-  _globals['_TENANT']._serialized_end=1353
-  _globals['_UTILISATION']._serialized_start=1356
-  _globals['_UTILISATION']._serialized_end=1639
-  _globals['_UTILISATIONLEVEL']._serialized_start=1641
-  _globals['_UTILISATIONLEVEL']._serialized_end=1758
+  _globals['_POOL']._serialized_end=860
+  _globals['_DELIVERY']._serialized_start=862
+  _globals['_DELIVERY']._serialized_end=937
+  _globals['_MAINTENANCE']._serialized_start=939
+  _globals['_MAINTENANCE']._serialized_end=1063
+  _globals['_CONTRACT']._serialized_start=1066
+  _globals['_CONTRACT']._serialized_end=1244
+  _globals['_COMMITTEDLEVEL']._serialized_start=1246
+  _globals['_COMMITTEDLEVEL']._serialized_end=1327
+  _globals['_TENANT']._serialized_start=1329
+  _globals['_TENANT']._serialized_end=1417
+  _globals['_UTILISATION']._serialized_start=1420
+  _globals['_UTILISATION']._serialized_end=1703
+  _globals['_UTILISATIONLEVEL']._serialized_start=1705
+  _globals['_UTILISATIONLEVEL']._serialized_end=1822
 # @@protoc_insertion_point(module_scope)

@@ -43,6 +43,10 @@ class FleetServiceStub:
     """One pool with its use over a window."""
     ListPools: _grpc.UnaryUnaryMultiCallable[_fleet_service_pb2.ListPoolsRequest, _fleet_service_pb2.ListPoolsResponse]
     """All pools with their use over a window, in order of id."""
+    GetPoolLayout: _grpc.UnaryUnaryMultiCallable[_fleet_service_pb2.GetPoolLayoutRequest, _fleet_service_pb2.GetPoolLayoutResponse]
+    """Which NVLink domains of a pool its claims are on, and would be on if nothing
+    changed. FLEET_INVALID where the pool's domains are not told apart.
+    """
 
 @_typing.type_check_only
 class FleetServiceAsyncStub(FleetServiceStub):
@@ -59,6 +63,10 @@ class FleetServiceAsyncStub(FleetServiceStub):
     """One pool with its use over a window."""
     ListPools: _aio.UnaryUnaryMultiCallable[_fleet_service_pb2.ListPoolsRequest, _fleet_service_pb2.ListPoolsResponse]  # type: ignore[assignment]
     """All pools with their use over a window, in order of id."""
+    GetPoolLayout: _aio.UnaryUnaryMultiCallable[_fleet_service_pb2.GetPoolLayoutRequest, _fleet_service_pb2.GetPoolLayoutResponse]  # type: ignore[assignment]
+    """Which NVLink domains of a pool its claims are on, and would be on if nothing
+    changed. FLEET_INVALID where the pool's domains are not told apart.
+    """
 
 class FleetServiceServicer(metaclass=_abc_1.ABCMeta):
     """What operators call: declare the supply and see how full it is."""
@@ -96,5 +104,15 @@ class FleetServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_fleet_service_pb2.ListPoolsResponse, _abc.Awaitable[_fleet_service_pb2.ListPoolsResponse]]:
         """All pools with their use over a window, in order of id."""
+
+    @_abc_1.abstractmethod
+    def GetPoolLayout(
+        self,
+        request: _fleet_service_pb2.GetPoolLayoutRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_fleet_service_pb2.GetPoolLayoutResponse, _abc.Awaitable[_fleet_service_pb2.GetPoolLayoutResponse]]:
+        """Which NVLink domains of a pool its claims are on, and would be on if nothing
+        changed. FLEET_INVALID where the pool's domains are not told apart.
+        """
 
 def add_FleetServiceServicer_to_server(servicer: FleetServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
