@@ -68,7 +68,8 @@ class FleetServiceServicer:
 
     def ApplyFleet(self, request, context):
         """Makes the fleet as declared: adds, changes and removes what differs. Applying
-        the same fleet again changes nothing.
+        the same fleet again changes nothing. POOL_IN_USE where domains, trays or
+        slices of a pool would change while claims hold it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -97,7 +98,7 @@ class FleetServiceServicer:
 
     def GetPoolLayout(self, request, context):
         """Which NVLink domains of a pool its claims are on, and would be on if nothing
-        changed. FLEET_INVALID where the pool's domains are not told apart.
+        changed. DOMAINS_UNKNOWN where the pool's domains are not told apart.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

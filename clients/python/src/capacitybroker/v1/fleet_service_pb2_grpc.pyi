@@ -35,7 +35,8 @@ class FleetServiceStub:
     def __new__(cls, channel: _aio.Channel) -> FleetServiceAsyncStub: ...
     ApplyFleet: _grpc.UnaryUnaryMultiCallable[_fleet_service_pb2.ApplyFleetRequest, _fleet_service_pb2.ApplyFleetResponse]
     """Makes the fleet as declared: adds, changes and removes what differs. Applying
-    the same fleet again changes nothing.
+    the same fleet again changes nothing. POOL_IN_USE where domains, trays or
+    slices of a pool would change while claims hold it.
     """
     GetFleet: _grpc.UnaryUnaryMultiCallable[_fleet_service_pb2.GetFleetRequest, _fleet_service_pb2.GetFleetResponse]
     """The fleet in force: what can be asked for, and by whom."""
@@ -45,7 +46,7 @@ class FleetServiceStub:
     """All pools with their use over a window, in order of id."""
     GetPoolLayout: _grpc.UnaryUnaryMultiCallable[_fleet_service_pb2.GetPoolLayoutRequest, _fleet_service_pb2.GetPoolLayoutResponse]
     """Which NVLink domains of a pool its claims are on, and would be on if nothing
-    changed. FLEET_INVALID where the pool's domains are not told apart.
+    changed. DOMAINS_UNKNOWN where the pool's domains are not told apart.
     """
 
 @_typing.type_check_only
@@ -55,7 +56,8 @@ class FleetServiceAsyncStub(FleetServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     ApplyFleet: _aio.UnaryUnaryMultiCallable[_fleet_service_pb2.ApplyFleetRequest, _fleet_service_pb2.ApplyFleetResponse]  # type: ignore[assignment]
     """Makes the fleet as declared: adds, changes and removes what differs. Applying
-    the same fleet again changes nothing.
+    the same fleet again changes nothing. POOL_IN_USE where domains, trays or
+    slices of a pool would change while claims hold it.
     """
     GetFleet: _aio.UnaryUnaryMultiCallable[_fleet_service_pb2.GetFleetRequest, _fleet_service_pb2.GetFleetResponse]  # type: ignore[assignment]
     """The fleet in force: what can be asked for, and by whom."""
@@ -65,7 +67,7 @@ class FleetServiceAsyncStub(FleetServiceStub):
     """All pools with their use over a window, in order of id."""
     GetPoolLayout: _aio.UnaryUnaryMultiCallable[_fleet_service_pb2.GetPoolLayoutRequest, _fleet_service_pb2.GetPoolLayoutResponse]  # type: ignore[assignment]
     """Which NVLink domains of a pool its claims are on, and would be on if nothing
-    changed. FLEET_INVALID where the pool's domains are not told apart.
+    changed. DOMAINS_UNKNOWN where the pool's domains are not told apart.
     """
 
 class FleetServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -78,7 +80,8 @@ class FleetServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_fleet_service_pb2.ApplyFleetResponse, _abc.Awaitable[_fleet_service_pb2.ApplyFleetResponse]]:
         """Makes the fleet as declared: adds, changes and removes what differs. Applying
-        the same fleet again changes nothing.
+        the same fleet again changes nothing. POOL_IN_USE where domains, trays or
+        slices of a pool would change while claims hold it.
         """
 
     @_abc_1.abstractmethod
@@ -112,7 +115,7 @@ class FleetServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_fleet_service_pb2.GetPoolLayoutResponse, _abc.Awaitable[_fleet_service_pb2.GetPoolLayoutResponse]]:
         """Which NVLink domains of a pool its claims are on, and would be on if nothing
-        changed. FLEET_INVALID where the pool's domains are not told apart.
+        changed. DOMAINS_UNKNOWN where the pool's domains are not told apart.
         """
 
 def add_FleetServiceServicer_to_server(servicer: FleetServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
