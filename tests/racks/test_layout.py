@@ -77,6 +77,24 @@ def test_nobody_is_put_where_something_is_away() -> None:
     assert crowded.unseated == (Unseated("b", 7, 1, 0),)
 
 
+def test_who_was_displaced_comes_before_who_had_no_domain_yet() -> None:
+    found = lay_out(room(2), [stay("a", 0, 9), stay("b", 0, 9, d0=1), stay("lost", 0, 9, d5=1)], now=3)
+    assert found.seats == {"b": {0: 1}, "lost": {1: 1}}
+    assert [out.key for out in found.unseated] == ["a"]
+
+
+def test_what_is_away_is_of_the_highest_domains_and_comes_back_whole() -> None:
+    away = Steps(((0, 1), (2, 2), (4, 0)))
+    found = lay_out(room(3, away=away), [stay("a", 0, 2, 2), stay("b", 2, 4), stay("c", 4, 9, 3)], now=0)
+    assert found.seats == {"a": {0: 1, 1: 1}, "b": {0: 1}, "c": {0: 1, 1: 1, 2: 1}}
+
+
+def test_what_is_away_comes_back_in_part() -> None:
+    away = Steps(((0, 5), (4, 2)))
+    found = lay_out(room(2, per_domain=3, away=away), [stay("a", 0, 9), stay("b", 4, 9, 3)], now=0)
+    assert found.seats == {"a": {0: 1}, "b": {0: 2, 1: 1}}
+
+
 def test_slices_that_arrive_fill_the_last_domain_first() -> None:
     grows = Room(9, Steps(((0, 4), (5, 20))), Steps.level(0))
     found = lay_out(grows, [stay("a", 0, 9, 4), stay("b", 5, 9, 16)], now=0)

@@ -48,6 +48,10 @@ def test_trays_that_make_no_slice_are_spare() -> None:
     assert (cut.per_domain, cut.usable(72)) == (3, 60)
 
 
+def test_spare_trays_are_of_every_domain() -> None:
+    assert (Cut(72, 4, 2, 2).per_domain, Cut(72, 4, 2, 2).usable(144)) == (8, 128)
+
+
 def test_whole_domains_are_only_had_where_domains_are_not_divided() -> None:
     assert EIGHTS.piece(whole_domains=True, segment=0) is None
     assert RACK.piece(whole_domains=True, segment=0) == Piece(72, 72)
