@@ -6,6 +6,7 @@ that never move (``docs/domains.md`` has the proof, and why nothing weaker does)
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any, NamedTuple, TypeVar, cast
 
 __all__ = ["Cut", "Piece", "in_pieces"]
@@ -57,10 +58,15 @@ class Cut(NamedTuple):
 
         No segment is split between slices; one that is larger than a domain without its spare trays fills that.
         """
-        if self.alone < segment or (whole_domains and self.per_domain > 1):
-            return None
-        each = 1 if whole_domains else min(max(1, segment), self.slice_devices)
-        return Piece(self.slice_devices // each * each, self.slice_devices)
+        return _piece(self, whole_domains, segment)
+
+
+@lru_cache(maxsize=4_096)  # asked for each pool in each call, and there are few answers
+def _piece(cut: Cut, whole_domains: bool, segment: int) -> Piece | None:
+    if cut.alone < segment or (whole_domains and cut.per_domain > 1):
+        return None
+    each = 1 if whole_domains else min(max(1, segment), cut.slice_devices)
+    return Piece(cut.slice_devices // each * each, cut.slice_devices)
 
 
 def in_pieces(devices: Whole, holds: Whole, each: Whole) -> Whole:
