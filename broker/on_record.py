@@ -1,6 +1,8 @@
-"""What stays of a plan once it is in force: its record, and prices for whoever answers before the next one."""
+"""What stays of a plan once it is in force: its record, prices for whoever answers next, and domains for good."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import numpy as np
 
@@ -10,8 +12,9 @@ from broker.optimiser.compile import Compiled
 from broker.optimiser.outcome import Outcome
 from broker.optimiser.problem import Status
 from broker.optimiser.report import Solved
+from broker.racks.pool import settled
 
-__all__ = ["bid_prices", "gap", "plan_record"]
+__all__ = ["bid_prices", "gap", "plan_record", "with_domains"]
 
 
 def gap(record: PlanRecord) -> float:
@@ -58,3 +61,11 @@ def plan_record(
             PoolPrice(pool, int(means[row]), int(peaks[row])) for row, pool in enumerate(compiled.problem.pools.ids)
         ),
     )
+
+
+def with_domains(compiled: Compiled, decided: Outcome, now: int) -> Outcome:
+    """The outcome in which everything that has started has its domains, for good; no plan is needed to find them."""
+    after = {claim.name: claim for claim in (*compiled.snapshot.claims, *decided.changed)}
+    found = settled(compiled.snapshot.fleet, after.values(), now)
+    changed = tuple(found.pop(claim.name, claim) for claim in decided.changed)
+    return replace(decided, changed=(*changed, *found.values()))

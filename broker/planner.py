@@ -18,13 +18,13 @@ from broker.domain.claim import Tier
 from broker.domain.faults import Fault, FaultReason, Kind
 from broker.domain.plan import PlanRecord
 from broker.domain.reason import Because, Reason
-from broker.domain.slots import Window, slot_at_or_after
+from broker.domain.slots import Window, slot_at_or_after, slot_of
 from broker.domain.snapshot import Event, EventKind
 from broker.domain.terms import Terms
 from broker.insured import Insured, costs, insured
 from broker.ledger.port import Fence, Ledger
 from broker.lookout import Lookout, Struck, loses
-from broker.on_record import bid_prices, gap, plan_record
+from broker.on_record import bid_prices, gap, plan_record, with_domains
 from broker.optimiser.because import because
 from broker.optimiser.check import check
 from broker.optimiser.compile import Compiled, compile_problem
@@ -137,7 +137,7 @@ class Planner:
         self._accept(compiled, solved)
         # 5. Leave room for who is insured, and for who is expected.
         solved, withheld, sure = await asyncio.to_thread(self._leave_room, compiled, solved)
-        # 6. What becomes of each claim, and why.
+        # 6. What becomes of each claim, why, and on which domains.
         at = self.now()
         decided = await asyncio.to_thread(self._decide, compiled, solved, withheld, at)
         record = plan_record(compiled, solved, decided, millis, at)
@@ -314,7 +314,8 @@ class Planner:
 
     def _decide(self, compiled: Compiled, solved: Solved, withheld: Mapping[int, Because], at: int) -> Outcome:
         why = because(compiled, solved) | dict(withheld)
-        return outcome(compiled, solved.plan, why, freeze_slots=self.settings.freeze_slots, at=at)
+        decided = outcome(compiled, solved.plan, why, freeze_slots=self.settings.freeze_slots, at=at)
+        return with_domains(compiled, decided, slot_of(at))
 
     async def _learn(self) -> None:
         """Learn who asks from the events so far, also while standing by; without the store, what is known will do."""

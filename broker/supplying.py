@@ -10,6 +10,7 @@ from typing import Protocol
 
 from broker.admission.displacement import Loss, losses, refuges
 from broker.admission.outlook import AHEAD_SLOTS, Outlook
+from broker.admission.vetting import recut
 from broker.domain.claim import Claim
 from broker.domain.faults import Fault, FaultReason
 from broker.domain.fleet import Fleet, FleetChange, changes
@@ -69,6 +70,8 @@ class Supplying:
         """Put a fleet into force, or only say what would change and who would be touched."""
 
         async def decide() -> Supplied:
+            if problem := recut(self.market.outlook.fleet, fleet, self.market.outlook.claims.values()):
+                raise problem
             known = await self._fleet_revision(etag)
             return await self._applied(fleet, known, known if etag else None, key, dry_run=dry_run)
 

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-QUICK = ("tidy", "unit", "bench", "client", "cli", "transport", "planner")
+QUICK = ("tidy", "unit", "racks", "admission", "bench", "client", "cli", "transport", "planner")
 THOROUGH = ("ledger", "optimiser", "e2e")
 
 

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from broker.admission.calendar import PLENTY, Calendar
 from broker.admission.scan import NO_LIMIT, Limit, scan
 from broker.domain.claim import Ask, Placement
-from broker.domain.options import Option, Size, in_domains, parts, share, sizes, with_bonus
+from broker.domain.cut import in_pieces
+from broker.domain.options import Option, Size, parts, share, sizes, with_bonus
 from broker.domain.slots import Window
 from broker.domain.terms import Terms
 
@@ -148,14 +149,13 @@ class Ranking:
         window = self.calendar.window
         found = [size for size in sizes(ask, self.calendar.fleet) if _is_legal(size, ask, window)]
         whole = self._rows([(size.pool.id, size.devices, size.slots, size.latest) for size in found], ask.earliest)
-        return [self._part(ask, n, tuple(found), whole) for n in range(parts(ask))]
+        pieces = np.array([(*size.piece,) for size in found], np.int64).reshape(-1, 2)
+        return [self._part(ask, n, tuple(found), whole, pieces) for n in range(parts(ask))]
 
-    def _part(self, ask: Ask, n: int, found: tuple[Size, ...], whole: Ints) -> _Part:
+    def _part(self, ask: Ask, n: int, found: tuple[Size, ...], whole: Ints, pieces: Ints) -> _Part:
         """Part ``n`` of the options that serve the whole claim; like `Size.part`, for all at once."""
-        rows, count = whole, parts(ask)
-        if count > 1 or ask.whole_domains:
-            rows = whole.copy()
-            rows[:, 1] = in_domains(share(whole[:, 1], n, count), np.array([s.domain for s in found], np.int64))
+        rows, count = whole.copy(), parts(ask)
+        rows[:, 1] = in_pieces(share(whole[:, 1], n, count), pieces[:, 0], pieces[:, 1])
         value: Ints | int = share(ask.worth_microusd, n, count)
         if ask.preferred_pools:
             bonus = np.array([s.bonus_percent for s in found], np.int64)

@@ -6,13 +6,13 @@ import difflib
 from collections.abc import Collection, Iterable
 from dataclasses import replace
 
-from broker.domain.claim import Ask
+from broker.domain.claim import Ask, Claim
 from broker.domain.faults import Fault, FaultReason
 from broker.domain.fleet import Fleet
 from broker.domain.options import options
 from broker.domain.slots import slot_at_or_after, slot_of
 
-__all__ = ["dated", "too_large", "unknown"]
+__all__ = ["dated", "recut", "too_large", "unknown"]
 
 KNOWN_NAMED_MAX = 20  # names that a refusal lists
 
@@ -45,6 +45,21 @@ def too_large(ask: Ask, fleet: Fleet) -> Fault | None:
         field="claim.devices",
         facts={"max_devices": most},
     )
+
+
+def recut(before: Fleet, after: Fleet, claims: Iterable[Claim]) -> Fault | None:
+    """POOL_IN_USE where the domains of a pool would be cut otherwise than those who hold some of them were told."""
+    held = {placement.pool for claim in claims if claim.live for placement in claim.placements}
+    for pool in after.pools:
+        was = before.pool(pool.id)
+        if was is not None and was.cut != pool.cut and pool.id in held:
+            return Fault(
+                FaultReason.POOL_IN_USE,
+                f"Claims hold pool '{pool.id}', so its domains, trays and slices cannot change",
+                remedy="Declare a pool under another id, and move the devices there as claims end.",
+                field="fleet.pools",
+            )
+    return None
 
 
 def unknown(tenant: str, ask: Ask, fleet: Fleet) -> Fault | None:

@@ -13,6 +13,7 @@ import typer
 from broker.cli.claim import Asking, claim
 from broker.cli.claims import cancel, claims, show, watch
 from broker.cli.demo import demo
+from broker.cli.domains import domains
 from broker.cli.draw import picture
 from broker.cli.explain import explain
 from broker.cli.fleet import fleet
@@ -45,6 +46,7 @@ for command in (redeem, claims, show, explain, cancel, watch):
     app.command(rich_help_panel=ASKING)(command)
 app.add_typer(lease, name="lease", rich_help_panel=ASKING)
 app.command(rich_help_panel=ASKING)(pools)
+app.command(rich_help_panel=ASKING)(domains)
 app.command(rich_help_panel=ASKING)(picture)
 app.add_typer(fleet, name="fleet", rich_help_panel=ASKING)
 app.command("plan-now", rich_help_panel=ASKING)(plan_now)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from typing import NamedTuple
 
 from broker.domain.reason import Because, Reason
 from broker.domain.slots import Window
@@ -18,6 +19,7 @@ __all__ = [
     "ClaimName",
     "Committed",
     "Displaced",
+    "DomainSpan",
     "Ended",
     "Expired",
     "Held",
@@ -108,9 +110,20 @@ class Ask:
         return (self.min_devices or self.devices, self.max_devices or self.devices) != (self.devices, self.devices)
 
 
+class DomainSpan(NamedTuple):
+    """Domains of a pool that follow each other, from number ``first`` on, and how many devices of each."""
+
+    first: int
+    domains: int
+    devices: int
+
+
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """Devices of one pool for one window; the broker may still move its start up to ``latest``."""
+    """Devices of one pool for one window; the broker may still move its start up to ``latest``.
+
+    ``domains`` is which of the pool's domains it is on: told once it has started, where the pool's are told apart.
+    """
 
     pool: str
     devices: int
@@ -120,6 +133,7 @@ class Placement:
     silicon: str = ""
     cost_microusd: int = 0
     paid_microusd: int = 0
+    domains: tuple[DomainSpan, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
 
+from broker.domain.cut import Cut, Piece
 from broker.domain.insurance import Insurance
 from broker.domain.slots import Steps, slot_at_or_after, slot_of
 
@@ -87,6 +88,25 @@ class Pool:
     maintenance: tuple[Maintenance, ...] = ()
     unit_cost_microusd: int = 0  # per device-hour used
     site: str = ""
+    tray_devices: int = 0  # the unit of repair, 4 in an NVL72 rack; 0: the pool's domains are not told apart
+    spare_trays: int = 0  # of each domain
+    slice_trays: int = 0  # 0: all that are not spare
+
+    @property
+    def cut(self) -> Cut | None:
+        """How its domains are given out; None where they are not told apart."""
+        if not self.tray_devices:
+            return None
+        trays = self.slice_trays or self.domain_devices // self.tray_devices - self.spare_trays
+        return Cut(self.domain_devices, self.tray_devices, self.spare_trays, trays)
+
+    def piece(self, *, whole_domains: bool, min_domain_devices: int) -> Piece | None:
+        """What a claim takes of the pool at a time; None where the pool cannot hold it."""
+        if (cut := self.cut) is not None:
+            return cut.piece(whole_domains=whole_domains, segment=min_domain_devices)
+        if self.domain_devices < min_domain_devices:
+            return None
+        return Piece(self.domain_devices, self.domain_devices) if whole_domains else Piece(1, 1)
 
     @property
     def account(self) -> str:
@@ -94,11 +114,22 @@ class Pool:
         return f"pools/{self.id}"
 
     def supply(self) -> Steps:
-        """Devices over time: late arrivals count from the next whole hour, maintenance takes every hour it touches."""
-        arrivals = [(0 if d.at is None else slot_at_or_after(d.at), d.devices) for d in self.deliveries]
+        """Devices that can be given out, over time.
+
+        Late arrivals count from the next whole hour, maintenance takes every hour it touches.
+        """
         leaves = [(slot_of(m.at), -m.devices) for m in self.maintenance]
         returns = [(slot_at_or_after(m.until), m.devices) for m in self.maintenance]
-        return Steps.from_changes([*arrivals, *leaves, *returns])
+        there = Steps.from_changes([*self._arrivals(), *leaves, *returns])
+        return there if (cut := self.cut) is None else there.each(cut.usable)
+
+    def delivered(self) -> Steps:
+        """Devices that could be given out if none were in maintenance, over time."""
+        there = Steps.from_changes(self._arrivals())
+        return there if (cut := self.cut) is None else there.each(cut.usable)
+
+    def _arrivals(self) -> list[tuple[int, int]]:
+        return [(0 if d.at is None else slot_at_or_after(d.at), d.devices) for d in self.deliveries]
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple, TypeVar, cast
 
 from broker.domain.claim import Ask, Placement, SiliconChoice
+from broker.domain.cut import Piece, in_pieces
 from broker.domain.fleet import Fleet, Pool, WorkloadClass
 
 __all__ = [
     "Option",
     "Size",
-    "in_domains",
     "option_of",
     "options",
     "parts",
@@ -70,8 +70,8 @@ def sizes(ask: Ask, fleet: Fleet) -> list[Size]:
         for pool in fleet.pools
         if (choice := choices.get(pool.silicon)) is not None
         and pool.id not in ask.forbidden_pools
-        and pool.domain_devices >= ask.min_domain_devices
-        for size in _sizes(ask, pool, choice, work.speed_percent[pool.silicon], levels)
+        and (piece := _piece(ask, pool)) is not None
+        for size in _sizes(ask, pool, piece, choice, work.speed_percent[pool.silicon], levels)
     ]
 
 
@@ -79,12 +79,6 @@ def share(whole: Whole, part: int, count: int) -> Whole:
     """What falls to one of ``count`` parts: all together are the whole, and any two differ by one at most."""
     w: Any = whole
     return cast(Whole, w * (part + 1) // count - w * part // count)
-
-
-def in_domains(devices: Whole, domain: Whole) -> Whole:
-    """Devices rounded up to whole domains."""
-    d: Any = devices
-    return cast(Whole, -(-d // domain) * domain)
 
 
 def with_bonus(value: Whole, percent: Whole) -> Whole:
@@ -132,29 +126,44 @@ class Size(NamedTuple):
     devices: int
     slots: int
     latest: int | None
-    domain: int  # devices are rounded up to multiples of this
+    piece: Piece  # devices are rounded up to whole ones
     bonus_percent: int
 
     def part(self, ask: Ask, part: int) -> Option:
         """A part of it."""
         count, pool = parts(ask), self.pool
-        devices = in_domains(share(self.devices, part, count), self.domain)
+        devices = in_pieces(share(self.devices, part, count), *self.piece)
         value = with_bonus(share(ask.worth_microusd, part, count), self.bonus_percent)
         return Option(part, pool.id, pool.silicon, devices, self.slots, ask.earliest, self.latest, value)
 
 
-def _sizes(ask: Ask, pool: Pool, choice: SiliconChoice, speed_percent: int, levels: list[int]) -> Iterator[Size]:
+def _piece(ask: Ask, pool: Pool) -> Piece | None:
+    return pool.piece(whole_domains=ask.whole_domains, min_domain_devices=ask.min_domain_devices)
+
+
+def _sizes(
+    ask: Ask, pool: Pool, piece: Piece, choice: SiliconChoice, speed_percent: int, levels: list[int]
+) -> Iterator[Size]:
     # The time a choice names is already the time on that silicon; the claim's own is at speed 100 %.
     device_slots, speed = (ask.slots, speed_percent) if choice.slots is None else (choice.slots, 100)
     bonus = PREFERENCE_PERCENT if pool.id in ask.preferred_pools else 0
-    domain = pool.domain_devices if ask.whole_domains else 1
-    for level in levels:
-        devices = -(-(choice.devices or ask.devices) * level // ask.devices)
+    wanted = choice.devices or ask.devices
+    for level in _filled(levels, ask.devices, wanted, piece):
+        devices = -(-wanted * level // ask.devices)
         slots = -(-device_slots * ask.devices * 100 // (level * speed))
         latest = ask.latest
         if ask.deadline is not None:
             latest = ask.deadline - slots if latest is None else min(latest, ask.deadline - slots)
-        yield Size(pool, devices, slots, latest, domain, bonus)
+        yield Size(pool, devices, slots, latest, piece, bonus)
+
+
+def _filled(levels: list[int], devices: int, wanted: int, piece: Piece) -> list[int]:
+    """Each size of an elastic claim raised to what it is given anyway, up to the largest, each once."""
+    if len(levels) == 1 or piece.devices == 1:
+        return levels
+    most = levels[-1]
+    given = (in_pieces(-(-wanted * level // devices), *piece) // piece.devices * piece.holds for level in levels)
+    return sorted({max(level, min(most, use * devices // wanted)) for level, use in zip(levels, given, strict=True)})
 
 
 def _levels(ask: Ask) -> list[int]:

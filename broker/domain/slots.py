@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -85,6 +85,11 @@ class Steps:
     def over(self, window: Window) -> list[int]:
         """One level for each slot of ``window``."""
         return [level for piece, level in self.within(window) for _ in range(piece.slots)]
+
+    def each(self, of: Callable[[int], int]) -> Steps:
+        """``of`` each level."""
+        levels = [(slot, of(level)) for slot, level in self.steps]
+        return Steps(tuple(step for n, step in enumerate(levels) if n == 0 or step[1] != levels[n - 1][1]))
 
     def peak(self) -> int:
         """Highest level ever reached."""

@@ -5,13 +5,13 @@ from __future__ import annotations
 from capacitybroker.v1 import claim_pb2 as pb
 
 from broker.admission.expected import Expected
-from broker.domain.claim import Ask, Claim, Held, Placement
+from broker.domain.claim import Ask, Claim, DomainSpan, Held, Placement
 from broker.domain.reason import Because
 from broker.domain.slots import SLOT_SECONDS
 from broker.transport.expected import expected_message
 from broker.transport.times import slot_moment, span
 
-__all__ = ["asked_message", "claim_message", "placement_message", "reason_message", "reason_value"]
+__all__ = ["asked_message", "claim_message", "placement_message", "reason_message", "reason_value", "span_message"]
 
 # Asking protobuf for the number of a name takes ten times as long.
 STATES = {name.removeprefix("STATE_"): number for name, number in pb.Claim.State.items()}
@@ -88,8 +88,14 @@ def placement_message(placement: Placement) -> pb.Placement:
         paid_microusd=placement.paid_microusd,
         silicon=placement.silicon,
         part=placement.part,
+        domains=[span_message(span) for span in placement.domains],
     )
     message.start_time.seconds = placement.window.first * SLOT_SECONDS
     message.end_time.seconds = placement.window.end * SLOT_SECONDS
     message.latest_start_time.seconds = placement.latest * SLOT_SECONDS
     return message
+
+
+def span_message(span: DomainSpan) -> pb.DomainSpan:
+    """Domains that follow each other."""
+    return pb.DomainSpan(first_domain=span.first, domains=span.domains, devices=span.devices)

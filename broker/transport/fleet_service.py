@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,9 +12,12 @@ from grpc.aio import ServicerContext
 
 from broker.desk import Desk
 from broker.domain.faults import Fault, FaultReason
+from broker.domain.fleet import Fleet, Pool
 from broker.domain.slots import Window, slot_at_or_after, slot_of
+from broker.racks.pool import layout_of
 from broker.supplying import Supplying, pool_not_found
 from broker.transport.fleets import fleet
+from broker.transport.layouts import layout_message
 from broker.transport.names import claim_path, pool_id, tenant_id
 from broker.transport.pools import change_message, fleet_message, pool_status, shortfall_message, touched_message
 from broker.transport.requests import PageTokens, checked_etag, page_size, replay_key
@@ -74,12 +78,24 @@ class FleetService(pb_grpc.FleetServiceServicer):
 
     async def GetPool(self, request: pb.GetPoolRequest, context: Context) -> pb.GetPoolResponse:
         """One pool and its use."""
-        wanted = pool_id(request.name)
         declared, window, balances = await self.desk.pools(_window(request))
-        pool = declared.pool(wanted)
-        if pool is None:
-            raise pool_not_found(wanted)
+        pool = _named(request.name, declared)
         return pb.GetPoolResponse(pool=pool_status(pool, declared, window, balances))
+
+    async def GetPoolLayout(self, request: pb.GetPoolLayoutRequest, context: Context) -> pb.GetPoolLayoutResponse:
+        """Which domains of a pool its claims are on."""
+        window, now = _window(request), slot_of(self.desk.now())
+        pool = _named(request.name, (await self.desk.fleet())[0])
+        claims = tuple(self.desk.market.outlook.claims.values())
+        found = await asyncio.to_thread(layout_of, pool, claims, now)
+        if found is None:
+            raise Fault(
+                FaultReason.DOMAINS_UNKNOWN,
+                f"The domains of pool '{pool.id}' are not told apart",
+                remedy="Declare its tray_devices.",
+                field="name",
+            )
+        return layout_message(found, claims, window or Window(now, now + WEEK_SLOTS), now)
 
     async def ListPools(self, request: pb.ListPoolsRequest, context: Context) -> pb.ListPoolsResponse:
         """All pools and their use."""
@@ -93,7 +109,15 @@ class FleetService(pb_grpc.FleetServiceServicer):
         )
 
 
-def _window(request: pb.GetPoolRequest | pb.ListPoolsRequest) -> Window | None:
+def _named(name: str, declared: Fleet) -> Pool:
+    wanted = pool_id(name)
+    pool = declared.pool(wanted)
+    if pool is None:
+        raise pool_not_found(wanted)
+    return pool
+
+
+def _window(request: pb.GetPoolRequest | pb.ListPoolsRequest | pb.GetPoolLayoutRequest) -> Window | None:
     """The window of utilisation; None: a week from now."""
     if not request.HasField("start_time"):
         if request.HasField("end_time"):

@@ -105,6 +105,9 @@ def _pool(message: pb.Pool) -> Pool:
             message.unit_cost_microusd, "fleet.pools.unit_cost_microusd", most=PRICE_MICROUSD_MAX, least=0
         ),
         site=message.site,
+        tray_devices=quantity(message.tray_devices, "fleet.pools.tray_devices", most=DEVICES_MAX, least=0),
+        spare_trays=quantity(message.spare_trays, "fleet.pools.spare_trays", most=DEVICES_MAX, least=0),
+        slice_trays=quantity(message.slice_trays, "fleet.pools.slice_trays", most=DEVICES_MAX, least=0),
     )
 
 
@@ -176,7 +179,21 @@ def _moment(message: pb.Delivery | pb.CommittedLevel, value: Timestamp, field: s
     return seconds_of(value, field, up=True) if message.HasField("start_time") else None
 
 
+def _check_cut(pool: Pool) -> None:
+    """Whether at least one slice can be made of a domain's trays."""
+    if not pool.tray_devices:
+        if pool.spare_trays or pool.slice_trays:
+            raise _invalid(f"Pool '{pool.id}' counts trays but has no tray_devices", "fleet.pools.tray_devices")
+        return
+    if pool.domain_devices % pool.tray_devices:
+        raise _invalid(f"The domains of pool '{pool.id}' are not whole trays", "fleet.pools.tray_devices")
+    usable = pool.domain_devices // pool.tray_devices - pool.spare_trays
+    if usable < max(1, pool.slice_trays):
+        raise _invalid(f"A domain of pool '{pool.id}' has too few trays that are not spare", "fleet.pools.spare_trays")
+
+
 def _check_pool(pool: Pool, silicon: Collection[str]) -> None:
+    _check_cut(pool)
     if pool.silicon not in silicon:
         raise _invalid(f"Pool '{pool.id}' names silicon '{pool.silicon}', which is not declared", "fleet.pools")
     there = 0

@@ -128,6 +128,9 @@ def _pool_message(pool: Pool) -> pb.Pool:
         ],
         unit_cost_microusd=pool.unit_cost_microusd,
         site=pool.site,
+        tray_devices=pool.tray_devices,
+        spare_trays=pool.spare_trays,
+        slice_trays=pool.slice_trays,
     )
 
 

@@ -26,7 +26,7 @@ from broker.domain.fleet import (
     Tenant,
     WorkloadClass,
 )
-from broker.domain.options import Option, options
+from broker.domain.options import Option, option_of, options
 from broker.domain.slots import Window
 from broker.domain.terms import Terms, due
 from tests.builders import ask
@@ -44,6 +44,8 @@ def random_fleet(draw: random.Random) -> Fleet:
             8,
             (Delivery(draw.randint(4, 40)), Delivery(draw.randint(0, 20), 3600 * (FIRST + draw.randint(0, 40)))),
             unit_cost_microusd=draw.choice([0, 3]),
+            tray_devices=draw.choice([0, 0, 2]),
+            slice_trays=draw.choice([0, 1, 3]),
         )
         for n in range(draw.randint(1, 5))
     )
@@ -176,7 +178,8 @@ def test_parts_fit_beside_each_other(seed: int) -> None:
     calendar = random_calendar(draw)
     wanted = ask(devices=draw.randint(16, 60), slots=draw.randint(1, 9), earliest=FIRST, value_microusd=10**6)
     for candidate in Ranking(calendar, "atlas", TERMS).candidates(wanted):
-        assert sum(place.devices for place in candidate.placements) == wanted.devices
+        assert sum(place.devices for place in candidate.placements) >= wanted.devices
+        assert all(option_of(wanted, calendar.fleet, place) for place in candidate.placements)
         free, room = calendar.free.copy(), calendar.room.copy()
         for place in candidate.placements:
             span = calendar.span(place.window)

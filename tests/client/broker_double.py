@@ -83,6 +83,9 @@ class Scripted(CapacityServiceServicer, FleetServiceServicer, LeaseServiceServic
     def GetPool(self, request: Any, context: Any) -> Any:
         return self.script.play("GetPool", request, context)
 
+    def GetPoolLayout(self, request: Any, context: Any) -> Any:
+        return self.script.play("GetPoolLayout", request, context)
+
     def ListPools(self, request: Any, context: Any) -> Any:
         return self.script.play("ListPools", request, context)
 

@@ -5,7 +5,18 @@ from dataclasses import replace
 
 import pytest
 
-from broker.domain.claim import Cancelled, Committed, Displaced, Ended, Expired, Planned, SiliconChoice, State, Waiting
+from broker.domain.claim import (
+    Cancelled,
+    Committed,
+    Displaced,
+    DomainSpan,
+    Ended,
+    Expired,
+    Planned,
+    SiliconChoice,
+    State,
+    Waiting,
+)
 from broker.domain.faults import Fault, FaultReason
 from broker.domain.fleet import CommittedLevel, Contract, Delivery, Maintenance, PoolKind
 from broker.domain.insurance import Insurance, LossKind
@@ -18,10 +29,12 @@ from tests.builders import claim, fleet, placement, plan, pool
 
 WHY = (Because(Reason.OUTBID, "others pay more", {"pool": "dc-1"}),)
 PLACES = (placement(latest=9, silicon="b200", cost_microusd=2**63 - 1, paid_microusd=-1), placement(part=1))
+FIXED = (placement(domains=(DomainSpan(0, 7, 64), DomainSpan(9, 1, 8))), placement(part=1))
 STATES: list[State] = [
     Waiting(WHY),
     Planned(PLACES, WHY),
     Committed(PLACES),
+    Committed(FIXED),
     Displaced(WHY),
     Ended(PLACES),
     Cancelled(),
@@ -47,6 +60,7 @@ FLEET = replace(
         (
             pool(maintenance=(Maintenance(8, 0, 3600),), deliveries=(Delivery(8), Delivery(-4, 99))),
             pool("cw", kind=PoolKind.CONTRACTED),
+            pool("racks", domain_devices=72, tray_devices=4, spare_trays=2, slice_trays=8),
         )
     ),
     contracts=(Contract("c-1", "cw", "CW", (CommittedLevel(8), CommittedLevel(16, 7200)), 1, 2),),
@@ -87,8 +101,11 @@ def test_what_a_later_release_adds_is_ignored() -> None:
     record["new"] = record["ask"]["new"] = {"x": 1}
     record["placements"][0].append("new")
     record["because"][0].append("new")
+    record["domains"] = [[[0, 7, 64, "new"]], []]
     record["ask"]["silicon"][0].append("new")
-    assert codec.decode_claim(json.dumps(record), revision=0) == replace(RICH, state=Planned(PLACES, WHY))
+    assert codec.decode_claim(json.dumps(record), revision=0) == replace(
+        RICH, state=Planned((replace(PLACES[0], domains=(DomainSpan(0, 7, 64),)), PLACES[1]), WHY)
+    )
 
 
 @pytest.mark.parametrize("text", ['{"v":2}', "{", "{}", '{"v":1,"tenant":"a"}', "[]", "null"])

@@ -335,6 +335,8 @@ ELSEWHERE = {
     "LEASE_TOO_EARLY",
     "NOT_PLACED",
     "SAFE_HALT",
+    "POOL_IN_USE",
+    "DOMAINS_UNKNOWN",
 }
 
 

@@ -64,6 +64,31 @@ def test_whole_domains_take_no_more_than_they_must() -> None:
     assert ways(ask(72, 100, whole_domains=True)) == {"hgx": {(72, 100)}, "racks": {(72, 50)}}
 
 
+def test_a_pool_in_slices_gives_whole_ones_only() -> None:
+    racks = Pool("racks", PoolKind.INTERNAL, "gb300", 72, (Delivery(7200),), tray_devices=4, spare_trays=2)
+    shared = replace(racks, id="shared", spare_trays=0, slice_trays=2)
+    cut = replace(fleet(), pools=(racks, shared))
+
+    def devices(asked: Ask) -> dict[str, list[int]]:
+        found: dict[str, list[int]] = {}
+        for way in options(asked, cut):
+            found.setdefault(way.pool, []).append(way.devices)
+        return found
+
+    assert devices(gang(512, whole_domains=True, min_domain_devices=72)) == {"racks": [512]}
+    assert devices(gang(500)) == {"racks": [512], "shared": [504]}
+    assert devices(gang(96, min_domain_devices=48)) == {"racks": [128]}, "one segment of 48 to a rack"
+    assert devices(gang(3, min_domain_devices=8)) == {"racks": [64], "shared": [8]}
+    assert devices(ask(18)) == {"racks": [64, 64], "shared": [16, 16]}, "each part for itself"
+
+
+def test_an_elastic_claim_uses_all_that_it_is_given() -> None:
+    racks = Pool("racks", PoolKind.INTERNAL, "gb300", 72, (Delivery(7200),), tray_devices=4)
+    asked = gang(32, 36, min_devices=16, max_devices=128, silicon=(SiliconChoice("gb300"),))
+    found = {(way.devices, way.slots) for way in options(asked, replace(fleet(), pools=(racks,)))}
+    assert found == {(72, 8), (144, 5)}
+
+
 def test_rack_scale_means_racks() -> None:
     assert set(ways(gang(min_domain_devices=72))) == {"racks"}
     assert set(ways(gang(min_domain_devices=73))) == set()

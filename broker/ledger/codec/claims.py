@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from broker.domain.claim import (
     Active,
     Ask,
@@ -10,6 +12,7 @@ from broker.domain.claim import (
     ClaimName,
     Committed,
     Displaced,
+    DomainSpan,
     Ended,
     Expired,
     Held,
@@ -56,6 +59,8 @@ def claim_record(claim: Claim, *, replaces: int) -> dict[str, Json]:
     }
     if claim.placements:
         record["placements"] = [_placement_record(p) for p in claim.placements]
+    if any(p.domains for p in claim.placements):
+        record["domains"] = [[list(span) for span in p.domains] for p in claim.placements]
     if isinstance(claim.state, Held):
         record["until"] = claim.state.until
     if claim.because:
@@ -92,6 +97,11 @@ def _state(record: Json) -> State:
     placements = tuple(
         Placement(p[0], p[1], Window(p[2], p[3]), p[4], p[5], p[6], p[7], p[8]) for p in record.get("placements", ())
     )
+    if "domains" in record:
+        placements = tuple(
+            replace(p, domains=tuple(DomainSpan(s[0], s[1], s[2]) for s in spans))
+            for p, spans in zip(placements, record["domains"], strict=True)
+        )
     kind = _STATES[record["state"]]
     if kind is Planned or kind is Committed or kind is Active or kind is Ended:
         return kind(placements, because)

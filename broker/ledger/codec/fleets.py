@@ -39,6 +39,7 @@ def fleet_record(fleet: Fleet) -> dict[str, Json]:
 
 
 def _pool_record(pool: Pool) -> dict[str, Json]:
+    cut = {"tray_devices": pool.tray_devices, "spare_trays": pool.spare_trays, "slice_trays": pool.slice_trays}
     return {
         "id": pool.id,
         "kind": pool.kind.value,
@@ -48,6 +49,7 @@ def _pool_record(pool: Pool) -> dict[str, Json]:
         "maintenance": [[m.devices, m.at, m.until] for m in pool.maintenance],
         "unit_cost_microusd": pool.unit_cost_microusd,
         "site": pool.site,
+        **(cut if pool.tray_devices else {}),
     }
 
 
@@ -97,6 +99,9 @@ def _pool(record: Json) -> Pool:
         maintenance=tuple(Maintenance(m[0], m[1], m[2]) for m in record["maintenance"]),
         unit_cost_microusd=record["unit_cost_microusd"],
         site=record["site"],
+        tray_devices=record.get("tray_devices", 0),
+        spare_trays=record.get("spare_trays", 0),
+        slice_trays=record.get("slice_trays", 0),
     )
 
 

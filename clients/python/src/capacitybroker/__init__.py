@@ -47,7 +47,7 @@ from capacitybroker.v1.claim_pb2 import (
 )
 from capacitybroker.v1.expected_pb2 import Calibration, ExpectedStart
 from capacitybroker.v1.fleet_pb2 import Fleet, Pool
-from capacitybroker.v1.fleet_service_pb2 import ChangeSupplyResponse, PoolStatus
+from capacitybroker.v1.fleet_service_pb2 import ChangeSupplyResponse, GetPoolLayoutResponse, PoolStatus, Stay
 from capacitybroker.v1.lease_service_pb2 import Lease, LeaseOutcome, LeaseRenewal
 from capacitybroker.v1.plan_pb2 import Plan
 from capacitybroker.v1.planning_service_pb2 import PoolLoss, StressTestResponse
@@ -74,6 +74,7 @@ __all__ = [
     "ExplainClaimResponse",
     "FailedPrecondition",
     "Fleet",
+    "GetPoolLayoutResponse",
     "Growth",
     "Holder",
     "Holding",
@@ -103,6 +104,7 @@ __all__ = [
     "RedeemQuoteResponse",
     "ResourceExhausted",
     "SiliconChoice",
+    "Stay",
     "StressTestResponse",
     "Tier",
     "TouchedClaim",

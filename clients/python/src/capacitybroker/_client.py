@@ -258,6 +258,15 @@ class Client(LeaseCalls):
         )
         return self._ask(self._fleet.GetPool, request, timeout).pool
 
+    def get_pool_layout(
+        self, name: str, *, start: datetime | None = None, end: datetime | None = None, timeout: float | None = None
+    ) -> fleets.GetPoolLayoutResponse:
+        """Which domains of a pool claims are on, and would be on, from ``start`` (now) to ``end`` (seven days on)."""
+        request = fleets.GetPoolLayoutRequest(
+            name=f"pools/{name.removeprefix('pools/')}", start_time=_moment(start), end_time=_moment(end)
+        )
+        return self._ask(self._fleet.GetPoolLayout, request, timeout)
+
     def list_pools(
         self,
         *,

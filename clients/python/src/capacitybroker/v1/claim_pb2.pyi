@@ -262,10 +262,14 @@ class Claim(message.Message):
     wants whole domains.
     """
     whole_domains: builtins.bool
-    """Only whole NVLink domains: the count is rounded up to full racks or nodes."""
+    """Only whole NVLink domains: the count is rounded up to full racks or nodes,
+    without their spare trays.
+    """
     min_domain_devices: builtins.int
     """Only pools whose NVLink domain has at least this many devices; 72 means
-    rack-scale. 0: any.
+    rack-scale. Where domains are told apart, the claim comes in segments of so
+    many devices (of all that are not spare, where those are fewer), each within
+    one domain that it is not split over. 0: any.
     """
     min_devices: builtins.int
     """Elastic claims: the fewest devices that are of use. The work stays the same,
@@ -437,6 +441,7 @@ class Placement(message.Message):
     PAID_MICROUSD_FIELD_NUMBER: builtins.int
     SILICON_FIELD_NUMBER: builtins.int
     PART_FIELD_NUMBER: builtins.int
+    DOMAINS_FIELD_NUMBER: builtins.int
     pool: builtins.str
     """`pools/{pool}`."""
     devices: builtins.int
@@ -467,6 +472,12 @@ class Placement(message.Message):
         `start_time` once committed.
         """
 
+    @builtins.property
+    def domains(self) -> containers.RepeatedCompositeFieldContainer[DomainSpan]:
+        """On which NVLink domains of the pool it is. Empty until it has started, and
+        where the pool's domains are not told apart.
+        """
+
     def __init__(
         self,
         *,
@@ -479,10 +490,39 @@ class Placement(message.Message):
         paid_microusd: builtins.int = ...,
         silicon: builtins.str = ...,
         part: builtins.int = ...,
+        domains: abc.Iterable[DomainSpan] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["end_time", b"end_time", "latest_start_time", b"latest_start_time", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["cost_microusd", b"cost_microusd", "devices", b"devices", "end_time", b"end_time", "latest_start_time", b"latest_start_time", "paid_microusd", b"paid_microusd", "part", b"part", "pool", b"pool", "silicon", b"silicon", "start_time", b"start_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["cost_microusd", b"cost_microusd", "devices", b"devices", "domains", b"domains", "end_time", b"end_time", "latest_start_time", b"latest_start_time", "paid_microusd", b"paid_microusd", "part", b"part", "pool", b"pool", "silicon", b"silicon", "start_time", b"start_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class DomainSpan(message.Message):
+    """Domains of a pool that follow each other, and what a placement has of each."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    FIRST_DOMAIN_FIELD_NUMBER: builtins.int
+    DOMAINS_FIELD_NUMBER: builtins.int
+    DEVICES_FIELD_NUMBER: builtins.int
+    first_domain: builtins.int
+    """Number of the first; a pool's domains count from 0 in order of delivery."""
+    domains: builtins.int
+    """How many."""
+    devices: builtins.int
+    """Devices of each."""
+    def __init__(
+        self,
+        *,
+        first_domain: builtins.int = ...,
+        domains: builtins.int = ...,
+        devices: builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["devices", b"devices", "domains", b"domains", "first_domain", b"first_domain"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -222,6 +222,9 @@ class Pool(message.Message):
     MAINTENANCE_FIELD_NUMBER: builtins.int
     UNIT_COST_MICROUSD_FIELD_NUMBER: builtins.int
     SITE_FIELD_NUMBER: builtins.int
+    TRAY_DEVICES_FIELD_NUMBER: builtins.int
+    SPARE_TRAYS_FIELD_NUMBER: builtins.int
+    SLICE_TRAYS_FIELD_NUMBER: builtins.int
     id: builtins.str
     """1 to 63 of [a-z0-9-]."""
     kind: PoolKind.ValueType
@@ -229,13 +232,27 @@ class Pool(message.Message):
     silicon: builtins.str
     """Id of a silicon."""
     domain_devices: builtins.int
-    """Devices of one NVLink domain: 8 in an HGX node, 72 in an NVL72 rack."""
+    """Devices of one NVLink domain, spare ones included: 8 in an HGX node, 72 in an
+    NVL72 rack.
+    """
     unit_cost_microusd: builtins.int
     """Cost of running one device for one hour, in micro-USD; idle devices cost
     nothing here.
     """
     site: builtins.str
     """Where it stands, for people."""
+    tray_devices: builtins.int
+    """Devices of one tray, the unit of repair: 4 in an NVL72 rack, 8 where a node
+    is its own domain. Unset: domains are not told apart, and the pool is counted
+    in devices. A pool whose domains are told apart is given out in slices: equal
+    pieces, each within one domain, which a claim has whole and keeps in place.
+    """
+    spare_trays: builtins.int
+    """Trays of each domain that are kept for repairs and never given out."""
+    slice_trays: builtins.int
+    """Trays of one slice. Unset: all trays of a domain that are not spare, so that
+    every claim gets whole domains.
+    """
     @builtins.property
     def deliveries(self) -> containers.RepeatedCompositeFieldContainer[Delivery]:
         """Devices that arrive and stay; the pool's capacity is their sum."""
@@ -255,10 +272,13 @@ class Pool(message.Message):
         maintenance: abc.Iterable[Maintenance] | None = ...,
         unit_cost_microusd: builtins.int = ...,
         site: builtins.str = ...,
+        tray_devices: builtins.int = ...,
+        spare_trays: builtins.int = ...,
+        slice_trays: builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["deliveries", b"deliveries", "domain_devices", b"domain_devices", "id", b"id", "kind", b"kind", "maintenance", b"maintenance", "silicon", b"silicon", "site", b"site", "unit_cost_microusd", b"unit_cost_microusd"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["deliveries", b"deliveries", "domain_devices", b"domain_devices", "id", b"id", "kind", b"kind", "maintenance", b"maintenance", "silicon", b"silicon", "site", b"site", "slice_trays", b"slice_trays", "spare_trays", b"spare_trays", "tray_devices", b"tray_devices", "unit_cost_microusd", b"unit_cost_microusd"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

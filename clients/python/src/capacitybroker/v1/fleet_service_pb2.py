@@ -22,46 +22,53 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from capacitybroker.v1 import claim_pb2 as capacitybroker_dot_v1_dot_claim__pb2
 from capacitybroker.v1 import fleet_pb2 as capacitybroker_dot_v1_dot_fleet__pb2
 from capacitybroker.v1 import supply_pb2 as capacitybroker_dot_v1_dot_supply__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%capacitybroker/v1/fleet_service.proto\x12\x11\x63\x61pacitybroker.v1\x1a\x1d\x63\x61pacitybroker/v1/fleet.proto\x1a\x1e\x63\x61pacitybroker/v1/supply.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"u\n\x11\x41pplyFleetRequest\x12\'\n\x05\x66leet\x18\x01 \x01(\x0b\x32\x18.capacitybroker.v1.Fleet\x12\x15\n\rvalidate_only\x18\x02 \x01(\x08\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12\x0c\n\x04\x65tag\x18\x04 \x01(\t\"\xf5\x01\n\x12\x41pplyFleetResponse\x12/\n\x07\x63hanges\x18\x01 \x03(\x0b\x32\x1e.capacitybroker.v1.FleetChange\x12\x30\n\nshortfalls\x18\x02 \x03(\x0b\x32\x1c.capacitybroker.v1.Shortfall\x12\x10\n\x08revision\x18\x03 \x01(\x03\x12\x0c\n\x04\x65tag\x18\x04 \x01(\t\x12\x30\n\x07touched\x18\x05 \x03(\x0b\x32\x1f.capacitybroker.v1.TouchedClaim\x12\x15\n\rtouched_count\x18\x06 \x01(\x03\x12\x13\n\x0buninsurable\x18\x07 \x03(\t\"\xe6\x02\n\x13\x43hangeSupplyRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12+\n\x06outage\x18\x02 \x01(\x0b\x32\x19.capacitybroker.v1.OutageH\x00\x12/\n\x08recovery\x18\x03 \x01(\x0b\x32\x1b.capacitybroker.v1.RecoveryH\x00\x12)\n\x05\x64rain\x18\x04 \x01(\x0b\x32\x18.capacitybroker.v1.DrainH\x00\x12\x38\n\rlate_delivery\x18\x05 \x01(\x0b\x32\x1f.capacitybroker.v1.LateDeliveryH\x00\x12+\n\x06growth\x18\x06 \x01(\x0b\x32\x19.capacitybroker.v1.GrowthH\x00\x12\x0c\n\x04\x65tag\x18\x07 \x01(\t\x12\x15\n\rvalidate_only\x18\x08 \x01(\x08\x12\x12\n\nrequest_id\x18\t \x01(\t\x12\x0e\n\x06viewer\x18\n \x01(\tB\x08\n\x06\x63hange\"\xe2\x01\n\x14\x43hangeSupplyResponse\x12/\n\x07\x63hanges\x18\x01 \x03(\x0b\x32\x1e.capacitybroker.v1.FleetChange\x12\x30\n\nshortfalls\x18\x02 \x03(\x0b\x32\x1c.capacitybroker.v1.Shortfall\x12\x30\n\x07touched\x18\x03 \x03(\x0b\x32\x1f.capacitybroker.v1.TouchedClaim\x12\x15\n\rtouched_count\x18\x04 \x01(\x03\x12\x10\n\x08revision\x18\x05 \x01(\x03\x12\x0c\n\x04\x65tag\x18\x06 \x01(\t\"\x11\n\x0fGetFleetRequest\"I\n\x10GetFleetResponse\x12\'\n\x05\x66leet\x18\x01 \x01(\x0b\x32\x18.capacitybroker.v1.Fleet\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\"\xb2\x01\n\x0b\x46leetChange\x12\x10\n\x08resource\x18\x01 \x01(\t\x12\x35\n\x06\x61\x63tion\x18\x02 \x01(\x0e\x32%.capacitybroker.v1.FleetChange.Action\"Z\n\x06\x41\x63tion\x12\x16\n\x12\x41\x43TION_UNSPECIFIED\x10\x00\x12\x10\n\x0c\x41\x43TION_ADDED\x10\x01\x12\x12\n\x0e\x41\x43TION_CHANGED\x10\x02\x12\x12\n\x0e\x41\x43TION_REMOVED\x10\x03\"\x8c\x01\n\tShortfall\x12\x10\n\x08resource\x18\x01 \x01(\t\x12.\n\nstart_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07\x64\x65vices\x18\x04 \x01(\x03\"|\n\x0eGetPoolRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12.\n\nstart_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\">\n\x0fGetPoolResponse\x12+\n\x04pool\x18\x01 \x01(\x0b\x32\x1d.capacitybroker.v1.PoolStatus\"\x97\x01\n\x10ListPoolsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12.\n\nstart_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"Z\n\x11ListPoolsResponse\x12,\n\x05pools\x18\x01 \x03(\x0b\x32\x1d.capacitybroker.v1.PoolStatus\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xa5\x01\n\nPoolStatus\x12\x0c\n\x04name\x18\x01 \x01(\t\x12%\n\x04pool\x18\x02 \x01(\x0b\x32\x17.capacitybroker.v1.Pool\x12-\n\x08\x63ontract\x18\x03 \x01(\x0b\x32\x1b.capacitybroker.v1.Contract\x12\x33\n\x0butilisation\x18\x04 \x01(\x0b\x32\x1e.capacitybroker.v1.Utilisation2\xc9\x03\n\x0c\x46leetService\x12Y\n\nApplyFleet\x12$.capacitybroker.v1.ApplyFleetRequest\x1a%.capacitybroker.v1.ApplyFleetResponse\x12_\n\x0c\x43hangeSupply\x12&.capacitybroker.v1.ChangeSupplyRequest\x1a\'.capacitybroker.v1.ChangeSupplyResponse\x12S\n\x08GetFleet\x12\".capacitybroker.v1.GetFleetRequest\x1a#.capacitybroker.v1.GetFleetResponse\x12P\n\x07GetPool\x12!.capacitybroker.v1.GetPoolRequest\x1a\".capacitybroker.v1.GetPoolResponse\x12V\n\tListPools\x12#.capacitybroker.v1.ListPoolsRequest\x1a$.capacitybroker.v1.ListPoolsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%capacitybroker/v1/fleet_service.proto\x12\x11\x63\x61pacitybroker.v1\x1a\x1d\x63\x61pacitybroker/v1/claim.proto\x1a\x1d\x63\x61pacitybroker/v1/fleet.proto\x1a\x1e\x63\x61pacitybroker/v1/supply.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"u\n\x11\x41pplyFleetRequest\x12\'\n\x05\x66leet\x18\x01 \x01(\x0b\x32\x18.capacitybroker.v1.Fleet\x12\x15\n\rvalidate_only\x18\x02 \x01(\x08\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12\x0c\n\x04\x65tag\x18\x04 \x01(\t\"\xf5\x01\n\x12\x41pplyFleetResponse\x12/\n\x07\x63hanges\x18\x01 \x03(\x0b\x32\x1e.capacitybroker.v1.FleetChange\x12\x30\n\nshortfalls\x18\x02 \x03(\x0b\x32\x1c.capacitybroker.v1.Shortfall\x12\x10\n\x08revision\x18\x03 \x01(\x03\x12\x0c\n\x04\x65tag\x18\x04 \x01(\t\x12\x30\n\x07touched\x18\x05 \x03(\x0b\x32\x1f.capacitybroker.v1.TouchedClaim\x12\x15\n\rtouched_count\x18\x06 \x01(\x03\x12\x13\n\x0buninsurable\x18\x07 \x03(\t\"\xe6\x02\n\x13\x43hangeSupplyRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12+\n\x06outage\x18\x02 \x01(\x0b\x32\x19.capacitybroker.v1.OutageH\x00\x12/\n\x08recovery\x18\x03 \x01(\x0b\x32\x1b.capacitybroker.v1.RecoveryH\x00\x12)\n\x05\x64rain\x18\x04 \x01(\x0b\x32\x18.capacitybroker.v1.DrainH\x00\x12\x38\n\rlate_delivery\x18\x05 \x01(\x0b\x32\x1f.capacitybroker.v1.LateDeliveryH\x00\x12+\n\x06growth\x18\x06 \x01(\x0b\x32\x19.capacitybroker.v1.GrowthH\x00\x12\x0c\n\x04\x65tag\x18\x07 \x01(\t\x12\x15\n\rvalidate_only\x18\x08 \x01(\x08\x12\x12\n\nrequest_id\x18\t \x01(\t\x12\x0e\n\x06viewer\x18\n \x01(\tB\x08\n\x06\x63hange\"\xe2\x01\n\x14\x43hangeSupplyResponse\x12/\n\x07\x63hanges\x18\x01 \x03(\x0b\x32\x1e.capacitybroker.v1.FleetChange\x12\x30\n\nshortfalls\x18\x02 \x03(\x0b\x32\x1c.capacitybroker.v1.Shortfall\x12\x30\n\x07touched\x18\x03 \x03(\x0b\x32\x1f.capacitybroker.v1.TouchedClaim\x12\x15\n\rtouched_count\x18\x04 \x01(\x03\x12\x10\n\x08revision\x18\x05 \x01(\x03\x12\x0c\n\x04\x65tag\x18\x06 \x01(\t\"\x11\n\x0fGetFleetRequest\"I\n\x10GetFleetResponse\x12\'\n\x05\x66leet\x18\x01 \x01(\x0b\x32\x18.capacitybroker.v1.Fleet\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\"\xb2\x01\n\x0b\x46leetChange\x12\x10\n\x08resource\x18\x01 \x01(\t\x12\x35\n\x06\x61\x63tion\x18\x02 \x01(\x0e\x32%.capacitybroker.v1.FleetChange.Action\"Z\n\x06\x41\x63tion\x12\x16\n\x12\x41\x43TION_UNSPECIFIED\x10\x00\x12\x10\n\x0c\x41\x43TION_ADDED\x10\x01\x12\x12\n\x0e\x41\x43TION_CHANGED\x10\x02\x12\x12\n\x0e\x41\x43TION_REMOVED\x10\x03\"\x8c\x01\n\tShortfall\x12\x10\n\x08resource\x18\x01 \x01(\t\x12.\n\nstart_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07\x64\x65vices\x18\x04 \x01(\x03\"|\n\x0eGetPoolRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12.\n\nstart_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\">\n\x0fGetPoolResponse\x12+\n\x04pool\x18\x01 \x01(\x0b\x32\x1d.capacitybroker.v1.PoolStatus\"\x97\x01\n\x10ListPoolsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12.\n\nstart_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"Z\n\x11ListPoolsResponse\x12,\n\x05pools\x18\x01 \x03(\x0b\x32\x1d.capacitybroker.v1.PoolStatus\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x82\x01\n\x14GetPoolLayoutRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12.\n\nstart_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x97\x01\n\x15GetPoolLayoutResponse\x12\x15\n\rslice_devices\x18\x01 \x01(\x03\x12\x19\n\x11slices_per_domain\x18\x02 \x01(\x03\x12\x0f\n\x07\x64omains\x18\x03 \x01(\x03\x12&\n\x05stays\x18\x04 \x03(\x0b\x32\x17.capacitybroker.v1.Stay\x12\x13\n\x0bslices_away\x18\x05 \x01(\x03\"\xc0\x01\n\x04Stay\x12\r\n\x05\x63laim\x18\x01 \x01(\t\x12\x0c\n\x04part\x18\x02 \x01(\x05\x12.\n\nstart_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\x07\x64omains\x18\x05 \x03(\x0b\x32\x1d.capacitybroker.v1.DomainSpan\x12\r\n\x05\x66ixed\x18\x06 \x01(\x08\"\xa5\x01\n\nPoolStatus\x12\x0c\n\x04name\x18\x01 \x01(\t\x12%\n\x04pool\x18\x02 \x01(\x0b\x32\x17.capacitybroker.v1.Pool\x12-\n\x08\x63ontract\x18\x03 \x01(\x0b\x32\x1b.capacitybroker.v1.Contract\x12\x33\n\x0butilisation\x18\x04 \x01(\x0b\x32\x1e.capacitybroker.v1.Utilisation2\xad\x04\n\x0c\x46leetService\x12Y\n\nApplyFleet\x12$.capacitybroker.v1.ApplyFleetRequest\x1a%.capacitybroker.v1.ApplyFleetResponse\x12_\n\x0c\x43hangeSupply\x12&.capacitybroker.v1.ChangeSupplyRequest\x1a\'.capacitybroker.v1.ChangeSupplyResponse\x12S\n\x08GetFleet\x12\".capacitybroker.v1.GetFleetRequest\x1a#.capacitybroker.v1.GetFleetResponse\x12P\n\x07GetPool\x12!.capacitybroker.v1.GetPoolRequest\x1a\".capacitybroker.v1.GetPoolResponse\x12V\n\tListPools\x12#.capacitybroker.v1.ListPoolsRequest\x1a$.capacitybroker.v1.ListPoolsResponse\x12\x62\n\rGetPoolLayout\x12\'.capacitybroker.v1.GetPoolLayoutRequest\x1a(.capacitybroker.v1.GetPoolLayoutResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'capacitybroker.v1.fleet_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_APPLYFLEETREQUEST']._serialized_start=156
-  _globals['_APPLYFLEETREQUEST']._serialized_end=273
-  _globals['_APPLYFLEETRESPONSE']._serialized_start=276
-  _globals['_APPLYFLEETRESPONSE']._serialized_end=521
-  _globals['_CHANGESUPPLYREQUEST']._serialized_start=524
-  _globals['_CHANGESUPPLYREQUEST']._serialized_end=882
-  _globals['_CHANGESUPPLYRESPONSE']._serialized_start=885
-  _globals['_CHANGESUPPLYRESPONSE']._serialized_end=1111
-  _globals['_GETFLEETREQUEST']._serialized_start=1113
-  _globals['_GETFLEETREQUEST']._serialized_end=1130
-  _globals['_GETFLEETRESPONSE']._serialized_start=1132
-  _globals['_GETFLEETRESPONSE']._serialized_end=1205
-  _globals['_FLEETCHANGE']._serialized_start=1208
-  _globals['_FLEETCHANGE']._serialized_end=1386
-  _globals['_FLEETCHANGE_ACTION']._serialized_start=1296
-  _globals['_FLEETCHANGE_ACTION']._serialized_end=1386
-  _globals['_SHORTFALL']._serialized_start=1389
-  _globals['_SHORTFALL']._serialized_end=1529
-  _globals['_GETPOOLREQUEST']._serialized_start=1531
-  _globals['_GETPOOLREQUEST']._serialized_end=1655
-  _globals['_GETPOOLRESPONSE']._serialized_start=1657
-  _globals['_GETPOOLRESPONSE']._serialized_end=1719
-  _globals['_LISTPOOLSREQUEST']._serialized_start=1722
-  _globals['_LISTPOOLSREQUEST']._serialized_end=1873
-  _globals['_LISTPOOLSRESPONSE']._serialized_start=1875
-  _globals['_LISTPOOLSRESPONSE']._serialized_end=1965
-  _globals['_POOLSTATUS']._serialized_start=1968
-  _globals['_POOLSTATUS']._serialized_end=2133
-  _globals['_FLEETSERVICE']._serialized_start=2136
-  _globals['_FLEETSERVICE']._serialized_end=2593
+  _globals['_APPLYFLEETREQUEST']._serialized_start=187
+  _globals['_APPLYFLEETREQUEST']._serialized_end=304
+  _globals['_APPLYFLEETRESPONSE']._serialized_start=307
+  _globals['_APPLYFLEETRESPONSE']._serialized_end=552
+  _globals['_CHANGESUPPLYREQUEST']._serialized_start=555
+  _globals['_CHANGESUPPLYREQUEST']._serialized_end=913
+  _globals['_CHANGESUPPLYRESPONSE']._serialized_start=916
+  _globals['_CHANGESUPPLYRESPONSE']._serialized_end=1142
+  _globals['_GETFLEETREQUEST']._serialized_start=1144
+  _globals['_GETFLEETREQUEST']._serialized_end=1161
+  _globals['_GETFLEETRESPONSE']._serialized_start=1163
+  _globals['_GETFLEETRESPONSE']._serialized_end=1236
+  _globals['_FLEETCHANGE']._serialized_start=1239
+  _globals['_FLEETCHANGE']._serialized_end=1417
+  _globals['_FLEETCHANGE_ACTION']._serialized_start=1327
+  _globals['_FLEETCHANGE_ACTION']._serialized_end=1417
+  _globals['_SHORTFALL']._serialized_start=1420
+  _globals['_SHORTFALL']._serialized_end=1560
+  _globals['_GETPOOLREQUEST']._serialized_start=1562
+  _globals['_GETPOOLREQUEST']._serialized_end=1686
+  _globals['_GETPOOLRESPONSE']._serialized_start=1688
+  _globals['_GETPOOLRESPONSE']._serialized_end=1750
+  _globals['_LISTPOOLSREQUEST']._serialized_start=1753
+  _globals['_LISTPOOLSREQUEST']._serialized_end=1904
+  _globals['_LISTPOOLSRESPONSE']._serialized_start=1906
+  _globals['_LISTPOOLSRESPONSE']._serialized_end=1996
+  _globals['_GETPOOLLAYOUTREQUEST']._serialized_start=1999
+  _globals['_GETPOOLLAYOUTREQUEST']._serialized_end=2129
+  _globals['_GETPOOLLAYOUTRESPONSE']._serialized_start=2132
+  _globals['_GETPOOLLAYOUTRESPONSE']._serialized_end=2283
+  _globals['_STAY']._serialized_start=2286
+  _globals['_STAY']._serialized_end=2478
+  _globals['_POOLSTATUS']._serialized_start=2481
+  _globals['_POOLSTATUS']._serialized_end=2646
+  _globals['_FLEETSERVICE']._serialized_start=2649
+  _globals['_FLEETSERVICE']._serialized_end=3206
 # @@protoc_insertion_point(module_scope)

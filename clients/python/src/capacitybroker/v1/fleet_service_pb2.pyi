@@ -3,6 +3,7 @@
 isort:skip_file
 """
 
+from capacitybroker.v1 import claim_pb2 as claim_pb2
 from capacitybroker.v1 import fleet_pb2 as fleet_pb2
 from capacitybroker.v1 import supply_pb2 as supply_pb2
 from collections import abc as abc
@@ -470,6 +471,122 @@ class ListPoolsResponse(message.Message):
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
     _ClearFieldArgType: _TypeAlias = typing.Literal["next_page_token", b"next_page_token", "pools", b"pools"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class GetPoolLayoutRequest(message.Message):
+    """Input of GetPoolLayout."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: builtins.int
+    START_TIME_FIELD_NUMBER: builtins.int
+    END_TIME_FIELD_NUMBER: builtins.int
+    name: builtins.str
+    """Required. `pools/{pool}`."""
+    @builtins.property
+    def start_time(self) -> timestamp_pb2.Timestamp:
+        """Only what ends after this. Unset: now."""
+
+    @builtins.property
+    def end_time(self) -> timestamp_pb2.Timestamp:
+        """Only what starts before this. Unset: seven days after the start."""
+
+    def __init__(
+        self,
+        *,
+        name: builtins.str = ...,
+        start_time: timestamp_pb2.Timestamp | None = ...,
+        end_time: timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["end_time", b"end_time", "start_time", b"start_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["end_time", b"end_time", "name", b"name", "start_time", b"start_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class GetPoolLayoutResponse(message.Message):
+    """Result of GetPoolLayout."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    SLICE_DEVICES_FIELD_NUMBER: builtins.int
+    SLICES_PER_DOMAIN_FIELD_NUMBER: builtins.int
+    DOMAINS_FIELD_NUMBER: builtins.int
+    STAYS_FIELD_NUMBER: builtins.int
+    SLICES_AWAY_FIELD_NUMBER: builtins.int
+    slice_devices: builtins.int
+    """Devices of one slice."""
+    slices_per_domain: builtins.int
+    """Slices of one domain."""
+    domains: builtins.int
+    """Domains that the pool will have had by the end of the window, away or not."""
+    slices_away: builtins.int
+    """Slices that are away in maintenance, at most at once within the window."""
+    @builtins.property
+    def stays(self) -> containers.RepeatedCompositeFieldContainer[Stay]:
+        """Placements in order of start."""
+
+    def __init__(
+        self,
+        *,
+        slice_devices: builtins.int = ...,
+        slices_per_domain: builtins.int = ...,
+        domains: builtins.int = ...,
+        stays: abc.Iterable[Stay] | None = ...,
+        slices_away: builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["domains", b"domains", "slice_devices", b"slice_devices", "slices_away", b"slices_away", "slices_per_domain", b"slices_per_domain", "stays", b"stays"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class Stay(message.Message):
+    """One placement, and the domains it is on."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    CLAIM_FIELD_NUMBER: builtins.int
+    PART_FIELD_NUMBER: builtins.int
+    START_TIME_FIELD_NUMBER: builtins.int
+    END_TIME_FIELD_NUMBER: builtins.int
+    DOMAINS_FIELD_NUMBER: builtins.int
+    FIXED_FIELD_NUMBER: builtins.int
+    claim: builtins.str
+    """`tenants/{tenant}/claims/{claim}`."""
+    part: builtins.int
+    """Part of the claim."""
+    fixed: builtins.bool
+    """It has started and will not move; otherwise this is what would become of it."""
+    @builtins.property
+    def start_time(self) -> timestamp_pb2.Timestamp:
+        """First moment."""
+
+    @builtins.property
+    def end_time(self) -> timestamp_pb2.Timestamp:
+        """First moment after."""
+
+    @builtins.property
+    def domains(self) -> containers.RepeatedCompositeFieldContainer[claim_pb2.DomainSpan]:
+        """On which domains; empty where it has none left, which the next plan mends."""
+
+    def __init__(
+        self,
+        *,
+        claim: builtins.str = ...,
+        part: builtins.int = ...,
+        start_time: timestamp_pb2.Timestamp | None = ...,
+        end_time: timestamp_pb2.Timestamp | None = ...,
+        domains: abc.Iterable[claim_pb2.DomainSpan] | None = ...,
+        fixed: builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["end_time", b"end_time", "start_time", b"start_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["claim", b"claim", "domains", b"domains", "end_time", b"end_time", "fixed", b"fixed", "part", b"part", "start_time", b"start_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -60,6 +60,11 @@ class FleetServiceStub:
                 request_serializer=capacitybroker_dot_v1_dot_fleet__service__pb2.ListPoolsRequest.SerializeToString,
                 response_deserializer=capacitybroker_dot_v1_dot_fleet__service__pb2.ListPoolsResponse.FromString,
                 _registered_method=True)
+        self.GetPoolLayout = channel.unary_unary(
+                '/capacitybroker.v1.FleetService/GetPoolLayout',
+                request_serializer=capacitybroker_dot_v1_dot_fleet__service__pb2.GetPoolLayoutRequest.SerializeToString,
+                response_deserializer=capacitybroker_dot_v1_dot_fleet__service__pb2.GetPoolLayoutResponse.FromString,
+                _registered_method=True)
 
 
 class FleetServiceServicer:
@@ -68,7 +73,8 @@ class FleetServiceServicer:
 
     def ApplyFleet(self, request, context):
         """Makes the fleet as declared: adds, changes and removes what differs. Applying
-        the same fleet again changes nothing.
+        the same fleet again changes nothing. POOL_IN_USE where domains, trays or
+        slices of a pool would change while claims hold it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -104,6 +110,14 @@ class FleetServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetPoolLayout(self, request, context):
+        """Which NVLink domains of a pool its claims are on, and would be on if nothing
+        changed. DOMAINS_UNKNOWN where the pool's domains are not told apart.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_FleetServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -131,6 +145,11 @@ def add_FleetServiceServicer_to_server(servicer, server):
                     servicer.ListPools,
                     request_deserializer=capacitybroker_dot_v1_dot_fleet__service__pb2.ListPoolsRequest.FromString,
                     response_serializer=capacitybroker_dot_v1_dot_fleet__service__pb2.ListPoolsResponse.SerializeToString,
+            ),
+            'GetPoolLayout': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetPoolLayout,
+                    request_deserializer=capacitybroker_dot_v1_dot_fleet__service__pb2.GetPoolLayoutRequest.FromString,
+                    response_serializer=capacitybroker_dot_v1_dot_fleet__service__pb2.GetPoolLayoutResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -269,6 +288,33 @@ class FleetService:
             '/capacitybroker.v1.FleetService/ListPools',
             capacitybroker_dot_v1_dot_fleet__service__pb2.ListPoolsRequest.SerializeToString,
             capacitybroker_dot_v1_dot_fleet__service__pb2.ListPoolsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetPoolLayout(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/capacitybroker.v1.FleetService/GetPoolLayout',
+            capacitybroker_dot_v1_dot_fleet__service__pb2.GetPoolLayoutRequest.SerializeToString,
+            capacitybroker_dot_v1_dot_fleet__service__pb2.GetPoolLayoutResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -35,7 +35,8 @@ class FleetServiceStub:
     def __new__(cls, channel: _aio.Channel) -> FleetServiceAsyncStub: ...
     ApplyFleet: _grpc.UnaryUnaryMultiCallable[_fleet_service_pb2.ApplyFleetRequest, _fleet_service_pb2.ApplyFleetResponse]
     """Makes the fleet as declared: adds, changes and removes what differs. Applying
-    the same fleet again changes nothing.
+    the same fleet again changes nothing. POOL_IN_USE where domains, trays or
+    slices of a pool would change while claims hold it.
     """
     ChangeSupply: _grpc.UnaryUnaryMultiCallable[_fleet_service_pb2.ChangeSupplyRequest, _fleet_service_pb2.ChangeSupplyResponse]
     """Changes the supply of one pool of the fleet in force: an outage and its end, a
@@ -48,6 +49,10 @@ class FleetServiceStub:
     """One pool with its use over a window."""
     ListPools: _grpc.UnaryUnaryMultiCallable[_fleet_service_pb2.ListPoolsRequest, _fleet_service_pb2.ListPoolsResponse]
     """All pools with their use over a window, in order of id."""
+    GetPoolLayout: _grpc.UnaryUnaryMultiCallable[_fleet_service_pb2.GetPoolLayoutRequest, _fleet_service_pb2.GetPoolLayoutResponse]
+    """Which NVLink domains of a pool its claims are on, and would be on if nothing
+    changed. DOMAINS_UNKNOWN where the pool's domains are not told apart.
+    """
 
 @_typing.type_check_only
 class FleetServiceAsyncStub(FleetServiceStub):
@@ -56,7 +61,8 @@ class FleetServiceAsyncStub(FleetServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     ApplyFleet: _aio.UnaryUnaryMultiCallable[_fleet_service_pb2.ApplyFleetRequest, _fleet_service_pb2.ApplyFleetResponse]  # type: ignore[assignment]
     """Makes the fleet as declared: adds, changes and removes what differs. Applying
-    the same fleet again changes nothing.
+    the same fleet again changes nothing. POOL_IN_USE where domains, trays or
+    slices of a pool would change while claims hold it.
     """
     ChangeSupply: _aio.UnaryUnaryMultiCallable[_fleet_service_pb2.ChangeSupplyRequest, _fleet_service_pb2.ChangeSupplyResponse]  # type: ignore[assignment]
     """Changes the supply of one pool of the fleet in force: an outage and its end, a
@@ -69,6 +75,10 @@ class FleetServiceAsyncStub(FleetServiceStub):
     """One pool with its use over a window."""
     ListPools: _aio.UnaryUnaryMultiCallable[_fleet_service_pb2.ListPoolsRequest, _fleet_service_pb2.ListPoolsResponse]  # type: ignore[assignment]
     """All pools with their use over a window, in order of id."""
+    GetPoolLayout: _aio.UnaryUnaryMultiCallable[_fleet_service_pb2.GetPoolLayoutRequest, _fleet_service_pb2.GetPoolLayoutResponse]  # type: ignore[assignment]
+    """Which NVLink domains of a pool its claims are on, and would be on if nothing
+    changed. DOMAINS_UNKNOWN where the pool's domains are not told apart.
+    """
 
 class FleetServiceServicer(metaclass=_abc_1.ABCMeta):
     """What operators call: declare the supply and see how full it is."""
@@ -80,7 +90,8 @@ class FleetServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_fleet_service_pb2.ApplyFleetResponse, _abc.Awaitable[_fleet_service_pb2.ApplyFleetResponse]]:
         """Makes the fleet as declared: adds, changes and removes what differs. Applying
-        the same fleet again changes nothing.
+        the same fleet again changes nothing. POOL_IN_USE where domains, trays or
+        slices of a pool would change while claims hold it.
         """
 
     @_abc_1.abstractmethod
@@ -117,5 +128,15 @@ class FleetServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_fleet_service_pb2.ListPoolsResponse, _abc.Awaitable[_fleet_service_pb2.ListPoolsResponse]]:
         """All pools with their use over a window, in order of id."""
+
+    @_abc_1.abstractmethod
+    def GetPoolLayout(
+        self,
+        request: _fleet_service_pb2.GetPoolLayoutRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_fleet_service_pb2.GetPoolLayoutResponse, _abc.Awaitable[_fleet_service_pb2.GetPoolLayoutResponse]]:
+        """Which NVLink domains of a pool its claims are on, and would be on if nothing
+        changed. DOMAINS_UNKNOWN where the pool's domains are not told apart.
+        """
 
 def add_FleetServiceServicer_to_server(servicer: FleetServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
