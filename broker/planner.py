@@ -22,7 +22,7 @@ from broker.domain.faults import Fault, FaultReason, Kind
 from broker.domain.plan import PlanRecord, PoolPrice
 from broker.domain.reason import Because, Reason
 from broker.domain.slots import Window, slot_at_or_after
-from broker.domain.snapshot import Event, EventKind
+from broker.domain.snapshot import Event, EventKind, Snapshot
 from broker.domain.terms import Terms
 from broker.ledger.port import Fence, Ledger
 from broker.lookout import Lookout, Struck, loses
@@ -34,7 +34,7 @@ from broker.optimiser.problem import Plan, Problem, Status
 from broker.optimiser.report import Earlier, Solved
 from broker.optimiser.withhold import withhold
 from broker.optimiser.worker import SolverLost
-from broker.repair import only_moved, repair, unchanged_reasons
+from broker.repair import holders, only_moved, repair, unchanged_reasons
 
 __all__ = ["Capture", "Planner", "PlannerSettings", "Solver"]
 
@@ -126,7 +126,7 @@ class Planner:
         await self._learn()
         known = await self.ledger.fleet_revision() if fleet_revision is None else fleet_revision
         # 2. As a problem.
-        compiled = await self._compiled(seconds)
+        compiled = await self._compiled(await self.ledger.snapshot(), seconds)
         # 3. The best plan in the time there is, starting from the one in force.
         started = monotonic()
         solving = self.solver.solve(
@@ -157,7 +157,7 @@ class Planner:
         Everybody else stays, is told nothing, and waits for the plan of everything that follows. Faults: like `cycle`.
         """
         seconds, seed = self.settings.repair_seconds, self.settings.seed
-        compiled = await self._compiled(seconds)
+        compiled = await self._compiled(holders(await self.ledger.snapshot()), seconds)
         task = await asyncio.to_thread(repair, compiled, await self.ledger.prices())
         if task is None:
             return None
@@ -186,9 +186,8 @@ class Planner:
             break
         self._repaired = events[-1].revision
 
-    async def _compiled(self, seconds: float) -> Compiled:
-        """The market as it is, as a problem whose first slot can still start once ``seconds`` have passed."""
-        snapshot = await self.ledger.snapshot()
+    async def _compiled(self, snapshot: Snapshot, seconds: float) -> Compiled:
+        """The market as a problem whose first slot can still start once ``seconds`` have passed."""
         first = slot_at_or_after(self.now() + math.ceil(seconds) - LATE_SECONDS_MAX)
         horizon = Window(first, first + self.settings.horizon_slots)
         return await asyncio.to_thread(compile_problem, snapshot, horizon, self.settings.terms)

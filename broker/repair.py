@@ -15,12 +15,14 @@ from broker.admission.displacement import losses
 from broker.domain.bid_prices import BidPrices
 from broker.domain.claim import Claim, Held
 from broker.domain.reason import Because, Reason
+from broker.domain.slots import Window
+from broker.domain.snapshot import Snapshot
 from broker.optimiser.compile import Compiled
 from broker.optimiser.outcome import Outcome
 from broker.optimiser.problem import Floats, Plan, Problem
 from broker.optimiser.report import Earlier, Prices
 
-__all__ = ["Repair", "only_moved", "repair", "unchanged_reasons"]
+__all__ = ["Repair", "holders", "only_moved", "repair", "unchanged_reasons"]
 
 UNHEARD = Because(Reason.AWAITING_PLAN, "No plan has looked at the claim yet.")
 
@@ -62,9 +64,18 @@ def unchanged_reasons(compiled: Compiled, plan: Plan) -> Mapping[int, Because]:
 
 
 def only_moved(compiled: Compiled, decided: Outcome) -> tuple[Claim, ...]:
-    """The claims that hold something else than before; what else there is to tell the next plan tells."""
-    before = {claim.name: claim.placements for claim in compiled.snapshot.claims}
-    return tuple(claim for claim in decided.changed if claim.placements != before[claim.name])
+    """The claims that are somewhere else than before; what else there is to tell the next plan tells."""
+    before = {claim.name: _where(claim) for claim in compiled.snapshot.claims}
+    return tuple(claim for claim in decided.changed if _where(claim) != before[claim.name])
+
+
+def holders(snapshot: Snapshot) -> Snapshot:
+    """The market without those who hold nothing: a repair does nothing for them."""
+    return replace(snapshot, claims=tuple(claim for claim in snapshot.claims if claim.placements))
+
+
+def _where(claim: Claim) -> list[tuple[int, str, int, Window]]:
+    return [(place.part, place.pool, place.devices, place.window) for place in claim.placements]
 
 
 def _reason(claim: Claim) -> Because:
