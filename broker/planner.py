@@ -158,11 +158,14 @@ class Planner:
         """
         seconds, seed = self.settings.repair_seconds, self.settings.seed
         compiled = await self._compiled(holders(await self.ledger.snapshot()), seconds)
-        task = await asyncio.to_thread(repair, compiled, await self.ledger.prices())
+        task = await asyncio.to_thread(repair, compiled, await self.ledger.prices(), self.settings.terms)
         if task is None:
             return None
-        started = monotonic()
-        solved = await self.solver.solve(task.problem, seconds=seconds, seed=seed, hint=None, earlier=task.earlier)
+        started, solved = monotonic(), task.aid
+        if not task.complete:
+            with suppress(SolverLost):  # first aid needs none
+                found = self.solver.solve(task.problem, seconds=seconds, seed=seed, hint=None, earlier=task.earlier)
+                solved = task.better(await found)
         millis, at = round(1000 * (monotonic() - started)), self.now()
         self._accept(compiled, solved)
         why = unchanged_reasons(compiled, solved.plan)
