@@ -34,7 +34,7 @@ from broker.optimiser.problem import Plan, Problem, Status
 from broker.optimiser.report import Earlier, Solved
 from broker.optimiser.withhold import withhold
 from broker.optimiser.worker import SolverLost
-from broker.repair import holders, only_moved, repair, unchanged_reasons
+from broker.repair import holders, only_moved, repair, unchanged_reasons, unreserved
 
 __all__ = ["Capture", "Planner", "PlannerSettings", "Solver"]
 
@@ -64,7 +64,7 @@ class PlannerSettings:
     """How the planner paces itself."""
 
     solve_seconds: float = 2.0
-    repair_seconds: float = 0.5  # for finding places for those whose supply was lost
+    repair_seconds: float = 1.0  # for making room for those whose supply was lost
     horizon_slots: int = 26 * 168
     freeze_slots: int = 1  # a claim is committed once it starts within this many slots
     gather_millis: int = 100  # wait for more events after the first, so that a burst is one plan
@@ -157,7 +157,7 @@ class Planner:
         Everybody else stays, is told nothing, and waits for the plan of everything that follows. Faults: like `cycle`.
         """
         seconds, seed = self.settings.repair_seconds, self.settings.seed
-        compiled = await self._compiled(holders(await self.ledger.snapshot()), seconds)
+        compiled = unreserved(await self._compiled(holders(await self.ledger.snapshot()), seconds))
         task = await asyncio.to_thread(repair, compiled, await self.ledger.prices(), self.settings.terms)
         if task is None:
             return None

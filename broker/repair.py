@@ -27,7 +27,7 @@ from broker.optimiser.outcome import Outcome
 from broker.optimiser.problem import Floats, Plan, Problem, Status
 from broker.optimiser.report import Earlier, Prices, Report, Solved
 
-__all__ = ["Repair", "holders", "only_moved", "repair", "unchanged_reasons"]
+__all__ = ["Repair", "holders", "only_moved", "repair", "unchanged_reasons", "unreserved"]
 
 UNHEARD = Because(Reason.AWAITING_PLAN, "No plan has looked at the claim yet.")
 
@@ -130,6 +130,11 @@ def only_moved(compiled: Compiled, decided: Outcome) -> tuple[Claim, ...]:
 def holders(snapshot: Snapshot) -> Snapshot:
     """The market without those who hold nothing: a repair does nothing for them."""
     return replace(snapshot, claims=tuple(claim for claim in snapshot.claims if claim.placements))
+
+
+def unreserved(compiled: Compiled) -> Compiled:
+    """The same without reserves: what was kept for the loss of a pool is used now."""
+    return replace(compiled, problem=replace(compiled.problem, reserves=()))
 
 
 def _where(claim: Claim) -> list[tuple[int, str, int, Window]]:

@@ -13,13 +13,18 @@ from broker.domain.claim import Ask, ClaimName, Committed, Displaced, Expired, P
 from broker.domain.faults import Fault, FaultReason
 from broker.domain.fleet import Delivery
 from broker.domain.reason import Reason
-from broker.domain.slots import SLOT_SECONDS
+from broker.domain.slots import SLOT_SECONDS, Window
 from broker.domain.snapshot import Event
 from broker.domain.supply import Growth, Outage, Recovery, SupplyChange
+from broker.domain.terms import Terms
 from broker.ledger.fold import violations
-from broker.optimiser.problem import Plan, Problem
+from broker.optimiser.check import check
+from broker.optimiser.compile import compile_problem
+from broker.optimiser.problem import Plan, Problem, Reserve
 from broker.optimiser.report import Earlier, Solved
 from broker.optimiser.worker import SolverLost
+from broker.repair import repair as repair_of
+from broker.repair import unreserved
 from broker.supplying import Supplied
 from tests.builders import ask, fleet, pool
 from tests.world import World, until, world
@@ -343,3 +348,19 @@ async def test_a_solver_that_lies_about_a_repair_is_not_believed() -> None:
         await repair(w)
         assert isinstance((await w.claim(name)).state, Displaced)
         assert await broken(w) == ()
+
+
+async def test_what_was_kept_for_the_loss_of_a_pool_is_used_when_it_comes() -> None:
+    async with world() as w:
+        await w.declare(fleet({"dc-1": 64, "dc-2": 64}))
+        name = await w.ask(gang(64, 10, tier=Tier.GUARANTEED, latest=w.slot, preferred_pools=("dc-1",)))
+        await w.plan()
+        await change(w, Outage(w.now, w.now + DAY))
+        compiled = compile_problem(await w.ledger.snapshot(), Window(w.slot, w.slot + 48), Terms())
+        kept = replace(compiled.problem, reserves=(Reserve(1, (0,), 0, compiled.problem.slots),))
+        task = repair_of(unreserved(replace(compiled, problem=kept)), None, Terms())
+        assert task is not None
+        assert task.complete
+        assert check(task.market, task.aid.plan).ok
+        assert not check(kept, task.aid.plan).ok, "dc-1 could not hold it if dc-2 went as well"
+        assert (await w.claim(name)).placements[0].pool == "dc-1"
