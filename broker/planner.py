@@ -19,7 +19,7 @@ from broker.domain.faults import Fault, FaultReason, Kind
 from broker.domain.plan import PlanRecord
 from broker.domain.reason import Because, Reason
 from broker.domain.slots import Window, slot_at_or_after, slot_of
-from broker.domain.snapshot import Event, EventKind
+from broker.domain.snapshot import Event, EventKind, Snapshot
 from broker.domain.terms import Terms
 from broker.insured import Insured, costs, insured
 from broker.ledger.port import Fence, Ledger
@@ -33,7 +33,7 @@ from broker.optimiser.problem import Plan, Problem, Status
 from broker.optimiser.report import Earlier, Solved
 from broker.optimiser.withhold import withhold
 from broker.optimiser.worker import SolverLost
-from broker.repair import only_moved, repair, unchanged_reasons
+from broker.repair import holders, only_moved, repair, unchanged_reasons, unreserved
 from broker.rescue import rescue
 
 __all__ = ["Capture", "Planner", "PlannerSettings", "Solver"]
@@ -65,7 +65,7 @@ class PlannerSettings:
     """How the planner paces itself."""
 
     solve_seconds: float = 2.0
-    repair_seconds: float = 0.5  # for finding places for those whose supply was lost
+    repair_seconds: float = 1.0  # for making room for those whose supply was lost
     horizon_slots: int = 26 * 168
     freeze_slots: int = 1  # a claim is committed once it starts within this many slots
     gather_millis: int = 100  # wait for more events after the first, so that a burst is one plan
@@ -158,12 +158,15 @@ class Planner:
         Everybody else stays, is told nothing, and waits for the plan of everything that follows. Faults: like `cycle`.
         """
         seconds, seed = self.settings.repair_seconds, self.settings.seed
-        compiled = await self._compiled(seconds)
-        task = await asyncio.to_thread(repair, compiled, await self.ledger.prices())
+        compiled = unreserved(await self._compiled(holders(await self.ledger.snapshot()), seconds))
+        task = await asyncio.to_thread(repair, compiled, await self.ledger.prices(), self.settings.terms)
         if task is None:
             return None
-        started = monotonic()
-        solved = await self.solver.solve(task.problem, seconds=seconds, seed=seed, hint=None, earlier=task.earlier)
+        started, solved = monotonic(), task.aid
+        if not task.complete:
+            with suppress(SolverLost):  # first aid needs none
+                found = self.solver.solve(task.problem, seconds=seconds, seed=seed, hint=None, earlier=task.earlier)
+                solved = task.better(await found)
         millis, at = round(1000 * (monotonic() - started)), self.now()
         self._accept(compiled, solved)
         why = unchanged_reasons(compiled, solved.plan)
@@ -187,16 +190,15 @@ class Planner:
             break
         self._repaired = events[-1].revision
 
-    async def _compiled(self, seconds: float) -> Compiled:
-        """The market as it is, as a problem whose first slot can still start once ``seconds`` have passed."""
-        snapshot = await self.ledger.snapshot()
+    async def _compiled(self, snapshot: Snapshot, seconds: float) -> Compiled:
+        """The market as a problem whose first slot can still start once ``seconds`` have passed."""
         first = slot_at_or_after(self.now() + math.ceil(seconds) - LATE_SECONDS_MAX)
         horizon = Window(first, first + self.settings.horizon_slots)
         return await asyncio.to_thread(compile_problem, snapshot, horizon, self.settings.terms)
 
     async def _posed(self, seconds: float) -> tuple[Compiled, Plan | None]:
         """The market as a problem, and the plan to start from; where insured work lost its place, one that saves it."""
-        compiled = await self._compiled(seconds)
+        compiled = await self._compiled(await self.ledger.snapshot(), seconds)
         saving = await asyncio.to_thread(rescue, compiled)
         if saving is None:
             return compiled, _in_force(compiled)

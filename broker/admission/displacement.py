@@ -19,7 +19,7 @@ from broker.admission.ranking import Ranking, legal, placed
 from broker.domain.bid_prices import BidPrices
 from broker.domain.claim import Claim, Held, Hold, Placement, Tier
 from broker.domain.fleet import Fleet
-from broker.domain.options import options
+from broker.domain.options import options, parts
 from broker.domain.slots import Window
 from broker.domain.terms import Terms
 
@@ -73,7 +73,20 @@ def _refuge(one: Loss, calendar: Calendar, terms: Terms) -> Placement | None:
     """The best free place for what was lost, which counts as used from then on."""
     if isinstance(one.claim.state, Held):
         return None
-    ranking = Ranking(calendar, one.claim.name.tenant, terms)
+    ranking, ask = Ranking(calendar, one.claim.name.tenant, terms), one.claim.ask
+    if parts(ask) == 1:
+        whole = ranking.candidates(ask, most=1)
+        found = whole[0].placements[0] if whole else None
+    else:
+        found = _part_alone(one, ranking)
+    for hold in _holds(one.claim, found) if found is not None else ():
+        calendar.take(hold)
+    return found
+
+
+def _part_alone(one: Loss, ranking: Ranking) -> Placement | None:
+    """The best free place for one part of several; the others stay where they are."""
+    calendar = ranking.calendar
     ways = [way for way in options(one.claim.ask, calendar.fleet) if way.part == one.placement.part]
     worths = [(worth, way) for way in legal(ways, calendar.window) if (worth := ranking.worth(way)) is not None]
     if not worths:
@@ -82,10 +95,7 @@ def _refuge(one: Loss, calendar: Calendar, terms: Terms) -> Placement | None:
     start = ranking.start(best)
     assert start is not None
     assert best.latest is not None
-    found = placed(best, start, calendar, latest=best.latest)
-    for hold in _holds(one.claim, found):
-        calendar.take(hold)
-    return found
+    return placed(best, start, calendar, latest=best.latest)
 
 
 def _holds(claim: Claim, placement: Placement) -> tuple[Hold, ...]:

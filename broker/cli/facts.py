@@ -9,7 +9,18 @@ from broker.cli.show import dollars, short
 
 __all__ = ["in_words"]
 
-SPOKEN = {"pool", "start_unix_seconds", "needed_devices", "free_devices", "value_microusd", "price_microusd"}
+SPOKEN = {
+    "pool",
+    "start_unix_seconds",
+    "needed_devices",
+    "free_devices",
+    "value_microusd",
+    "price_microusd",
+    "from_unix_seconds",
+    "until_unix_seconds",
+    "new_pool",
+    "new_start_unix_seconds",
+}
 
 
 def in_words(facts: Mapping[str, str]) -> str:
@@ -18,7 +29,7 @@ def in_words(facts: Mapping[str, str]) -> str:
     Facts that only newer brokers send come last, as they are.
     """
     numbers = {key: int(value) for key, value in facts.items() if value.removeprefix("-").isdecimal()}
-    said = [_room(numbers), _money(numbers), _place(facts, numbers)]
+    said = [_room(numbers), _money(numbers), _place(facts, numbers), _away(numbers), _instead(facts, numbers)]
     said += [f"{key.replace('_', ' ')} {value}" for key, value in sorted(facts.items()) if key not in SPOKEN]
     return "; ".join(filter(None, said))
 
@@ -37,6 +48,20 @@ def _money(numbers: Mapping[str, int]) -> str:
 
 def _place(facts: Mapping[str, str], numbers: Mapping[str, int]) -> str:
     start = numbers.get("start_unix_seconds", 0)
-    moment = f"at {datetime.fromtimestamp(start, UTC):%a %d %b %H:%M}" if start > 0 else ""
+    moment = f"at {_when(start)}" if start > 0 else ""
     pool = f"in {short(facts['pool'])}" if facts.get("pool") else ""
     return " ".join(filter(None, (moment, pool)))
+
+
+def _away(numbers: Mapping[str, int]) -> str:
+    ends = [numbers.get(key, 0) for key in ("from_unix_seconds", "until_unix_seconds")]
+    return f"short from {_when(ends[0])} to {_when(ends[1])}" if all(ends) else ""
+
+
+def _instead(facts: Mapping[str, str], numbers: Mapping[str, int]) -> str:
+    start = numbers.get("new_start_unix_seconds", 0)
+    return f"now in {short(facts['new_pool'])} from {_when(start)}" if facts.get("new_pool") and start else ""
+
+
+def _when(seconds: int) -> str:
+    return f"{datetime.fromtimestamp(seconds, UTC):%a %d %b %H:%M}"

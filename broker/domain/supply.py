@@ -172,7 +172,7 @@ def _at_most(there: int, devices: int) -> int:
 def _too_many(there: int) -> Fault:
     return Fault(
         FaultReason.QUANTITY_OUT_OF_RANGE,
-        f"More devices would go than the pool has at that time, which is {there}",
+        f"More devices would go than the pool has then: {there}" if there else "The pool has no devices then",
         remedy="Name fewer devices, or leave the number out for all of them.",
         field="devices",
         facts={"max_devices": str(there)},

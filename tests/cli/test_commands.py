@@ -205,12 +205,14 @@ def test_pools_and_plans() -> None:
     script = Script(
         ListPools=[answer(fleets.ListPoolsResponse(pools=[pool("dc-a", (0, 100, 25))]))],
         RunPlan=[answer(planning.RunPlanResponse(plan=Plan(name="plans/9", claims=4, placed=3)))],
-        GetPlan=[answer(planning.GetPlanResponse(plan=Plan(name="plans/8")))],
+        GetPlan=[answer(planning.GetPlanResponse(plan=Plan(name="plans/8", repair=True)))],
     )
     assert "25 %" in run(script, "pools", "--ahead", "4w").stdout
     assert "3 of 4 claims" in run(script, "plan-now", "--seconds", "5").stdout
     assert script.requests[-1].time_limit.seconds == 5
-    assert "plans/8" in run(script, "plan-now", "--latest").stdout
+    latest = run(script, "plan-now", "--latest").stdout
+    assert "plans/8" in latest
+    assert "made at once for claims that lost their places" in latest
 
 
 def test_a_fleet_is_applied_from_a_file_or_only_tried(tmp_path: Path) -> None:

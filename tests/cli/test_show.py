@@ -105,6 +105,16 @@ def test_facts_are_told_in_words() -> None:
         "needs 4,608 devices, 2,380 free at best; worth $9.29m against a price of $9.33m;"
         " at Mon 23 Nov 17:00 in contract-1"
     )
+    lost = {
+        "pool": "pools/dc-a",
+        "from_unix_seconds": "1764223200",
+        "until_unix_seconds": "1764309600",
+        "new_pool": "pools/dc-b",
+        "new_start_unix_seconds": "1764226800",
+    }
+    assert in_words(lost) == (
+        "in dc-a; short from Thu 27 Nov 06:00 to Fri 28 Nov 06:00; now in dc-b from Thu 27 Nov 07:00"
+    )
     assert in_words({"new_fact": "odd"}) == "new fact odd"
     assert in_words({}) == ""
 

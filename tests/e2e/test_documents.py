@@ -19,6 +19,7 @@ ROOT = Path(__file__).parents[2]
 BROKER = Path(sys.executable).parent / "broker"
 # These serve, draw the demo, or solve files for a while: each has a test or a target of its own.
 ELSEWHERE = ("serve", "demo", "replay", "plan")
+SUPPLY = ("outage", "recover", "drain", "late", "grow")
 PAGES = sorted(p for p in (*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("*/README.md")) if p.is_file())
 
 
@@ -64,6 +65,16 @@ def test_the_commands_of_the_readme_run_in_order(fresh: LocalServer, tmp_path: P
         assert done.stdout
         ran += 1
     assert ran >= 8
+
+
+def test_the_changes_of_supply_in_the_guide_run(fresh: LocalServer) -> None:
+    environment = os.environ | {"BROKER_ADDRESS": fresh.address}
+    changes = [words for words in shell_lines(ROOT / "docs/guide.md") if words[1] in SUPPLY]
+    assert {words[1] for words in changes} == set(SUPPLY)
+    for words in [["broker", "fleet", "apply", "--default"], *changes]:
+        line = [str(BROKER), *words[1:]]
+        done = subprocess.run(line, env=environment, capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == 0, f"{shlex.join(words)}\n{done.stdout}{done.stderr}"
 
 
 def test_the_python_of_the_readme_runs(fresh: LocalServer) -> None:

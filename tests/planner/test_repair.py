@@ -13,12 +13,18 @@ from broker.domain.claim import Ask, ClaimName, Committed, Displaced, Expired, P
 from broker.domain.faults import Fault, FaultReason
 from broker.domain.fleet import Delivery
 from broker.domain.reason import Reason
-from broker.domain.slots import SLOT_SECONDS
+from broker.domain.slots import SLOT_SECONDS, Window
 from broker.domain.snapshot import Event
 from broker.domain.supply import Growth, Outage, Recovery, SupplyChange
+from broker.domain.terms import Terms
 from broker.ledger.fold import violations
-from broker.optimiser.problem import Plan, Problem
+from broker.optimiser.check import check
+from broker.optimiser.compile import compile_problem
+from broker.optimiser.problem import Plan, Problem, Reserve
 from broker.optimiser.report import Earlier, Solved
+from broker.optimiser.worker import SolverLost
+from broker.repair import repair as repair_of
+from broker.repair import unreserved
 from broker.supplying import Supplied
 from tests.builders import ask, fleet, pool
 from tests.world import World, until, world
@@ -259,7 +265,7 @@ async def test_a_plan_under_way_is_dropped_for_who_lost_his_place() -> None:
             await until(lambda: slow.kinds == ["plan"])
             await change(w, Growth(w.now, 8), "dc-2")
             await change(w, Outage(w.now, w.now + DAY))
-            await until(lambda: slow.kinds[:3] == ["plan", "repair", "plan"])
+            await until(lambda: slow.kinds == ["plan", "plan"])
             assert slow.stopped == 1
             assert [p.pool for p in (await w.claim(name)).placements] == ["dc-2"]
         finally:
@@ -296,26 +302,65 @@ async def test_what_is_lost_just_before_a_plan_begins_is_repaired_first() -> Non
         await w.ask(gang(8, 4))
         run = asyncio.create_task(w.planner.run())
         try:
-            await until(lambda: slow.kinds[:3] == ["plan", "repair", "plan"])
+            await until(lambda: slow.kinds == ["plan", "plan"])
             assert [p.pool for p in (await w.claim(name)).placements] == ["dc-2"]
         finally:
             run.cancel()
             await asyncio.gather(run, return_exceptions=True)
 
 
-async def test_a_repair_that_breaks_a_rule_is_refused() -> None:
+class Lost:
+    """A solver that dies of everything."""
+
+    async def solve(self, *_: object, **__: object) -> Solved:
+        raise SolverLost("gone")
+
+
+async def test_first_aid_needs_no_solver() -> None:
+    """There is one refuge for two; making room for the other would take a solver."""
+    async with world() as w:
+        await w.declare(fleet({"dc-1": 64, "dc-2": 32}))
+        tiers = (Tier.STANDARD, Tier.GUARANTEED)
+        plain, sure = [
+            await w.ask(gang(32, 24, tier=tier, latest=w.slot, preferred_pools=("dc-1",), value_microusd=10**12))
+            for tier in tiers
+        ]
+        await w.plan()
+        w.planner.solver = Lost()
+        await change(w, Outage(w.now, w.now + DAY))
+        await repair(w)
+        assert [p.pool for p in (await w.claim(sure)).placements] == ["dc-2"]
+        assert isinstance((await w.claim(plain)).state, Displaced)
+        assert await broken(w) == ()
+
+
+async def test_a_solver_that_lies_about_a_repair_is_not_believed() -> None:
     def tamper(problem: Problem, solved: Solved) -> Solved:
         stays = Plan(problem.requests.current_option, problem.requests.current_start)
-        return replace(solved, plan=stays)
+        return replace(solved, plan=stays, objective=10**18)
 
     async with world() as w:
         await w.declare(fleet({"dc-1": 64}))
-        name = await w.ask(gang(64, 10))
+        name = await w.ask(gang(64, 10, latest=w.slot))
         await w.plan()
         await change(w, Outage(w.now, w.now + DAY))
-        before = await w.claim(name)
         w.solver.tamper = tamper
-        with pytest.raises(Fault) as refused:
-            await repair(w)
-        assert refused.value.reason is FaultReason.OVERCOMMIT
-        assert await w.claim(name) == before
+        await repair(w)
+        assert isinstance((await w.claim(name)).state, Displaced)
+        assert await broken(w) == ()
+
+
+async def test_what_was_kept_for_the_loss_of_a_pool_is_used_when_it_comes() -> None:
+    async with world() as w:
+        await w.declare(fleet({"dc-1": 64, "dc-2": 64}))
+        name = await w.ask(gang(64, 10, tier=Tier.GUARANTEED, latest=w.slot, preferred_pools=("dc-1",)))
+        await w.plan()
+        await change(w, Outage(w.now, w.now + DAY))
+        compiled = compile_problem(await w.ledger.snapshot(), Window(w.slot, w.slot + 48), Terms())
+        kept = replace(compiled.problem, reserves=(Reserve(1, (0,), 0, compiled.problem.slots),))
+        task = repair_of(unreserved(replace(compiled, problem=kept)), None, Terms())
+        assert task is not None
+        assert task.complete
+        assert check(task.market, task.aid.plan).ok
+        assert not check(kept, task.aid.plan).ok, "dc-1 could not hold it if dc-2 went as well"
+        assert (await w.claim(name)).placements[0].pool == "dc-1"
