@@ -70,7 +70,7 @@ def test_a_lost_pool_is_answered_by_one_plan(broker: Client) -> None:
     broker.run_plan()
     (there,) = broker.get_claim(sure.name).placements
     assert there.pool != place.pool
-    assert there.devices == place.devices
+    assert there.devices >= 2_000  # whole racks in one pool, eight at a time in another
     if there.pool == "pools/contract-3":
         gave_way = broker.get_claim(other.name)
         assert not gave_way.placements
