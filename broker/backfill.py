@@ -24,7 +24,7 @@ CLAIMS_MAX = 1_000  # looked at after one plan: a third of a millisecond each
 def backfill(compiled: Compiled, plan: Plan, policy: Policy, demand: Demand) -> Plan:
     """The plan, and places for claims that have none in it, where there is room that need not be kept.
 
-    Claims of which only some parts are left out are left to the next plan.
+    Claims of which only some parts are left out, and what is left of those that ran, are left to the next plan.
     """
     calendar = Calendar(compiled.snapshot.fleet, _holds(compiled, plan), compiled.horizon)
     calendar.expect(demand, compiled.horizon.first)
@@ -49,7 +49,8 @@ def _left_out(compiled: Compiled, plan: Plan) -> list[tuple[int, list[int]]]:
     placed = set[int]()
     for row, request in enumerate(compiled.requests):
         rows.setdefault(request.claim, []).append(row)
-        if plan.option[row] >= 0 or request.placement is not None:
+        ran = compiled.snapshot.claims[request.claim].ran
+        if plan.option[row] >= 0 or request.placement is not None or ran:
             placed.add(request.claim)
     tiers = list(Tier)
 

@@ -21,7 +21,7 @@ from broker.domain.claim import Tier
 from broker.domain.faults import Fault, FaultReason, Kind
 from broker.domain.plan import PlanRecord, PoolPrice
 from broker.domain.reason import Because, Reason
-from broker.domain.slots import Window, slot_at_or_after
+from broker.domain.slots import SLOT_SECONDS, Window, slot_at_or_after, slot_of
 from broker.domain.snapshot import Event, EventKind
 from broker.domain.terms import Terms
 from broker.ledger.port import Fence, Ledger
@@ -31,6 +31,8 @@ from broker.optimiser.compile import Compiled, compile_problem
 from broker.optimiser.outcome import Outcome, outcome
 from broker.optimiser.problem import Plan, Problem, Status
 from broker.optimiser.report import Solved
+from broker.optimiser.spare import gives_way, spare
+from broker.optimiser.takeover import take_over
 from broker.optimiser.withhold import withhold
 from broker.optimiser.worker import SolverLost
 
@@ -112,15 +114,17 @@ class Planner:
     async def cycle(self, fence: Fence, *, seconds: float) -> PlanRecord:
         """One plan, put into force: snapshot, compile, solve, check, explain, commit.
 
-        Faults: OVERCOMMIT when the market changed under the plan too much, FENCED when another planner leads.
+        Faults: OVERCOMMIT when the market changed under the plan too much or the plan is too late for the notice that
+        it gives, FENCED when another planner leads.
         """
         # 1. What is, at one revision, and the first hour that can still start when the plan is there.
         await self._learn()
         snapshot = await self.ledger.snapshot()
-        first = slot_at_or_after(self.now() + math.ceil(seconds) - LATE_SECONDS_MAX)
+        now = self.now()
+        first = slot_at_or_after(now + math.ceil(seconds) - LATE_SECONDS_MAX)
         horizon = Window(first, first + self.settings.horizon_slots)
         # 2. As a problem.
-        compiled = await asyncio.to_thread(compile_problem, snapshot, horizon, self.settings.terms)
+        compiled = await asyncio.to_thread(compile_problem, snapshot, horizon, self.settings.terms, slot=slot_of(now))
         # 3. The best plan in the time there is, starting from the one in force.
         started = monotonic()
         solved = await self.solver.solve(
@@ -129,8 +133,9 @@ class Planner:
         millis = round(1000 * (monotonic() - started))
         # 4. Believe nothing: a checker that knows no solver has the last word.
         self._accept(compiled, solved)
-        # 5. Leave room for who is expected.
+        # 5. Leave room for who is expected; let those give way who have to.
         solved, withheld = await asyncio.to_thread(self._leave_room, compiled, solved)
+        solved = await asyncio.to_thread(self._make_way, compiled, solved, withheld)
         # 6. What becomes of each claim, and why.
         at = self.now()
         decided = await asyncio.to_thread(self._decide, compiled, solved, withheld, at)
@@ -228,6 +233,22 @@ class Planner:
         found = replace(solved, plan=plan, objective=check(compiled.problem, plan).objective, status=Status.FEASIBLE)
         self._accept(compiled, found)
         return found, frozenset(row for row in withheld if plan.option[row] < 0)
+
+    def _make_way(self, compiled: Compiled, solved: Solved, withheld: frozenset[int]) -> Solved:
+        """The plan in which those give way who stand in the way of a higher tier and nobody else, and in time."""
+        plan = spare(compiled, take_over(compiled, solved.plan, but=withheld))
+        if gives_way(compiled, plan) and self.now() > compiled.horizon.first * SLOT_SECONDS + LATE_SECONDS_MAX:
+            raise Fault(
+                FaultReason.OVERCOMMIT,
+                "The plan is too late for the notice that it gives",
+                remedy="The last plan stays.",
+            )
+        placed = plan.option >= 0
+        if (plan.option == solved.plan.option).all() and (plan.start == solved.plan.start)[placed].all():
+            return solved
+        found = replace(solved, plan=plan, objective=check(compiled.problem, plan).objective, status=Status.FEASIBLE)
+        self._accept(compiled, found)
+        return found
 
     def _decide(self, compiled: Compiled, solved: Solved, withheld: frozenset[int], at: int) -> Outcome:
         why = because(compiled, solved) | dict.fromkeys(withheld, ROOM_KEPT)

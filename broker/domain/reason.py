@@ -28,6 +28,7 @@ class Reason(StrEnum):
     ROOM_KEPT = "ROOM_KEPT"
     LEASE_EXPIRED = "LEASE_EXPIRED"
     LEASE_RELEASED = "LEASE_RELEASED"
+    PREEMPTED = "PREEMPTED"
 
 
 @dataclass(frozen=True, slots=True)

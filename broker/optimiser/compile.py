@@ -2,20 +2,22 @@
 
 Each part of a live claim that still needs a decision becomes one request. What is promised stays promised: a placement
 that is running or committed has one option, where it is; a planned one may move within the window it was told; only
-where its pool has lost devices is a promise lifted, and then every way to serve the claim is open again.
+where its pool has lost devices is a promise lifted, and then every way to serve the claim is open again. Spot work that
+runs may end sooner where a claim of a higher tier has no place; what that costs is a plan's to weigh.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain
 
 import numpy as np
 
 from broker.domain.claim import Claim, Placement, Tier
 from broker.domain.fleet import Fleet
-from broker.domain.options import Option, options, parts
+from broker.domain.options import Option, parts
+from broker.domain.preemption import counted_slots, cut, is_over, ways
 from broker.domain.reason import Because, Reason
 from broker.domain.slots import SLOT_SECONDS, Window
 from broker.domain.snapshot import Snapshot
@@ -36,7 +38,8 @@ class Request:
     """A row of the problem: one part of the claim ``claims[claim]``.
 
     ``placement`` is what it holds now, and its first option is to stay there if ``stays``; ``settled`` when it cannot
-    change, ``short`` when its pool lost devices under it.
+    change, ``short`` when its pool lost devices under it. With ``ends`` it may instead end as that says, which is its
+    second option.
     """
 
     claim: int
@@ -46,11 +49,17 @@ class Request:
     stays: bool = False
     settled: bool = False
     short: bool = False
+    ends: Placement | None = None
+
+    @property
+    def seeks(self) -> bool:
+        """Whether it has no place that it could keep."""
+        return self.placement is None or self.short
 
 
 @dataclass(frozen=True, slots=True)
 class Compiled:
-    """A problem, and what its rows stand for.
+    """A problem made in hour ``slot``, and what its rows stand for.
 
     ``requests[r]`` is row ``r`` of the problem, its options in the same order; ``barred`` says why nothing can be
     planned for a claim of which a part is in no row; ``over`` are claims whose window has passed for what is missing.
@@ -58,30 +67,34 @@ class Compiled:
 
     snapshot: Snapshot
     horizon: Window
+    slot: int
     problem: Problem
     requests: tuple[Request, ...]
     barred: dict[int, Because] = field(default_factory=dict)
     over: frozenset[int] = frozenset()
 
 
-def compile_problem(snapshot: Snapshot, horizon: Window, terms: Terms) -> Compiled:
+def compile_problem(snapshot: Snapshot, horizon: Window, terms: Terms, *, slot: int | None = None) -> Compiled:
     """The problem of planning ``snapshot`` over ``horizon``, whose first slot is now; money in micro-USD.
+
+    ``slot`` is the hour that it is, unless that is the last before the horizon.
 
     What is promised is always a plan of the problem: the horizon reaches to the end of what is held, and a quota that
     shrank counts as what its tenant holds, so that nothing new fits.
     """
     ends = (placement.window.end for claim in snapshot.claims for placement in claim.placements)
     horizon = Window(horizon.first, max(horizon.end, *ends, 0))
+    slot = horizon.first - 1 if slot is None else slot
     short = _shortages(snapshot, horizon)
     requests: list[Request] = []
     barred: dict[int, Because] = {}
     over: set[int] = set()
     for index, claim in enumerate(snapshot.claims):
-        ways = options(claim.ask, snapshot.fleet)
-        held = {placement.part: placement for placement in claim.placements}
+        open_ways = ways(claim, snapshot.fleet, slot)
+        held = {p.part: p for p in claim.placements if not is_over(p, slot)}
         missed = 0
         for part in range(parts(claim.ask)):
-            mine = [way for way in ways if way.part == part]
+            mine = [way for way in open_ways if way.part == part]
             placement = held.get(part)
             if placement is not None and placement.window.end > horizon.first:
                 known = snapshot.fleet.pool(placement.pool) is not None
@@ -95,8 +108,9 @@ def compile_problem(snapshot: Snapshot, horizon: Window, terms: Terms) -> Compil
                     missed += barred[index].reason in HOPELESS
         if missed and missed + len(held) == parts(claim.ask):
             over.add(index)
+    requests = _with_ends(snapshot.claims, requests, horizon)
     problem = _problem(snapshot, horizon, requests, terms)
-    return Compiled(snapshot, horizon, problem, tuple(requests), barred, frozenset(over))
+    return Compiled(snapshot, horizon, slot, problem, tuple(requests), barred, frozenset(over))
 
 
 def _shortages(snapshot: Snapshot, horizon: Window) -> dict[str, Ints]:
@@ -155,6 +169,28 @@ def _held(
     ]
     here = (stay,) if known else ()
     return Request(index, placement.part, (*here, *elsewhere), placement, stays=known, short=lost)
+
+
+def _with_ends(claims: Sequence[Claim], requests: Sequence[Request], horizon: Window) -> list[Request]:
+    """The rows; those that may give way can end sooner in pools where others of a higher tier seek a place."""
+    seeking = (r for r in requests if r.seeks and claims[r.claim].ask.tier is not Tier.SPOT)
+    wanted = {way.pool for request in seeking for way in request.options}
+    return [
+        _with_end(claims[r.claim], r, horizon) if r.settled and r.options[0].pool in wanted else r for r in requests
+    ]
+
+
+def _with_end(claim: Claim, request: Request, horizon: Window) -> Request:
+    """The row with a second option, to end sooner, if it may; what that loses makes it worth less."""
+    assert request.placement is not None
+    ends = cut(claim, request.placement, horizon.first)
+    if ends is None:
+        return request
+    (stay,), window = request.options, request.placement.window
+    counted = counted_slots(claim, request.placement, ends.window.end)
+    value = stay.value_microusd * counted // window.slots
+    sooner = stay._replace(slots=ends.window.end - horizon.first, value_microusd=value)
+    return replace(request, options=(stay, sooner), ends=ends)
 
 
 def _within(way: Option, horizon: Window, latest: int | None = None) -> Option | None:
@@ -233,8 +269,14 @@ def _requests(
         promised=np.array(promised, np.bool_),
         current_option=np.array([0 if r.stays else -1 for r in requests], np.int64),
         current_start=np.array([r.options[0].earliest - horizon.first if r.stays else 0 for r in requests], np.int64),
-        move_cost=np.array([r.options[0].value_microusd // terms.moving if r.stays else 0 for r in requests], np.int64),
+        move_cost=np.array([_move_cost(r, terms) for r in requests], np.int64),
     )
+
+
+def _move_cost(request: Request, terms: Terms) -> int:
+    """What moving costs; what giving way costs is in the worth of doing it."""
+    stays = request.stays and request.ends is None
+    return request.options[0].value_microusd // terms.moving if stays else 0
 
 
 def _options(snapshot: Snapshot, horizon: Window, requests: Sequence[Request], terms: Terms) -> Options:

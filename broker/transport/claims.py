@@ -5,7 +5,7 @@ from __future__ import annotations
 from capacitybroker.v1 import claim_pb2 as pb
 
 from broker.admission.expected import Expected
-from broker.domain.claim import Ask, Claim, Held, Placement
+from broker.domain.claim import Ask, Claim, Held, Placement, Preemption, Tier
 from broker.domain.reason import Because
 from broker.transport.expected import expected_message
 from broker.transport.times import moment, slot_moment, span
@@ -21,6 +21,7 @@ def claim_message(claim: Claim, expected: Expected | None = None) -> pb.Claim:
     message.state = pb.Claim.State.Value(f"STATE_{claim.state_name}")
     message.reasons.extend(reason_message(because) for because in claim.because)
     message.placements.extend(placement_message(placement) for placement in claim.placements)
+    message.runs.extend(placement_message(placement) for placement in claim.ran)
     message.revision = claim.revision
     message.etag = str(claim.revision)
     message.create_time.CopyFrom(moment(claim.created_at))
@@ -59,6 +60,12 @@ def asked_message(ask: Ask) -> pb.Claim:
         chosen = message.silicon.add(silicon=choice.silicon, devices=choice.devices)
         if choice.slots is not None:
             chosen.duration.CopyFrom(span(choice.slots))
+    if ask.tier is Tier.SPOT and (terms := ask.preemption) != Preemption():
+        message.preemption.notice.CopyFrom(span(terms.notice))
+        if terms.min_run:
+            message.preemption.min_run.CopyFrom(span(terms.min_run))
+        if terms.checkpoint:
+            message.preemption.checkpoint_interval.CopyFrom(span(terms.checkpoint))
     if ask.latest is not None:
         message.latest_start_time.CopyFrom(slot_moment(ask.latest))
     if ask.deadline is not None:
@@ -83,4 +90,5 @@ def placement_message(placement: Placement) -> pb.Placement:
         paid_microusd=placement.paid_microusd,
         silicon=placement.silicon,
         part=placement.part,
+        left_ppm=placement.left_ppm,
     )

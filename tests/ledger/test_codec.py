@@ -5,7 +5,18 @@ from dataclasses import replace
 
 import pytest
 
-from broker.domain.claim import Cancelled, Committed, Displaced, Ended, Expired, Planned, SiliconChoice, State, Waiting
+from broker.domain.claim import (
+    Cancelled,
+    Committed,
+    Displaced,
+    Ended,
+    Expired,
+    Planned,
+    Preemption,
+    SiliconChoice,
+    State,
+    Waiting,
+)
 from broker.domain.faults import Fault, FaultReason
 from broker.domain.fleet import CommittedLevel, Contract, Delivery, Maintenance, PoolKind
 from broker.domain.plan import PoolPrice
@@ -16,7 +27,10 @@ from broker.ledger import codec
 from tests.builders import claim, fleet, placement, plan, pool
 
 WHY = (Because(Reason.OUTBID, "others pay more", {"pool": "dc-1"}),)
-PLACES = (placement(latest=9, silicon="b200", cost_microusd=2**63 - 1, paid_microusd=-1), placement(part=1))
+PLACES = (
+    placement(latest=9, silicon="b200", cost_microusd=2**63 - 1, paid_microusd=-1, left_ppm=250_000),
+    placement(part=1),
+)
 STATES: list[State] = [
     Waiting(WHY),
     Planned(PLACES, WHY),
@@ -40,7 +54,9 @@ RICH = claim(
     preferred_pools=("dc-1",),
     forbidden_pools=("dc-2",),
     labels={"ключ": "значение \u2028 \n"},
+    preemption=Preemption(min_run=2, notice=3, checkpoint=4),
 )
+RICH = replace(RICH, ran=(placement(left_ppm=999_999), placement(first=9, end=10, left_ppm=1)))
 FLEET = replace(
     fleet(
         (
