@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from fractions import Fraction
 
+import numpy as np
+
 from broker.domain.claim import Claim, Tier
 from broker.domain.preemption import PREEMPTIONS_MAX, outranks, preemptions
 from broker.domain.reason import Because, Reason
@@ -97,20 +99,17 @@ def preempted(compiled: Compiled, plan: Plan, row: int) -> Because:
 
 
 def _takers(compiled: Compiled, plan: Plan, row: int) -> Iterator[Claim]:
-    """Whoever gains what this one would have used, in the order of the plan's rows."""
-    problem, ends = compiled.problem, compiled.requests[row].ends
-    assert ends is not None
-    told, was = (int(problem.options.first[row]) + k for k in (int(plan.option[row]), 0))
-    first, end = (int(plan.start[row] + problem.options.slots[at]) for at in (told, was))
-    for other, request in enumerate(compiled.requests):
-        claim = compiled.snapshot.claims[request.claim]
-        if plan.option[other] < 0 or claim.ask.tier is Tier.SPOT or not _moves(problem, plan, other):
-            continue
-        at = problem.options.first[other] + plan.option[other]
-        start = int(plan.start[other])
-        here = problem.options.pool[at] == problem.options.pool[told]
-        ours = claim.name.tenant == compiled.snapshot.claims[compiled.requests[row].claim].name.tenant
-        if (here or ours) and start < end and first < start + int(problem.options.slots[at]):
+    """Whoever of a higher tier gains what this row would have used, in the order of the plan's rows."""
+    problem = compiled.problem
+    options, now = problem.options, problem.requests
+    at = np.minimum(options.first[:-1] + np.maximum(plan.option, 0), len(options.pool) - 1)  # a row may have no way
+    first, end = (int(plan.start[row] + options.slots[options.first[row] + k]) for k in (plan.option[row], 0))
+    gains = (plan.option >= 0) & ((plan.option != now.current_option) | (plan.start != now.current_start))
+    here = (options.pool[at] == options.pool[at[row]]) | ((now.quota >= 0) & (now.quota == now.quota[row]))
+    meets = (plan.start < end) & (first < plan.start + options.slots[at])
+    for other in np.flatnonzero(gains & here & meets).tolist():
+        claim = claim_of(compiled, other)
+        if claim.ask.tier is not Tier.SPOT:
             yield claim
 
 

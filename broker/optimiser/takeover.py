@@ -8,6 +8,7 @@ tried at the few starts where the end of a run would let it in, with those ended
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
@@ -20,8 +21,9 @@ from broker.optimiser.spare import claim_of, rank
 
 __all__ = ["take_over"]
 
-ROWS_MAX = 200  # tried after one plan
-STARTS_MAX = 8  # of one way to serve a row
+ROWS_MAX = 100  # tried after one plan
+STARTS_MAX = 4  # of one way to serve a row
+ENDS_MAX = 64  # looked at for one way, those that lose least first
 
 
 class _Change(NamedTuple):
@@ -38,15 +40,15 @@ def take_over(compiled: Compiled, plan: Plan, *, but: frozenset[int] = frozenset
 
     Guaranteed claims are left to the search where a reserve counts them.
     """
-    ends = [row for row, request in enumerate(compiled.requests) if request.ends is not None and plan.option[row] == 0]
+    rows = (row for row, request in enumerate(compiled.requests) if request.ends is not None and plan.option[row] == 0)
+    ends = sorted(rows, key=lambda row: _loss_per_device(compiled.problem, row))
     seeking = [row for row in _left_out(compiled, plan) if row not in but]
     if not ends or not seeking:
         return plan
     after = Plan(plan.option.copy(), plan.start.copy())
-    room = Room(compiled.problem, after)
+    room, runs = Room(compiled.problem, after), _Runs(compiled, after, ends)
     for row in seeking[:ROWS_MAX]:
-        may = [other for other in ends if after.option[other] == 0]
-        best = max(_changes(compiled, room, row, may), default=None)
+        best = max(_changes(compiled, room, row, runs), default=None)
         if best is None or best.worth <= 0:
             continue
         for other in best.ending:
@@ -71,20 +73,35 @@ def _left_out(compiled: Compiled, plan: Plan) -> list[int]:
     return sorted(rows, key=lambda row: rank(claim_of(compiled, row)), reverse=True)
 
 
-def _changes(compiled: Compiled, room: Room, row: int, may: Sequence[int]) -> Iterator[_Change]:
-    problem, seeker = compiled.problem, claim_of(compiled, row)
+class _Runs:
+    """Those that may end sooner and do not yet, by pool and by quota, who loses least for each device first."""
+
+    def __init__(self, compiled: Compiled, plan: Plan, ends: Sequence[int]) -> None:
+        self._compiled, self._plan = compiled, plan
+        self._in_pool: dict[int, list[int]] = {}
+        self._in_quota: dict[int, list[int]] = {}
+        problem = compiled.problem
+        for row in ends:
+            self._in_pool.setdefault(int(problem.options.pool[problem.options.first[row]]), []).append(row)
+            self._in_quota.setdefault(int(problem.requests.quota[row]), []).append(row)
+
+    def for_row(self, row: int, pool: int) -> list[int]:
+        """Some whose place a row may take, in its quota if it has one, and in a pool."""
+        quota, seeker = int(self._compiled.problem.requests.quota[row]), claim_of(self._compiled, row)
+        own = self._in_quota.get(quota, []) if quota >= 0 else []
+        may = (
+            other
+            for other in dict.fromkeys((*own[:ENDS_MAX], *self._in_pool.get(pool, ())))
+            if self._plan.option[other] == 0 and outranks(seeker, claim_of(self._compiled, other))
+        )
+        return list(islice(may, ENDS_MAX))
+
+
+def _changes(compiled: Compiled, room: Room, row: int, runs: _Runs) -> Iterator[_Change]:
+    problem = compiled.problem
     for option in range(len(compiled.requests[row].options)):
         at = int(problem.options.first[row]) + option
-        pool, quota = problem.options.pool[at], problem.requests.quota[row]
-        here = [
-            other
-            for other in may
-            if (
-                problem.options.pool[problem.options.first[other]] == pool
-                or 0 <= quota == problem.requests.quota[other]
-            )
-            and outranks(seeker, claim_of(compiled, other))
-        ]
+        here = runs.for_row(row, int(problem.options.pool[at]))
         for start in _starts(problem, at, here):
             change = _change(problem, room, row, option, start, here)
             if change is not None:
@@ -100,21 +117,24 @@ def _starts(problem: Problem, at: int, may: Sequence[int]) -> list[int]:
 
 
 def _change(problem: Problem, room: Room, row: int, option: int, start: int, may: Sequence[int]) -> _Change | None:
-    """The row at that start, with as little lost to others as seen; None where no number of them is enough."""
+    """The row at that start once those end that lose least and are enough (``may`` in order); None: all are not."""
     options = problem.options
     at = int(options.first[row]) + option
     span = slice(start, start + int(options.slots[at]))
-    lent = {other: _freed(problem, row, at, other, span) for other in may}
     lack = int(options.devices[at]) - room.free_of(row, option)[:, span]
-    ending: list[int] = []
-    for other in sorted(may, key=lambda other: _loss(problem, other) / int(options.devices[options.first[other]])):
+    if lack.max(initial=0) > sum(int(options.devices[options.first[other]]) for other in may):
+        return None
+    lent: dict[int, Ints] = {}
+    for other in may:
         if (lack <= 0).all():
             break
-        if (lent[other][lack > 0] > 0).any():
-            lack -= lent[other]
-            ending.append(other)
+        freed = _freed(problem, row, at, other, span)
+        if (freed[lack > 0] > 0).any():
+            lack -= freed
+            lent[other] = freed
     if (lack > 0).any():
         return None
+    ending = list(lent)
     for other in sorted(ending, key=lambda other: -_loss(problem, other)):
         if (lack + lent[other] <= 0).all():
             lack += lent[other]
@@ -130,6 +150,10 @@ def _loss(problem: Problem, row: int) -> int:
     """What ending sooner takes from a row."""
     first = problem.options.first[row]
     return int(problem.options.value[first] - problem.options.value[first + 1])
+
+
+def _loss_per_device(problem: Problem, row: int) -> float:
+    return _loss(problem, row) / int(problem.options.devices[problem.options.first[row]])
 
 
 def _freed(problem: Problem, row: int, at: int, other: int, span: slice) -> Ints:
