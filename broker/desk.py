@@ -171,7 +171,7 @@ class Desk:
         claim = await self.ledger.claim(name)
         outlook = self.market.outlook
         calendar, revision = outlook.calendar(slot_at_or_after(self.now())).still(), outlook.revision
-        if not claim.live or (claim.placements and not claim.because):
+        if not claim.live or (claim.placements and all(why.reason is Reason.PREEMPTED for why in claim.because)):
             return claim, None, None, revision
         policy, others = self.terms.policy, tuple(outlook.claims.values())
         found = await asyncio.to_thread(explain, policy, claim.ask, name.tenant, calendar, others)

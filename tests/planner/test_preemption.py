@@ -58,6 +58,17 @@ async def test_what_runs_gives_way_to_who_could_not_be_served_and_goes_on_later(
         assert await broken(w) == ()
 
 
+async def test_who_gives_way_has_its_reason_and_no_wall_to_climb() -> None:
+    async with world() as w:
+        await w.declare(fleet({"dc-1": 64}))
+        (long,) = await running(w, spot(64, 24))
+        await w.ask(urgent(64, 4, by=w.slot + 8))
+        await settled(w)
+        claim, wall, offer, _ = await w.desk.explain(long)
+        assert reasons(claim) == [Reason.PREEMPTED]
+        assert (wall, offer) == (None, None)
+
+
 async def test_it_names_who_takes_the_place_only_to_the_same_tenant() -> None:
     async with world() as w:
         await w.declare(fleet({"dc-1": 64}))
