@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from broker.domain.claim import Claim, Committed, Placement, Preemption, Tier
+from broker.domain.claim import Active, Claim, Committed, Placement, Preemption, Tier
 from broker.domain.fleet import Fleet
 from broker.domain.options import Option, options
 from broker.domain.slots import Window
@@ -59,7 +59,7 @@ def cut(claim: Claim, placement: Placement, slot: int) -> Placement | None:
     end = slot + terms.notice
     if (
         claim.ask.tier is not Tier.SPOT
-        or not claim.firm
+        or not isinstance(claim.state, Active | Committed)
         or slot <= placement.window.first
         or slot < placement.window.first + terms.min_run
         or end >= placement.window.end
@@ -106,7 +106,9 @@ def ended(claim: Claim, placement: Placement, slot: int) -> Placement:
     """A placement that was cut short, as it is if nothing of it is used from ``slot`` on."""
     if not placement.left_ppm or placement.window.end <= slot:
         return placement
-    end = max(placement.window.first + 1, slot)
+    # Each time that it was told ends at another slot, which is how they are counted.
+    end = max(placement.window.first + 1, slot, *(run.window.end + 1 for run in claim.ran))
+    end = min(end, placement.window.end)
     before, terms = left_before(claim, placement.part), claim.ask.preemption
     kept = _kept(terms, placement.window.slots)
     done = (before - placement.left_ppm) * _kept(terms, end - placement.window.first) // kept if kept else 0

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker.domain.claim import Active, Claim, Committed, Planned, Preemption, Tier
+from broker.domain.claim import Active, Claim, Committed, Held, Planned, Preemption, Tier
 from broker.domain.preemption import (
     MARGIN_PERCENT,
     PREEMPTIONS_MAX,
@@ -61,6 +61,7 @@ def test_it_runs_for_its_notice_and_keeps_what_it_saved() -> None:
         (spot(), 21),  # it ends by then anyhow
         (spot(ran=PREEMPTIONS_MAX), 6),
         (replace(spot(), state=Planned(spot().placements)), 6),
+        (replace(spot(), state=Held(spot().placements, until=0)), 6),
         (replace(spot(), state=Committed((*spot().placements, placement(part=1, end=9, left_ppm=1)))), 6),
     ],
 )
@@ -139,6 +140,13 @@ def test_stopping_early_loses_no_more_than_the_time_since_the_last_checkpoint(sl
     done = early.window.slots
     kept = done // checkpoint * checkpoint if checkpoint else 0
     assert 0 <= early.left_ppm - WHOLE * (24 - kept) // 24 <= 1
+
+
+def test_who_stops_at_once_was_told_all_the_same() -> None:
+    one = spot(ran=1)
+    told = placement(part=1, end=4, left_ppm=5)
+    both = replace(one, ran=(*one.ran, ended(one, told, 1)))
+    assert preemptions(both) == 2
 
 
 def test_only_who_has_nothing_else_to_use_goes_on_after_its_holder_stopped() -> None:
