@@ -10,6 +10,7 @@ import pytest
 
 from broker.domain.claim import Claim, Committed, Planned, Preemption, Tier
 from broker.domain.fleet import Fleet
+from broker.domain.insurance import Insurance, LossKind
 from broker.domain.reason import Reason
 from broker.domain.slots import Window
 from broker.domain.snapshot import Snapshot
@@ -97,6 +98,15 @@ def test_who_is_put_aside_gets_the_first_place_with_room() -> None:
     compiled = market(run("a/1", 16), wants("b/1", 16), late)
     after = spare(compiled, plan(ENDS, OUT, (0, 1)))
     assert (after.option[2], after.start[2]) == (0, 16)
+
+
+@pytest.mark.parametrize(("insurance", "place"), [((), 1), ((Insurance("any", LossKind.ANY_ONE_POOL),), OUT)])
+def test_who_is_insured_goes_where_it_was_planned_or_waits(insurance: tuple[Insurance, ...], place: int) -> None:
+    supply = replace(fleet({"dc-1": 16, "dc-2": 16}), insurance=insurance)
+    poor = wants("b/2", 16, rate=1, tier=Tier.GUARANTEED)
+    compiled = market(run("a/1", 16), poor, supply=supply)
+    after = spare(compiled, plan(ENDS, (0, 1)))
+    assert after.option.tolist() == [STAYS, place]
 
 
 def test_a_spot_claim_that_was_to_move_into_the_place_stays_where_it_is() -> None:

@@ -12,6 +12,8 @@ from broker.domain.insurance import Insurance, LossKind
 from broker.domain.preemption import WHOLE, preemptions
 from broker.domain.reason import Reason
 from broker.domain.slots import SLOT_SECONDS
+from broker.optimiser.problem import Problem
+from broker.optimiser.report import Solved
 from tests.builders import fleet
 from tests.planner.giving_way import broken, pass_hours, reasons, running, settled, spot, urgent
 from tests.world import World, world
@@ -81,9 +83,18 @@ async def test_a_repair_tells_nobody_to_give_way_and_the_plan_that_follows_does(
         (long,) = await running(w, spot(64, LENGTH, forbidden_pools=("dc-2",)))
         standard = await w.ask(urgent(64, 6, by=w.slot + 9, preferred_pools=("dc-2",)))
         await w.plan()
-        before = await w.claim(long)
+        before, asked = await w.claim(long), list[Problem]()
+
+        def note(problem: Problem, solved: Solved) -> Solved:
+            asked.append(problem)
+            return solved
+
+        w.solver.tamper = note
         await w.declare(fleet({"dc-1": 64, "dc-2": 8}))
         await repair(w)
+        (problem,) = asked
+        row = problem.requests.ids.index(f"{long.key}#0")
+        assert problem.options.first[row + 1] - problem.options.first[row] == 1, "it can only stay"
         assert await w.claim(long) == before
         assert isinstance((await w.claim(standard)).state, Displaced)
         await settled(w)
@@ -108,6 +119,22 @@ async def test_work_that_is_insured_takes_a_place_only_where_it_has_a_berth() ->
         await settled(w)
         assert (await w.claim(third)).placements
         assert reasons(await w.claim(long)) == [Reason.PREEMPTED]
+        assert await broken(w) == ()
+
+
+async def test_where_who_was_to_take_a_place_has_no_berth_others_take_it() -> None:
+    async with world() as w:
+        insurance = (Insurance("any", LossKind.ANY_ONE_POOL),)
+        await w.declare(replace(fleet({"dc-1": 64, "dc-2": 64}), insurance=insurance))
+        await w.ask(urgent(64, 30, by=w.slot + 40, tier=Tier.GUARANTEED, forbidden_pools=("dc-2",)))
+        (long,) = await running(w, spot(64, LENGTH, forbidden_pools=("dc-1",)))
+        sure = await w.ask(urgent(64, 4, by=w.slot + 8, tier=Tier.GUARANTEED))
+        await settled(w)
+        assert reasons(await w.claim(sure)) == [Reason.RESERVED]
+        other = await w.ask(urgent(64, 4, by=w.slot + 8))
+        await settled(w)
+        assert reasons(await w.claim(long)) == [Reason.PREEMPTED]
+        assert (await w.claim(other)).placements
         assert await broken(w) == ()
 
 
