@@ -69,7 +69,8 @@ class LeaseTerms:
 class Lease:
     """A claim's lease as it is now; ``token`` is empty for whoever did not acquire it.
 
-    ``millis_left`` ends with the claim's time, ``renew_after`` is when its holder should ask again.
+    ``millis_left`` ends with the claim's time, ``renew_after`` is when its holder should ask again. ``safe`` are
+    devices by pool that its tenant may use even when it is over and the broker cannot be reached.
     """
 
     claim: Claim
@@ -78,6 +79,7 @@ class Lease:
     millis_left: int
     renew_after: int
     usable: tuple[Placement, ...]
+    safe: tuple[tuple[str, int], ...] = ()
     token: str = ""
 
 
@@ -219,6 +221,12 @@ class Leasing:
             max(0, min(record.millis_left, 1000 * (_end(claim) - at))),
             _renew_after(self.token(claim.name, record.fence), record.ttl_millis),
             tuple(place for place in claim.placements if slot_of(at) in place.window),
+            tuple(
+                (pool.id, floor.devices)
+                for pool in self.market.outlook.fleet.pools
+                for floor in pool.floors
+                if floor.tenant == claim.name.tenant
+            ),
         )
 
     def _judged(self, name: ClaimName, token: str, ttl: int, claim: Claim | None, at: int) -> Renewal | Renewed:

@@ -17,6 +17,7 @@ __all__ = [
     "Delivery",
     "Fleet",
     "FleetChange",
+    "Floor",
     "Maintenance",
     "Pool",
     "PoolKind",
@@ -77,6 +78,14 @@ class Maintenance:
 
 
 @dataclass(frozen=True, slots=True)
+class Floor:
+    """Devices of a pool that are granted to nobody: a tenant falls back on them while the broker is away."""
+
+    tenant: str
+    devices: int
+
+
+@dataclass(frozen=True, slots=True)
 class Pool:
     """Devices of one silicon in one place."""
 
@@ -91,6 +100,7 @@ class Pool:
     tray_devices: int = 0  # the unit of repair, 4 in an NVL72 rack; 0: the pool's domains are not told apart
     spare_trays: int = 0  # of each domain
     slice_trays: int = 0  # 0: all that are not spare
+    floors: tuple[Floor, ...] = ()
 
     @property
     def cut(self) -> Cut | None:
@@ -129,7 +139,8 @@ class Pool:
         return there if (cut := self.cut) is None else there.each(cut.usable)
 
     def _arrivals(self) -> list[tuple[int, int]]:
-        return [(0 if d.at is None else slot_at_or_after(d.at), d.devices) for d in self.deliveries]
+        aside = (0, -sum(floor.devices for floor in self.floors))
+        return [aside, *((0 if d.at is None else slot_at_or_after(d.at), d.devices) for d in self.deliveries)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from broker.domain.fleet import (
     Contract,
     Delivery,
     Fleet,
+    Floor,
     Maintenance,
     Pool,
     PoolKind,
@@ -88,6 +89,7 @@ def _pool(message: pb.Pool) -> Pool:
         )
     _at_most(PARTS_MAX, message.deliveries, "fleet.pools.deliveries")
     _at_most(PARTS_MAX, message.maintenance, "fleet.pools.maintenance")
+    _at_most(PARTS_MAX, message.floors, "fleet.pools.floors")
     return Pool(
         id=plain_id(message.id, "fleet.pools.id"),
         kind=KINDS[message.kind],
@@ -108,6 +110,13 @@ def _pool(message: pb.Pool) -> Pool:
         tray_devices=quantity(message.tray_devices, "fleet.pools.tray_devices", most=DEVICES_MAX, least=0),
         spare_trays=quantity(message.spare_trays, "fleet.pools.spare_trays", most=DEVICES_MAX, least=0),
         slice_trays=quantity(message.slice_trays, "fleet.pools.slice_trays", most=DEVICES_MAX, least=0),
+        floors=tuple(
+            Floor(
+                plain_id(floor.tenant, "fleet.pools.floors.tenant"),
+                quantity(floor.devices, "fleet.pools.floors.devices", most=DEVICES_MAX),
+            )
+            for floor in message.floors
+        ),
     )
 
 
@@ -203,6 +212,14 @@ def _check_pool(pool: Pool, silicon: Collection[str]) -> None:
             raise _invalid(f"More devices leave pool '{pool.id}' than it has", "fleet.pools.deliveries")
 
 
+def _check_floors(pool: Pool, tenants: Collection[str]) -> None:
+    named = [floor.tenant for floor in pool.floors]
+    if strange := set(named) - set(tenants):
+        raise _invalid(f"Pool '{pool.id}' names tenant '{min(strange)}', which is not declared", "fleet.pools.floors")
+    if len(set(named)) != len(named):
+        raise _invalid(f"Pool '{pool.id}' names a tenant twice", "fleet.pools.floors")
+
+
 def _check_insurance(insurance: Insurance, pools: Collection[str]) -> None:
     name, late = f"Insurance '{insurance.id}'", insurance.loss is LossKind.LATE_DELIVERY
     for names in (insurance.pools, insurance.covers):
@@ -229,6 +246,7 @@ def _check_references(declared: Fleet) -> None:
             raise _invalid(f"Workload class '{work.id}' names silicon '{min(strange)}', which is not declared", "fleet")
     for pool in declared.pools:
         _check_pool(pool, silicon)
+        _check_floors(pool, {tenant.id for tenant in declared.tenants})
     for insurance in declared.insurance:
         _check_insurance(insurance, declared.pools_by_id)
     contracted = {pool.id for pool in declared.pools if pool.kind is PoolKind.CONTRACTED}

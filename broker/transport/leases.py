@@ -35,6 +35,7 @@ def lease_message(lease: Lease, *, now: int, margin_millis: int) -> pb.Lease:
         margin=span_of_millis(margin_millis),
         renew_after=span_of_millis(lease.renew_after),
         placements=[placement_message(place) for place in lease.usable],
+        safe_capacity=[pb.SafeCapacity(pool=f"pools/{pool}", devices=devices) for pool, devices in lease.safe],
     )
 
 

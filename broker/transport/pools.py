@@ -131,6 +131,7 @@ def _pool_message(pool: Pool) -> pb.Pool:
         tray_devices=pool.tray_devices,
         spare_trays=pool.spare_trays,
         slice_trays=pool.slice_trays,
+        floors=[pb.Floor(tenant=floor.tenant, devices=floor.devices) for floor in pool.floors],
     )
 
 

@@ -27,6 +27,7 @@ def lease(left: float = 1.0, *, renew_after: float = 0.02, token: str = "7.secre
         time_left=span(left),
         margin=span(margin),
         renew_after=span(renew_after),
+        safe_capacity=[pb.SafeCapacity(pool="pools/dc-a", devices=8)],
     )
 
 
@@ -72,6 +73,7 @@ def test_it_is_renewed_again_and_again_and_released_at_the_end(client: Client, s
     (released,) = asked(script, pb.ReleaseLeaseRequest)
     assert (released.name, released.token) == (f"{NAME}/lease", "7.secret")
     assert not holding.usable
+    assert holding.safe_capacity == {"pools/dc-a": 8}
     assert asked(script, pb.AcquireLeaseRequest)[0].ttl.seconds == 30
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import grpc
 import pytest
 from capacitybroker.v1 import capacity_service_pb2 as capacity
-from capacitybroker.v1 import claim_pb2
+from capacitybroker.v1 import claim_pb2, fleet_pb2
 from capacitybroker.v1 import fleet_service_pb2 as fleets
 from capacitybroker.v1 import lease_service_pb2 as pb
 from google.protobuf.duration_pb2 import Duration
@@ -242,3 +242,16 @@ async def test_what_cannot_be_leased(served: World) -> None:
     assert int(facts["start_unix_seconds"]) == NOON + 5 * HOUR
     code, reason, _ = await refusal(served.leases.GetLease(pb.GetLeaseRequest(name=f"{later.name}/lease")))
     assert (code, reason) == (PRECONDITION, "LEASE_ENDED")
+
+
+async def test_what_is_set_aside_for_a_tenant_is_told_with_its_leases_and_granted_to_nobody(served: World) -> None:
+    floors = [fleet_pb2.Floor(tenant="atlas", devices=8), fleet_pb2.Floor(tenant="borealis", devices=16)]
+    declared = fleet(pool(floors=floors))
+    await served.fleet.ApplyFleet(fleets.ApplyFleetRequest(fleet=declared, request_id="floors"))
+    assert (await served.fleet.GetFleet(fleets.GetFleetRequest())).fleet == declared
+    await served.capacity.CreateClaim(create(claim(devices=64)))
+    lease = await leased(served)
+    assert [(safe.pool, safe.devices) for safe in lease.safe_capacity] == [("pools/dc-1", 8)]
+    (status,) = (await served.fleet.ListPools(fleets.ListPoolsRequest())).pools
+    assert status.utilisation.peak_granted_devices <= 64 - 8 - 16
+    assert {level.supplied_devices for level in status.utilisation.levels} == {64 - 8 - 16}

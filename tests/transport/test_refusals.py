@@ -183,6 +183,8 @@ CALLS: list[tuple[str, Callable[[World], Awaitable[object]], grpc.StatusCode]] =
     ("FLEET_INVALID", _apply(fleet(pool(silicon="abacus"))), INVALID),
     ("FLEET_INVALID", _apply(fleet(pool(deliveries=[fleets.Delivery(devices=-8)]))), INVALID),
     ("FLEET_INVALID", _apply(fleet(contracts=[fleets.Contract(id="c", pool="dc-1")])), INVALID),
+    ("FLEET_INVALID", _apply(fleet(pool(floors=[fleets.Floor(tenant="nobody", devices=8)]))), INVALID),
+    ("FLEET_INVALID", _apply(fleet(pool(floors=[fleets.Floor(tenant="atlas", devices=8)] * 2))), INVALID),
     ("ENUM_REQUIRED", _apply(fleet(pool(kind=fleets.POOL_KIND_UNSPECIFIED))), INVALID),
     ("WINDOW_EMPTY", _apply(fleet(pool(maintenance=[NEVER_AWAY]))), INVALID),
     ("QUANTITY_OUT_OF_RANGE", _apply(fleet(tenants=[fleets.Tenant(id="t", quota_devices=-1)])), INVALID),

@@ -7,6 +7,7 @@ from broker.domain.fleet import (
     Contract,
     Delivery,
     Fleet,
+    Floor,
     Maintenance,
     Pool,
     PoolKind,
@@ -50,6 +51,7 @@ def _pool_record(pool: Pool) -> dict[str, Json]:
         "unit_cost_microusd": pool.unit_cost_microusd,
         "site": pool.site,
         **(cut if pool.tray_devices else {}),
+        **({"floors": [[f.tenant, f.devices] for f in pool.floors]} if pool.floors else {}),
     }
 
 
@@ -102,6 +104,7 @@ def _pool(record: Json) -> Pool:
         tray_devices=record.get("tray_devices", 0),
         spare_trays=record.get("spare_trays", 0),
         slice_trays=record.get("slice_trays", 0),
+        floors=tuple(Floor(f[0], f[1]) for f in record.get("floors", ())),
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Self
 
@@ -61,6 +61,11 @@ class Holding:
     def usable(self) -> bool:
         """Whether the devices may be used now."""
         return self.seconds_left > 0
+
+    @property
+    def safe_capacity(self) -> Mapping[str, int]:
+        """Devices by pool that the tenant may use, all its claims together, even while it is not `usable`."""
+        return {safe.pool: safe.devices for safe in self._lease.safe_capacity}
 
     def release(self) -> None:
         """Give the lease back: stop using the devices first. What is left of the claim is free at once."""

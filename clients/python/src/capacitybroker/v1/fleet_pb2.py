@@ -25,17 +25,17 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1d\x63\x61pacitybroker/v1/fleet.proto\x12\x11\x63\x61pacitybroker.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa5\x02\n\x05\x46leet\x12+\n\x07silicon\x18\x01 \x03(\x0b\x32\x1a.capacitybroker.v1.Silicon\x12:\n\x10workload_classes\x18\x02 \x03(\x0b\x32 .capacitybroker.v1.WorkloadClass\x12&\n\x05pools\x18\x03 \x03(\x0b\x32\x17.capacitybroker.v1.Pool\x12.\n\tcontracts\x18\x04 \x03(\x0b\x32\x1b.capacitybroker.v1.Contract\x12*\n\x07tenants\x18\x05 \x03(\x0b\x32\x19.capacitybroker.v1.Tenant\x12/\n\tinsurance\x18\x06 \x03(\x0b\x32\x1c.capacitybroker.v1.Insurance\";\n\x07Silicon\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0e\n\x06\x66\x61mily\x18\x02 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x03 \x01(\t\"b\n\rWorkloadClass\x12\n\n\x02id\x18\x01 \x01(\t\x12/\n\x06speeds\x18\x02 \x03(\x0b\x32\x1f.capacitybroker.v1.SiliconSpeed\x12\x14\n\x0c\x64isplay_name\x18\x03 \x01(\t\"6\n\x0cSiliconSpeed\x12\x0f\n\x07silicon\x18\x01 \x01(\t\x12\x15\n\rspeed_percent\x18\x02 \x01(\x03\"\xb6\x02\n\x04Pool\x12\n\n\x02id\x18\x01 \x01(\t\x12)\n\x04kind\x18\x02 \x01(\x0e\x32\x1b.capacitybroker.v1.PoolKind\x12\x0f\n\x07silicon\x18\x03 \x01(\t\x12\x16\n\x0e\x64omain_devices\x18\x04 \x01(\x03\x12/\n\ndeliveries\x18\x05 \x03(\x0b\x32\x1b.capacitybroker.v1.Delivery\x12\x33\n\x0bmaintenance\x18\x06 \x03(\x0b\x32\x1e.capacitybroker.v1.Maintenance\x12\x1a\n\x12unit_cost_microusd\x18\x07 \x01(\x03\x12\x0c\n\x04site\x18\x08 \x01(\t\x12\x14\n\x0ctray_devices\x18\t \x01(\x03\x12\x13\n\x0bspare_trays\x18\n \x01(\x03\x12\x13\n\x0bslice_trays\x18\x0b \x01(\x03\"K\n\x08\x44\x65livery\x12.\n\nstart_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07\x64\x65vices\x18\x02 \x01(\x03\"|\n\x0bMaintenance\x12.\n\nstart_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07\x64\x65vices\x18\x03 \x01(\x03\"\xb2\x01\n\x08\x43ontract\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04pool\x18\x02 \x01(\t\x12\x14\n\x0c\x63ounterparty\x18\x03 \x01(\t\x12\x34\n\tcommitted\x18\x04 \x03(\x0b\x32!.capacitybroker.v1.CommittedLevel\x12 \n\x18\x63ommitted_price_microusd\x18\x05 \x01(\x03\x12\x1e\n\x16overage_price_microusd\x18\x06 \x01(\x03\"Q\n\x0e\x43ommittedLevel\x12.\n\nstart_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07\x64\x65vices\x18\x02 \x01(\x03\"X\n\x06Tenant\x12\n\n\x02id\x18\x01 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x02 \x01(\t\x12\x1a\n\rquota_devices\x18\x03 \x01(\x03H\x00\x88\x01\x01\x42\x10\n\x0e_quota_devices\"t\n\tInsurance\x12\n\n\x02id\x18\x01 \x01(\t\x12)\n\x04loss\x18\x02 \x01(\x0e\x32\x1b.capacitybroker.v1.LossKind\x12\r\n\x05pools\x18\x03 \x03(\t\x12\x11\n\tlate_days\x18\x04 \x01(\x03\x12\x0e\n\x06\x63overs\x18\x05 \x03(\t\"\x9b\x02\n\x0bUtilisation\x12.\n\nstart_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1d\n\x15supplied_device_hours\x18\x03 \x01(\x03\x12\x1c\n\x14granted_device_hours\x18\x04 \x01(\x03\x12\x1e\n\x16shortfall_device_hours\x18\x05 \x01(\x03\x12\x1c\n\x14peak_granted_devices\x18\x06 \x01(\x03\x12\x33\n\x06levels\x18\x07 \x03(\x0b\x32#.capacitybroker.v1.UtilisationLevel\"u\n\x10UtilisationLevel\x12.\n\nstart_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x18\n\x10supplied_devices\x18\x02 \x01(\x03\x12\x17\n\x0fgranted_devices\x18\x03 \x01(\x03*u\n\x08PoolKind\x12\x19\n\x15POOL_KIND_UNSPECIFIED\x10\x00\x12\x16\n\x12POOL_KIND_INTERNAL\x10\x01\x12\x1c\n\x18POOL_KIND_CUSTOM_SILICON\x10\x02\x12\x18\n\x14POOL_KIND_CONTRACTED\x10\x03*|\n\x08LossKind\x12\x19\n\x15LOSS_KIND_UNSPECIFIED\x10\x00\x12\x1a\n\x16LOSS_KIND_ANY_ONE_POOL\x10\x01\x12\x1c\n\x18LOSS_KIND_POOLS_TOGETHER\x10\x02\x12\x1b\n\x17LOSS_KIND_LATE_DELIVERY\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1d\x63\x61pacitybroker/v1/fleet.proto\x12\x11\x63\x61pacitybroker.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa5\x02\n\x05\x46leet\x12+\n\x07silicon\x18\x01 \x03(\x0b\x32\x1a.capacitybroker.v1.Silicon\x12:\n\x10workload_classes\x18\x02 \x03(\x0b\x32 .capacitybroker.v1.WorkloadClass\x12&\n\x05pools\x18\x03 \x03(\x0b\x32\x17.capacitybroker.v1.Pool\x12.\n\tcontracts\x18\x04 \x03(\x0b\x32\x1b.capacitybroker.v1.Contract\x12*\n\x07tenants\x18\x05 \x03(\x0b\x32\x19.capacitybroker.v1.Tenant\x12/\n\tinsurance\x18\x06 \x03(\x0b\x32\x1c.capacitybroker.v1.Insurance\";\n\x07Silicon\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0e\n\x06\x66\x61mily\x18\x02 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x03 \x01(\t\"b\n\rWorkloadClass\x12\n\n\x02id\x18\x01 \x01(\t\x12/\n\x06speeds\x18\x02 \x03(\x0b\x32\x1f.capacitybroker.v1.SiliconSpeed\x12\x14\n\x0c\x64isplay_name\x18\x03 \x01(\t\"6\n\x0cSiliconSpeed\x12\x0f\n\x07silicon\x18\x01 \x01(\t\x12\x15\n\rspeed_percent\x18\x02 \x01(\x03\"\xe0\x02\n\x04Pool\x12\n\n\x02id\x18\x01 \x01(\t\x12)\n\x04kind\x18\x02 \x01(\x0e\x32\x1b.capacitybroker.v1.PoolKind\x12\x0f\n\x07silicon\x18\x03 \x01(\t\x12\x16\n\x0e\x64omain_devices\x18\x04 \x01(\x03\x12/\n\ndeliveries\x18\x05 \x03(\x0b\x32\x1b.capacitybroker.v1.Delivery\x12\x33\n\x0bmaintenance\x18\x06 \x03(\x0b\x32\x1e.capacitybroker.v1.Maintenance\x12\x1a\n\x12unit_cost_microusd\x18\x07 \x01(\x03\x12\x0c\n\x04site\x18\x08 \x01(\t\x12\x14\n\x0ctray_devices\x18\t \x01(\x03\x12\x13\n\x0bspare_trays\x18\n \x01(\x03\x12\x13\n\x0bslice_trays\x18\x0b \x01(\x03\x12(\n\x06\x66loors\x18\x0c \x03(\x0b\x32\x18.capacitybroker.v1.Floor\"(\n\x05\x46loor\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\x0f\n\x07\x64\x65vices\x18\x02 \x01(\x03\"K\n\x08\x44\x65livery\x12.\n\nstart_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07\x64\x65vices\x18\x02 \x01(\x03\"|\n\x0bMaintenance\x12.\n\nstart_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07\x64\x65vices\x18\x03 \x01(\x03\"\xb2\x01\n\x08\x43ontract\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04pool\x18\x02 \x01(\t\x12\x14\n\x0c\x63ounterparty\x18\x03 \x01(\t\x12\x34\n\tcommitted\x18\x04 \x03(\x0b\x32!.capacitybroker.v1.CommittedLevel\x12 \n\x18\x63ommitted_price_microusd\x18\x05 \x01(\x03\x12\x1e\n\x16overage_price_microusd\x18\x06 \x01(\x03\"Q\n\x0e\x43ommittedLevel\x12.\n\nstart_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07\x64\x65vices\x18\x02 \x01(\x03\"X\n\x06Tenant\x12\n\n\x02id\x18\x01 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x02 \x01(\t\x12\x1a\n\rquota_devices\x18\x03 \x01(\x03H\x00\x88\x01\x01\x42\x10\n\x0e_quota_devices\"t\n\tInsurance\x12\n\n\x02id\x18\x01 \x01(\t\x12)\n\x04loss\x18\x02 \x01(\x0e\x32\x1b.capacitybroker.v1.LossKind\x12\r\n\x05pools\x18\x03 \x03(\t\x12\x11\n\tlate_days\x18\x04 \x01(\x03\x12\x0e\n\x06\x63overs\x18\x05 \x03(\t\"\x9b\x02\n\x0bUtilisation\x12.\n\nstart_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1d\n\x15supplied_device_hours\x18\x03 \x01(\x03\x12\x1c\n\x14granted_device_hours\x18\x04 \x01(\x03\x12\x1e\n\x16shortfall_device_hours\x18\x05 \x01(\x03\x12\x1c\n\x14peak_granted_devices\x18\x06 \x01(\x03\x12\x33\n\x06levels\x18\x07 \x03(\x0b\x32#.capacitybroker.v1.UtilisationLevel\"u\n\x10UtilisationLevel\x12.\n\nstart_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x18\n\x10supplied_devices\x18\x02 \x01(\x03\x12\x17\n\x0fgranted_devices\x18\x03 \x01(\x03*u\n\x08PoolKind\x12\x19\n\x15POOL_KIND_UNSPECIFIED\x10\x00\x12\x16\n\x12POOL_KIND_INTERNAL\x10\x01\x12\x1c\n\x18POOL_KIND_CUSTOM_SILICON\x10\x02\x12\x18\n\x14POOL_KIND_CONTRACTED\x10\x03*|\n\x08LossKind\x12\x19\n\x15LOSS_KIND_UNSPECIFIED\x10\x00\x12\x1a\n\x16LOSS_KIND_ANY_ONE_POOL\x10\x01\x12\x1c\n\x18LOSS_KIND_POOLS_TOGETHER\x10\x02\x12\x1b\n\x17LOSS_KIND_LATE_DELIVERY\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'capacitybroker.v1.fleet_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_POOLKIND']._serialized_start=1991
-  _globals['_POOLKIND']._serialized_end=2108
-  _globals['_LOSSKIND']._serialized_start=2110
-  _globals['_LOSSKIND']._serialized_end=2234
+  _globals['_POOLKIND']._serialized_start=2075
+  _globals['_POOLKIND']._serialized_end=2192
+  _globals['_LOSSKIND']._serialized_start=2194
+  _globals['_LOSSKIND']._serialized_end=2318
   _globals['_FLEET']._serialized_start=86
   _globals['_FLEET']._serialized_end=379
   _globals['_SILICON']._serialized_start=381
@@ -45,21 +45,23 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SILICONSPEED']._serialized_start=542
   _globals['_SILICONSPEED']._serialized_end=596
   _globals['_POOL']._serialized_start=599
-  _globals['_POOL']._serialized_end=909
-  _globals['_DELIVERY']._serialized_start=911
-  _globals['_DELIVERY']._serialized_end=986
-  _globals['_MAINTENANCE']._serialized_start=988
-  _globals['_MAINTENANCE']._serialized_end=1112
-  _globals['_CONTRACT']._serialized_start=1115
-  _globals['_CONTRACT']._serialized_end=1293
-  _globals['_COMMITTEDLEVEL']._serialized_start=1295
-  _globals['_COMMITTEDLEVEL']._serialized_end=1376
-  _globals['_TENANT']._serialized_start=1378
-  _globals['_TENANT']._serialized_end=1466
-  _globals['_INSURANCE']._serialized_start=1468
-  _globals['_INSURANCE']._serialized_end=1584
-  _globals['_UTILISATION']._serialized_start=1587
-  _globals['_UTILISATION']._serialized_end=1870
-  _globals['_UTILISATIONLEVEL']._serialized_start=1872
-  _globals['_UTILISATIONLEVEL']._serialized_end=1989
+  _globals['_POOL']._serialized_end=951
+  _globals['_FLOOR']._serialized_start=953
+  _globals['_FLOOR']._serialized_end=993
+  _globals['_DELIVERY']._serialized_start=995
+  _globals['_DELIVERY']._serialized_end=1070
+  _globals['_MAINTENANCE']._serialized_start=1072
+  _globals['_MAINTENANCE']._serialized_end=1196
+  _globals['_CONTRACT']._serialized_start=1199
+  _globals['_CONTRACT']._serialized_end=1377
+  _globals['_COMMITTEDLEVEL']._serialized_start=1379
+  _globals['_COMMITTEDLEVEL']._serialized_end=1460
+  _globals['_TENANT']._serialized_start=1462
+  _globals['_TENANT']._serialized_end=1550
+  _globals['_INSURANCE']._serialized_start=1552
+  _globals['_INSURANCE']._serialized_end=1668
+  _globals['_UTILISATION']._serialized_start=1671
+  _globals['_UTILISATION']._serialized_end=1954
+  _globals['_UTILISATIONLEVEL']._serialized_start=1956
+  _globals['_UTILISATIONLEVEL']._serialized_end=2073
 # @@protoc_insertion_point(module_scope)

@@ -225,6 +225,7 @@ class Pool(message.Message):
     TRAY_DEVICES_FIELD_NUMBER: builtins.int
     SPARE_TRAYS_FIELD_NUMBER: builtins.int
     SLICE_TRAYS_FIELD_NUMBER: builtins.int
+    FLOORS_FIELD_NUMBER: builtins.int
     id: builtins.str
     """1 to 63 of [a-z0-9-]."""
     kind: PoolKind.ValueType
@@ -261,6 +262,12 @@ class Pool(message.Message):
     def maintenance(self) -> containers.RepeatedCompositeFieldContainer[Maintenance]:
         """Devices that are away for a while."""
 
+    @builtins.property
+    def floors(self) -> containers.RepeatedCompositeFieldContainer[Floor]:
+        """Devices that are set aside and granted to nobody. Whole slices are left of the
+        others.
+        """
+
     def __init__(
         self,
         *,
@@ -275,10 +282,37 @@ class Pool(message.Message):
         tray_devices: builtins.int = ...,
         spare_trays: builtins.int = ...,
         slice_trays: builtins.int = ...,
+        floors: abc.Iterable[Floor] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["deliveries", b"deliveries", "domain_devices", b"domain_devices", "id", b"id", "kind", b"kind", "maintenance", b"maintenance", "silicon", b"silicon", "site", b"site", "slice_trays", b"slice_trays", "spare_trays", b"spare_trays", "tray_devices", b"tray_devices", "unit_cost_microusd", b"unit_cost_microusd"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["deliveries", b"deliveries", "domain_devices", b"domain_devices", "floors", b"floors", "id", b"id", "kind", b"kind", "maintenance", b"maintenance", "silicon", b"silicon", "site", b"site", "slice_trays", b"slice_trays", "spare_trays", b"spare_trays", "tray_devices", b"tray_devices", "unit_cost_microusd", b"unit_cost_microusd"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class Floor(message.Message):
+    """What holders of a tenant's leases may use while the broker cannot be reached and
+    their leases are over.
+    """
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    TENANT_FIELD_NUMBER: builtins.int
+    DEVICES_FIELD_NUMBER: builtins.int
+    tenant: builtins.str
+    """Id of a tenant."""
+    devices: builtins.int
+    """How many, for all of its claims together."""
+    def __init__(
+        self,
+        *,
+        tenant: builtins.str = ...,
+        devices: builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["devices", b"devices", "tenant", b"tenant"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
