@@ -40,9 +40,8 @@ from broker.optimiser.outcome import outcome
 from broker.optimiser.problem import Plan
 from broker.optimiser.room import Room
 from broker.optimiser.solve import solve
-from broker.optimiser.spare import spare
 from broker.optimiser.stop import WorkLimit
-from broker.optimiser.takeover import take_over
+from broker.optimiser.takeover import make_way
 
 __all__ = ["SOLVERS", "Tale", "tale"]
 
@@ -165,7 +164,7 @@ class _World:
         snapshot = Snapshot("i", self.market.revision, self.market.fleet, tuple(live))
         window = Window(self.slot, self.slot + HORIZON)
         compiled = compile_problem(snapshot, window, Terms(), slot=self.slot)
-        plan = spare(compiled, take_over(compiled, solver(compiled, self._chance)))
+        plan = make_way(compiled, solver(compiled, self._chance))
         self.wrong += check(compiled.problem, plan).violations
         at = self.slot * SLOT_SECONDS
         why = dict.fromkeys(range(len(compiled.requests)), NO_PLACE)

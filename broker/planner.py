@@ -31,8 +31,8 @@ from broker.optimiser.compile import Compiled, compile_problem
 from broker.optimiser.outcome import Outcome, outcome
 from broker.optimiser.problem import Plan, Problem, Status
 from broker.optimiser.report import Earlier, Solved
-from broker.optimiser.spare import gives_way, spare
-from broker.optimiser.takeover import take_over
+from broker.optimiser.spare import gives_way
+from broker.optimiser.takeover import make_way
 from broker.optimiser.withhold import withhold
 from broker.optimiser.worker import SolverLost
 from broker.repair import holders, only_moved, repair, unchanged_reasons, unreserved
@@ -319,8 +319,7 @@ class Planner:
 
     def _make_way(self, compiled: Compiled, solved: Solved, withheld: frozenset[int]) -> Solved:
         """The plan in which those give way who stand in the way of a higher tier and nobody else, and in time."""
-        # Who was to take a place may have been withheld since: others may take it then.
-        plan = spare(compiled, take_over(compiled, spare(compiled, solved.plan), but=withheld))
+        plan = make_way(compiled, solved.plan, but=withheld)
         if gives_way(compiled, plan) and self.now() > compiled.horizon.first * SLOT_SECONDS + LATE_SECONDS_MAX:
             raise Fault(
                 FaultReason.OVERCOMMIT,

@@ -17,9 +17,9 @@ from broker.domain.preemption import outranks
 from broker.optimiser.compile import Compiled
 from broker.optimiser.problem import Ints, Plan, Problem
 from broker.optimiser.room import Room
-from broker.optimiser.spare import claim_of, rank
+from broker.optimiser.spare import claim_of, rank, spare
 
-__all__ = ["take_over"]
+__all__ = ["make_way", "take_over"]
 
 ROWS_MAX = 100  # tried after one plan
 STARTS_MAX = 4  # of one way to serve a row
@@ -33,6 +33,14 @@ class _Change(NamedTuple):
     option: int
     start: int
     ending: tuple[int, ...]
+
+
+def make_way(compiled: Compiled, plan: Plan, *, but: frozenset[int] = frozenset()) -> Plan:
+    """The plan in which those end sooner who stand in the way of a higher tier, and nobody else; none for ``but``.
+
+    Who was to take a place may have been left out since, so that others may take it.
+    """
+    return spare(compiled, take_over(compiled, spare(compiled, plan), but=but))
 
 
 def take_over(compiled: Compiled, plan: Plan, *, but: frozenset[int] = frozenset()) -> Plan:
