@@ -360,11 +360,11 @@ class Desk:
                 "The claim holds capacity for a quote",
                 remedy="Redeem it first, or cancel it and ask for another quote.",
             )
-        if isinstance(claim.state, Committed | Active):
+        if isinstance(claim.state, Committed | Active) or claim.ran:
             if replace(claim.ask, value_microusd=ask.value_microusd, labels=ask.labels) != ask:
                 raise Fault(
                     FaultReason.CLAIM_COMMITTED,
-                    "The claim is committed: only value and labels may change",
+                    "The claim is committed or has run: only value and labels may change",
                     remedy="Cancel it and create a new claim.",
                 )
             return replace(claim, ask=ask)

@@ -16,6 +16,7 @@ from broker.admission.outlook import Outlook
 from broker.attempts import once, settled
 from broker.domain.claim import Active, Claim, ClaimName, Committed, Ended, Held, Placement, Planned
 from broker.domain.faults import Fault, FaultReason
+from broker.domain.preemption import stopped
 from broker.domain.reason import Because, Reason
 from broker.domain.slots import SLOT_SECONDS, slot_of
 from broker.ledger.port import LeaseRecord, Ledger, Receipt, Renewal, RequestKey
@@ -47,12 +48,13 @@ class LeaseTerms:
     """On what terms leases are given, in milliseconds.
 
     A holder stops ``skew`` before the end as its own clock shows it; what was its is given away ``skew`` and ``grace``
-    after the end. So no device has two users as long as clocks run apart by no more than ``skew`` within a ttl.
+    after the end. So no device has two users as long as clocks run apart by no more than ``skew`` within a ttl. A ttl
+    is shorter than the least notice of those who give way, so whoever renews in time hears of it.
     """
 
     ttl: int = 60_000
     ttl_least: int = 5_000
-    ttl_most: int = 3_600_000
+    ttl_most: int = 3_500_000
     skew: int = 1_000
     grace: int = 1_000
     lapses_at_once: int = 50  # expiries between two looks at the clock, so that many do not come like one
@@ -166,7 +168,10 @@ class Leasing:
         )
 
     async def release(self, name: ClaimName, token: str, *, key: RequestKey) -> Claim:
-        """The claim, ended: what is left of it is free at once. Faults: LEASE_TOKEN, and those of `gone`."""
+        """The claim, ended: what is left of it is free at once; one that gives way waits for another place.
+
+        Faults: LEASE_TOKEN, and those of `gone`.
+        """
         if not self._genuine(name, token):
             raise refused_token()
 
@@ -174,7 +179,7 @@ class Leasing:
             claim, at = await self.ledger.claim(name), self.now()
             if not isinstance(claim.state, Active):
                 raise gone(claim)
-            over = claim.becomes(Ended(claim.used_until(slot_of(at)), (RELEASED,)), at=at)
+            over = _without_lease(claim, RELEASED, at)
             return await self.ledger.release(over, fence=_fence(token), key=key, at=at)
 
         return (await once(self.ledger, key, lambda: settled(decide))).claim
@@ -185,7 +190,7 @@ class Leasing:
         for name in await self.ledger.overdue(margin_millis=margin, limit=self.terms.lapses_at_once):
             with suppress(Fault):  # changed meanwhile, or ended by another server: looked at again if need be
                 claim, at = await self.ledger.claim(name), self.now()
-                over = claim.becomes(Ended(claim.used_until(slot_of(at)), (EXPIRED,)), at=at)
+                over = _without_lease(claim, EXPIRED, at)
                 # A revision ends once; no tenant is called like this scope.
                 key = RequestKey("-lapse", "ExpireLease", str(claim.revision), name.key)
                 count += await self.ledger.expire(over, margin_millis=margin, key=key, at=at) is not None
@@ -271,6 +276,13 @@ def _renewed(left: int | None, token: str, claim: Claim | None, at: int) -> Rene
 def _renew_after(token: str, ttl_millis: int) -> int:
     """A third of the ttl, a quarter more or less, but for each lease the same: renewals spread out."""
     return ttl_millis * (192 + int(token[-2:], 16) // 2) // 768
+
+
+def _without_lease(claim: Claim, why: Because, at: int) -> Claim:
+    """It is over, unless it gives way: then it is as if its notice were."""
+    slot = slot_of(at)
+    stops = stopped(claim, slot)
+    return claim.becomes(Ended(claim.used_until(slot), (why,)), at=at) if stops is None else claim.becomes(stops, at=at)
 
 
 def _fence(token: str) -> int:

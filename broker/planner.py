@@ -18,7 +18,7 @@ from broker.domain.claim import Tier
 from broker.domain.faults import Fault, FaultReason, Kind
 from broker.domain.plan import PlanRecord
 from broker.domain.reason import Because, Reason
-from broker.domain.slots import Window, slot_at_or_after, slot_of
+from broker.domain.slots import SLOT_SECONDS, Window, slot_at_or_after, slot_of
 from broker.domain.snapshot import Event, EventKind, Snapshot
 from broker.domain.terms import Terms
 from broker.insured import Insured, costs, insured
@@ -31,6 +31,8 @@ from broker.optimiser.compile import Compiled, compile_problem
 from broker.optimiser.outcome import Outcome, outcome
 from broker.optimiser.problem import Plan, Problem, Status
 from broker.optimiser.report import Earlier, Solved
+from broker.optimiser.spare import gives_way
+from broker.optimiser.takeover import make_way
 from broker.optimiser.withhold import withhold
 from broker.optimiser.worker import SolverLost
 from broker.repair import holders, only_moved, repair, unchanged_reasons, unreserved
@@ -121,7 +123,8 @@ class Planner:
         """One plan, put into force: snapshot, compile, solve, check, explain, commit.
 
         Raises ``Struck`` when supply is lost before it is solved, since ``fleet_revision`` (None: since now). Faults:
-        OVERCOMMIT when the market changed under the plan too much, FENCED when another planner leads.
+        OVERCOMMIT when the market changed under the plan too much or the plan is too late for the notice that it gives,
+        FENCED when another planner leads.
         """
         # 1. What is, at one revision, and the first hour that can still start when the plan is there.
         await self._learn()
@@ -135,8 +138,9 @@ class Planner:
         millis = round(1000 * (monotonic() - started))
         # 4. Believe nothing: a checker that knows no solver has the last word.
         self._accept(compiled, solved)
-        # 5. Leave room for who is insured, and for who is expected.
+        # 5. Leave room for who is insured, and for who is expected; let those give way who have to.
         solved, withheld, sure = await asyncio.to_thread(self._leave_room, compiled, solved)
+        solved = await asyncio.to_thread(self._make_way, compiled, solved, frozenset(withheld))
         # 6. What becomes of each claim, why, and on which domains.
         at = self.now()
         decided = await asyncio.to_thread(self._decide, compiled, solved, withheld, at)
@@ -158,7 +162,7 @@ class Planner:
         Everybody else stays, is told nothing, and waits for the plan of everything that follows. Faults: like `cycle`.
         """
         seconds, seed = self.settings.repair_seconds, self.settings.seed
-        compiled = unreserved(await self._compiled(holders(await self.ledger.snapshot()), seconds))
+        compiled = unreserved(await self._compiled(holders(await self.ledger.snapshot()), seconds, tells=False))
         task = await asyncio.to_thread(repair, compiled, await self.ledger.prices(), self.settings.terms)
         if task is None:
             return None
@@ -190,11 +194,12 @@ class Planner:
             break
         self._repaired = events[-1].revision
 
-    async def _compiled(self, snapshot: Snapshot, seconds: float) -> Compiled:
+    async def _compiled(self, snapshot: Snapshot, seconds: float, *, tells: bool = True) -> Compiled:
         """The market as a problem whose first slot can still start once ``seconds`` have passed."""
-        first = slot_at_or_after(self.now() + math.ceil(seconds) - LATE_SECONDS_MAX)
+        now, terms = self.now(), self.settings.terms
+        first = slot_at_or_after(now + math.ceil(seconds) - LATE_SECONDS_MAX)
         horizon = Window(first, first + self.settings.horizon_slots)
-        return await asyncio.to_thread(compile_problem, snapshot, horizon, self.settings.terms)
+        return await asyncio.to_thread(compile_problem, snapshot, horizon, terms, slot=slot_of(now), tells=tells)
 
     async def _posed(self, seconds: float) -> tuple[Compiled, Plan | None]:
         """The market as a problem, and the plan to start from; where insured work lost its place, one that saves it."""
@@ -204,7 +209,7 @@ class Planner:
             return compiled, _in_force(compiled)
         # Who gives way may now go elsewhere; rows and options of all others are the same.
         lifted = (compiled.snapshot, compiled.horizon, self.settings.terms, saving.lifted)
-        return await asyncio.to_thread(compile_problem, *lifted), saving.plan
+        return await asyncio.to_thread(compile_problem, *lifted, slot=compiled.slot), saving.plan
 
     async def _turn(self) -> None:
         """Wait for a reason to plan, then plan."""
@@ -309,10 +314,25 @@ class Planner:
         plan = backfill(compiled, plan, policy, self.demand, sure.berths if sure is not None else None)
         if not without and _same(plan, solved.plan):
             return solved, without, sure
-        found = replace(solved, plan=plan, objective=check(compiled.problem, plan).objective, status=Status.FEASIBLE)
-        # Berths are more exact than reserves, which only lead there.
-        self._accept(replace(compiled, problem=replace(compiled.problem, reserves=())), found)
+        found = self._instead(compiled, solved, plan)
         return found, {row: why for row, why in without.items() if plan.option[row] < 0}, sure
+
+    def _make_way(self, compiled: Compiled, solved: Solved, withheld: frozenset[int]) -> Solved:
+        """The plan in which those give way who stand in the way of a higher tier and nobody else, and in time."""
+        plan = make_way(compiled, solved.plan, but=withheld)
+        if gives_way(compiled, plan) and self.now() > compiled.horizon.first * SLOT_SECONDS + LATE_SECONDS_MAX:
+            raise Fault(
+                FaultReason.OVERCOMMIT,
+                "The plan is too late for the notice that it gives",
+                remedy="The last plan stays.",
+            )
+        return solved if _same(plan, solved.plan) else self._instead(compiled, solved, plan)
+
+    def _instead(self, compiled: Compiled, solved: Solved, plan: Plan) -> Solved:
+        """The same with another plan, if that breaks no rule but reserves: berths are more exact, these only lead."""
+        found = replace(solved, plan=plan, objective=check(compiled.problem, plan).objective, status=Status.FEASIBLE)
+        self._accept(replace(compiled, problem=replace(compiled.problem, reserves=())), found)
+        return found
 
     def _decide(self, compiled: Compiled, solved: Solved, withheld: Mapping[int, Because], at: int) -> Outcome:
         why = because(compiled, solved) | dict(withheld)

@@ -70,6 +70,9 @@ class Wish:
     avoid: tuple[str, ...] = ()
     value: str = ""
     labels: tuple[str, ...] = ()
+    min_run: str = ""
+    notice: str = ""
+    checkpoint: str = ""
 
 
 def asked(wish: Wish, *, now: datetime) -> Claim:
@@ -85,7 +88,7 @@ def asked(wish: Wish, *, now: datetime) -> Claim:
         min_domain_devices=wish.min_domain,
         min_devices=wish.min_devices,
         max_devices=wish.max_devices,
-        duration=duration(seconds=_work(wish.duration).total_seconds()),
+        duration=duration(seconds=_hours(wish.duration, "for").total_seconds()),
         preferred_pools=[_pool(name) for name in wish.prefer],
         forbidden_pools=[_pool(name) for name in wish.avoid],
         tier=Tier.Value(f"TIER_{wish.tier.name}"),
@@ -101,14 +104,19 @@ def asked(wish: Wish, *, now: datetime) -> Claim:
     ):
         if text:
             field.CopyFrom(timestamp(moment(text, now=now)))
+    for option, text in (("min-run", wish.min_run), ("notice", wish.notice), ("checkpoint", wish.checkpoint)):
+        if text:
+            name = "checkpoint_interval" if option == "checkpoint" else option.replace("-", "_")
+            span = duration(seconds=_hours(text, option).total_seconds())
+            getattr(claim.preemption, name).CopyFrom(span)
     return claim
 
 
-def _work(text: str) -> timedelta:
+def _hours(text: str, option: str) -> timedelta:
     try:
         return length(text, weeks_max=WEEKS_MAX)
     except ValueError as error:
-        raise ValueError(f"--for {text}: {error}") from None
+        raise ValueError(f"--{option} {text}: {error}") from None
 
 
 def counted(text: str) -> int:
@@ -201,6 +209,13 @@ Value = Annotated[
     str, typer.Option("--value", help="What it is worth, in US dollars; by default the rate of the tier.")
 ]
 Label = Annotated[list[str] | None, typer.Option("--label", help="key=value, free text. May repeat.")]
+MinRun = Annotated[str, typer.Option("--min-run", help="Spot: runs for so long before it is told to give way: 4h, 2d.")]
+Notice = Annotated[
+    str, typer.Option("--notice", help="Spot: runs for so long after it is told to give way; an hour unless said.")
+]
+Checkpoint = Annotated[
+    str, typer.Option("--checkpoint", help="Spot: time between checkpoints; without them a run cut short is lost.")
+]
 Wait = Annotated[float, typer.Option("--wait", min=0, help="Seconds to wait for the planner's first word.")]
 Id = Annotated[str, typer.Option("--id", help="Id of the claim; by default the broker makes one.")]
 
@@ -241,6 +256,9 @@ def _wish(
     avoid: Avoid = None,
     value: Value = "",
     label: Label = None,
+    min_run: MinRun = "",
+    notice: Notice = "",
+    checkpoint: Checkpoint = "",
 ) -> Wish:
     try:
         count = counted(devices)
@@ -264,6 +282,9 @@ def _wish(
         avoid=tuple(avoid or ()),
         value=value,
         labels=tuple(label or ()),
+        min_run=min_run,
+        notice=notice,
+        checkpoint=checkpoint,
     )
 
 

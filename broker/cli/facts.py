@@ -21,6 +21,7 @@ SPOKEN = {
     "new_pool",
     "new_start_unix_seconds",
 }
+SPOKEN |= {"by_tier", "by", "end_unix_seconds", "left_ppm", "times", "times_most"}
 
 
 def in_words(facts: Mapping[str, str]) -> str:
@@ -30,6 +31,7 @@ def in_words(facts: Mapping[str, str]) -> str:
     """
     numbers = {key: int(value) for key, value in facts.items() if value.removeprefix("-").isdecimal()}
     said = [_room(numbers), _money(numbers), _place(facts, numbers), _away(numbers), _instead(facts, numbers)]
+    said.append(_giving_way(facts, numbers))
     said += [f"{key.replace('_', ' ')} {value}" for key, value in sorted(facts.items()) if key not in SPOKEN]
     return "; ".join(filter(None, said))
 
@@ -61,6 +63,16 @@ def _away(numbers: Mapping[str, int]) -> str:
 def _instead(facts: Mapping[str, str], numbers: Mapping[str, int]) -> str:
     start = numbers.get("new_start_unix_seconds", 0)
     return f"now in {short(facts['new_pool'])} from {_when(start)}" if facts.get("new_pool") and start else ""
+
+
+def _giving_way(facts: Mapping[str, str], numbers: Mapping[str, int]) -> str:
+    if "left_ppm" not in numbers:
+        return ""
+    who = ", ".join(short(name) for name in facts["by"].split(",")) if facts.get("by") else "others"
+    tiers = facts.get("by_tier", "").lower().replace(",", " and ")
+    times = f", time {numbers.get('times', 1)} of {numbers.get('times_most', 1)}"
+    until = _when(numbers.get("end_unix_seconds", 0))
+    return f"ends {until} for {who} ({tiers}), {numbers['left_ppm'] / 10_000:.1f} % are left{times}"
 
 
 def _when(seconds: int) -> str:

@@ -163,6 +163,11 @@ def claim_lines(claim: Claim) -> Iterator[str]:
             + (f" (start may move to {when(placement.latest_start_time)})" if moves else "")
             + f"; new money {dollars(placement.cost_microusd)}, paid already {dollars(placement.paid_microusd)}"
         )
+    for run in claim.runs:
+        yield (
+            f"  ran     {run.devices:,} {run.silicon} in {short(run.pool)},"
+            f" {when(run.start_time)} to {when(run.end_time)}; {run.left_ppm / 10_000:.1f} % were left"
+        )
     if claim.HasField("expected_start"):
         yield f"  starts  {expected_line(claim.expected_start)}"
     for reason in claim.reasons:

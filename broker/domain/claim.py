@@ -27,6 +27,7 @@ __all__ = [
     "Past",
     "Placement",
     "Planned",
+    "Preemption",
     "SiliconChoice",
     "State",
     "Tier",
@@ -39,7 +40,9 @@ class Tier(StrEnum):
 
     GUARANTEED = "GUARANTEED"  # once planned never dropped; the last to lose capacity in an outage
     STANDARD = "STANDARD"  # once planned never dropped while supply holds
-    SPOT = "SPOT"  # may lose its place to more valuable work until committed
+    SPOT = (
+        "SPOT"  # may lose its place to more valuable work until committed; once it runs, to a higher tier with notice
+    )
 
 
 # What an hour of one device is worth when the caller does not say, in micro-USD.
@@ -74,6 +77,19 @@ class SiliconChoice:
 
 
 @dataclass(frozen=True, slots=True)
+class Preemption:
+    """On what terms a spot claim that runs gives way, in slots; see `broker.domain.preemption`.
+
+    It runs for ``min_run`` before it is told, and for ``notice`` after. ``checkpoint`` is the time between two points
+    from which it can go on; 0: it has none, so a run that is cut short is lost.
+    """
+
+    min_run: int = 0
+    notice: int = 1
+    checkpoint: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Ask:
     """What a caller asks for; ``slots`` is the time needed at speed 100 %, ``value_microusd`` 0 the rate of the tier.
 
@@ -98,6 +114,7 @@ class Ask:
     preferred_pools: tuple[str, ...] = ()
     forbidden_pools: tuple[str, ...] = ()
     labels: Mapping[str, str] = field(default_factory=dict)
+    preemption: Preemption = Preemption()
 
     @property
     def worth_microusd(self) -> int:
@@ -122,6 +139,7 @@ class DomainSpan(NamedTuple):
 class Placement:
     """Devices of one pool for one window; the broker may still move its start up to ``latest``.
 
+    Where ``left_ppm`` is not 0 it was cut short, and so many millionths of the part's work are left when it ends.
     ``domains`` is which of the pool's domains it is on: told once it has started, where the pool's are told apart.
     """
 
@@ -133,6 +151,7 @@ class Placement:
     silicon: str = ""
     cost_microusd: int = 0
     paid_microusd: int = 0
+    left_ppm: int = 0
     domains: tuple[DomainSpan, ...] = ()
 
 
@@ -233,7 +252,7 @@ class Claim:
     """What was asked and what became of it; ``revision`` is the ledger's of its last change, 0 before it is stored.
 
     ``past`` is what it was before, latest first; the last dozen are kept. ``replaced`` is the revision before
-    ``revision`` that changed it, 0 for the one that made it.
+    ``revision`` that changed it, 0 for the one that made it. ``ran`` is what it had until it gave way, oldest first.
     """
 
     name: ClaimName
@@ -244,6 +263,7 @@ class Claim:
     revision: int = 0
     past: tuple[Past, ...] = ()
     replaced: int = 0
+    ran: tuple[Placement, ...] = ()
 
     @property
     def state_name(self) -> str:
@@ -293,7 +313,7 @@ class Claim:
 
     def holds(self) -> tuple[Hold, ...]:
         """What it takes from the accounts of its pools and of its tenant; nothing that it holds ends with its state."""
-        placements = self.placements
+        placements = (*self.ran, *self.placements) if self.ran else self.placements
         if not placements:
             return ()
         return tuple(

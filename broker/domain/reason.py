@@ -29,6 +29,7 @@ class Reason(StrEnum):
     LEASE_EXPIRED = "LEASE_EXPIRED"
     LEASE_RELEASED = "LEASE_RELEASED"
     RESERVED = "RESERVED"
+    PREEMPTED = "PREEMPTED"
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,15 +6,17 @@ Knows nothing of any store: what a ledger answers must equal what its events fol
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from functools import cache
 from types import MappingProxyType
 
-from broker.domain.claim import Claim, ClaimName, Placement
+from broker.domain.claim import Claim, ClaimName, Committed, Placement, Tier
 from broker.domain.fleet import Fleet
-from broker.domain.slots import slot_of
+from broker.domain.preemption import outranks
+from broker.domain.slots import Window, slot_of
 from broker.domain.snapshot import Event, EventKind, Shortfall
 from broker.ledger.books import Books
-from broker.ledger.promises import broken_promises, supply_lost
+from broker.ledger.promises import broken_promises, gives_way, supply_lost
 
 __all__ = ["Market", "fold", "violations"]
 
@@ -142,4 +144,43 @@ def _broken_by_plan(market: Market, event: Event, log: tuple[Event, ...]) -> Ite
     for claim in event.claims:
         before = market.claims.get(claim.name)
         if before is not None:
-            yield from broken_promises(before, claim, lifted(before))
+            yield from broken_promises(before, claim, lifted(before), slot=slot)
+    yield from _needless(market, event, slot)
+
+
+def _needless(market: Market, event: Event, slot: int) -> Iterator[str]:
+    """Who gives way by a plan though it could have stayed, had nobody gained by it who may not take its place.
+
+    Who was to take a place may have gone while the plan was made; then nothing is said.
+    """
+    olds = {claim.name: old for claim in event.claims if (old := market.claims.get(claim.name)) is not None}
+    told = [
+        (old, was, new)
+        for claim in event.claims
+        if (old := olds.get(claim.name)) is not None
+        for was in old.placements
+        for new in claim.placements
+        if was.part == new.part and gives_way(old, was, new, slot)
+    ]
+    if not told or (event.plan is not None and event.plan.skipped):
+        return
+    before = [hold for old in olds.values() for hold in old.holds()]
+    for claim, was, new in told:
+        after = [hold for one in event.claims for hold in _without_gains(olds.get(one.name), one, claim).holds()]
+        rest = replace(was, window=Window(new.window.end, was.window.end))
+        stays = replace(claim, ran=(), state=Committed((rest,))).holds()
+        if market.books.overdrawn(before, [*after, *stays], from_slot=slot) is None:
+            yield f"{claim.name} gives way in {was.pool} {rest.window} to nobody who may take its place"
+
+
+def _without_gains(before: Claim | None, after: Claim, loser: Claim) -> Claim:
+    """A claim that may not take the loser's place, with no more than it had; any other as it is.
+
+    So are those of a higher tier that had a place: whoever takes that may push them on, within what they were told.
+    """
+    moved = before is not None and before.placements and after.ask.tier is not Tier.SPOT
+    if before is None or moved or outranks(after, loser):
+        return after
+    had = {(p.part, p.pool, p.devices, p.window.first) for p in before.placements}
+    kept = tuple(p for p in after.placements if (p.part, p.pool, p.devices, p.window.first) in had)
+    return replace(after, state=Committed(kept))

@@ -7,31 +7,46 @@ promises that were made on it, and those of work that gives way to who is insure
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 from broker.domain.claim import Claim, Placement, Planned, Tier
 from broker.domain.fleet import Fleet
+from broker.domain.preemption import cut, is_over
 from broker.domain.snapshot import Shortfall
 
-__all__ = ["Lifted", "broken_promises", "supply_lost"]
+__all__ = ["Lifted", "broken_promises", "gives_way", "supply_lost"]
 
 Lifted = Callable[[Placement], bool]
 
 
-def broken_promises(before: Claim, after: Claim, lifted: Lifted) -> Iterator[str]:
+def broken_promises(before: Claim, after: Claim, lifted: Lifted, *, slot: int | None = None) -> Iterator[str]:
     """What a plan that makes ``after`` of ``before`` breaks; ``lifted``: whether supply for a placement was lost.
+
+    ``slot`` is the one in which the plan came into force; None for what is no plan and makes nobody give way.
 
     - A part that is placed stays placed. Of a spot claim only once it is committed.
     - A part never moves to a start after the latest that it was told, nor is it told a later one.
     - Nothing starts before its ask allows.
     - A committed claim stays so until it ends, with its parts where they are; more may be added. What is held for a
       quote stays where it is as well.
+    - Only a spot claim that runs may end sooner, on the terms of `broker.domain.preemption`, and gains nothing by the
+      plan that says so. What was cut short is kept as what the claim ran.
     """
-    if before.placements == after.placements and type(before.state) is type(after.state):
+    same = before.placements == after.placements and before.ran == after.ran
+    if same and type(before.state) is type(after.state):
         return
     firm = before.firm
-    held = {placement.part: placement for placement in before.placements}
+    yield from _broken_for_runs(before, after, lifted, slot)
+    over = after.ran[len(before.ran) :]
+    held = {placement.part: placement for placement in before.placements if placement not in over}
     served = {placement.part: placement for placement in after.placements}
+    told = {part for part, old in held.items() if slot is not None and gives_way(before, old, served.get(part), slot)}
+    had = {_placed(old) for old in before.placements}
+    if told and any(_placed(new) not in had for part, new in served.items() if part not in told):
+        yield f"{after.name} is granted a place and loses one by the same plan"
     for part, old in held.items():
+        if part in told:
+            continue
         for broken in _broken_for_part(before, old, served.get(part)):
             if not lifted(old):
                 yield f"{after.name} part {part} {broken}"
@@ -39,8 +54,37 @@ def broken_promises(before: Claim, after: Claim, lifted: Lifted) -> Iterator[str
         if part not in held and new.window.first < after.ask.earliest:
             yield f"{after.name} part {part} starts in slot {new.window.first}, before {after.ask.earliest}"
     loose = isinstance(after.state, Planned)
-    if firm and loose and not any(lifted(old) for old in held.values()):
+    if firm and loose and held and not any(lifted(old) for old in held.values()):
         yield f"{after.name} was committed and may move again"
+
+
+def gives_way(claim: Claim, old: Placement, new: Placement | None, slot: int) -> bool:
+    """Whether ``new`` is ``old``, which runs, cut short as it may be by a plan that came into force in ``slot``."""
+    if new is None or not new.left_ppm or old.left_ppm:
+        return False
+    # The plan's first slot is the one that had begun, if only just, or a later one.
+    first = new.window.end - claim.ask.preemption.notice
+    # It may be told its domains by the same plan.
+    ends = cut(claim, old, first)
+    return first >= slot and ends is not None and _placed(new) == _placed(ends)
+
+
+def _placed(placement: Placement) -> Placement:
+    """All but its domains, which are told apart from plans."""
+    return replace(placement, domains=())
+
+
+def _broken_for_runs(before: Claim, after: Claim, lifted: Lifted, slot: int | None) -> Iterator[str]:
+    """Runs that are over are added where a placement was cut short, once its time is over or its supply is lost."""
+    stood = {placement.part: placement for placement in before.placements if placement.left_ppm}
+    kept, added = after.ran[: len(before.ran)], after.ran[len(before.ran) :]
+    for run in added:
+        was = stood.get(run.part)
+        over = slot is not None and was == run and is_over(run, slot)
+        if was is None or not (over or lifted(was)):
+            yield f"{after.name} is said to have run {run.pool} {run.window}"
+    if kept != before.ran:
+        yield f"{after.name} forgets what it ran"
 
 
 def _broken_for_part(claim: Claim, old: Placement, new: Placement | None) -> Iterator[str]:

@@ -2,7 +2,8 @@
 
 Each part of a live claim that still needs a decision becomes one request. What is promised stays promised: a placement
 that is running or committed has one option, where it is; a planned one may move within the window it was told; only
-where its pool has lost devices is a promise lifted, and then every way to serve the claim is open again.
+where its pool has lost devices is a promise lifted, and then every way to serve the claim is open again. Spot work that
+runs may end sooner where a claim of a higher tier has no place; what that costs is a plan's to weigh.
 """
 
 from __future__ import annotations
@@ -18,44 +19,24 @@ import numpy as np
 from broker.domain.claim import Claim, Placement, Tier
 from broker.domain.fleet import Fleet
 from broker.domain.losses import Loss
-from broker.domain.options import Option, options, parts, resumed
+from broker.domain.options import Option, parts, resumed
+from broker.domain.preemption import is_over, ways, ways_on
 from broker.domain.reason import Because, Reason
 from broker.domain.slots import SLOT_SECONDS, Window
 from broker.domain.snapshot import Snapshot
 from broker.domain.terms import Due, Terms, due
+from broker.optimiser.ends import with_ends
 from broker.optimiser.problem import Ints, Options, Pools, Problem, Quotas, Requests, Reserve, levels
+from broker.optimiser.request import Request
 from broker.optimiser.reserves import needs, reserves
 
-__all__ = ["Compiled", "Lifted", "Request", "compile_problem", "option_at"]
+__all__ = ["Compiled", "Lifted", "compile_problem", "option_at"]
 
 # What a lifted promise weighs when there is too little for all who had one.
 RESCUE_WEIGHT = {Tier.GUARANTEED: 10, Tier.STANDARD: 2, Tier.SPOT: 1}
 
 # No later hour will help.
 HOPELESS = (Reason.WINDOW_PASSED, Reason.WINDOW_TOO_SHORT)
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """A row of the problem: one part of the claim ``claims[claim]``.
-
-    ``placement`` is what it holds now, and its first option is to stay there if ``stays``; ``settled`` when it cannot
-    change, ``lost`` from when till when its pool has lost devices under it; it ``yields`` to others who lost theirs.
-    """
-
-    claim: int
-    part: int
-    options: tuple[Option, ...]
-    placement: Placement | None = None
-    stays: bool = False
-    settled: bool = False
-    lost: Window | None = None
-    yields: bool = False
-
-    @property
-    def short(self) -> bool:
-        """Whether it may lose its place: its pool lost devices under it, or it yields."""
-        return self.lost is not None or self.yields
 
 
 class Lifted(NamedTuple):
@@ -70,7 +51,7 @@ class Lifted(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Compiled:
-    """A problem, and what its rows stand for.
+    """A problem made in hour ``slot``, and what its rows stand for.
 
     ``requests[r]`` is row ``r`` of the problem, its options in the same order; ``barred`` says why nothing can be
     planned for a claim of which a part is in no row; ``over`` are claims whose window has passed for what is missing.
@@ -78,6 +59,7 @@ class Compiled:
 
     snapshot: Snapshot
     horizon: Window
+    slot: int
     problem: Problem
     requests: tuple[Request, ...]
     barred: dict[int, Because] = field(default_factory=dict)
@@ -85,8 +67,19 @@ class Compiled:
     losses: tuple[Loss, ...] = ()  # what each reserve of the problem is for
 
 
-def compile_problem(snapshot: Snapshot, horizon: Window, terms: Terms, lifted: Lifted | None = None) -> Compiled:
+def compile_problem(
+    snapshot: Snapshot,
+    horizon: Window,
+    terms: Terms,
+    lifted: Lifted | None = None,
+    *,
+    slot: int | None = None,
+    tells: bool = True,
+) -> Compiled:
     """The problem of planning ``snapshot`` over ``horizon``, whose first slot is now; money in micro-USD.
+
+    ``slot`` is the hour that it is, unless that is the last before the horizon. Unless it ``tells``, nobody may end
+    sooner than planned.
 
     What is promised is always a plan of the problem: the horizon reaches to the end of what is held, and a quota that
     shrank counts as what its tenant holds, so that nothing new fits. ``lifted`` says whose promise gives way to whose.
@@ -94,22 +87,24 @@ def compile_problem(snapshot: Snapshot, horizon: Window, terms: Terms, lifted: L
     lifted = lifted or Lifted()
     ends = (placement.window.end for claim in snapshot.claims for placement in claim.placements)
     horizon = Window(horizon.first, max(horizon.end, *ends, 0))
+    slot = horizon.first - 1 if slot is None else slot
     short = _shortages(snapshot, horizon)
     requests: list[Request] = []
     barred: dict[int, Because] = {}
     over: set[int] = set()
     for index, claim in enumerate(snapshot.claims):
-        ways = options(claim.ask, snapshot.fleet)
-        held = {placement.part: placement for placement in claim.placements}
+        open_ways = ways(claim, snapshot.fleet, slot)
+        held = {p.part: p for p in claim.placements if not is_over(p, slot)}
         missed = 0
         for part in range(parts(claim.ask)):
-            mine = [way for way in ways if way.part == part]
+            mine = [way for way in open_ways if way.part == part]
             placement = held.get(part)
             if placement is not None and placement.window.end > horizon.first:
-                known = snapshot.fleet.pool(placement.pool) is not None
                 yields = (index, part) in lifted.yields
                 by = lifted.saved.get((index, part))
-                requests.append(_held(index, claim, placement, mine, horizon, short, known=known, yields=yields, by=by))
+                requests.append(
+                    _held(index, claim, placement, mine, horizon, short, snapshot.fleet, yields=yields, by=by)
+                )
             elif placement is None:
                 legal = tuple(legal for way in mine if (legal := _within(way, horizon)) is not None)
                 if legal:
@@ -119,8 +114,10 @@ def compile_problem(snapshot: Snapshot, horizon: Window, terms: Terms, lifted: L
                     missed += barred[index].reason in HOPELESS
         if missed and missed + len(held) == parts(claim.ask):
             over.add(index)
+    if tells:
+        requests = with_ends(snapshot, slot, requests, horizon)
     problem, lost = _problem(snapshot, horizon, requests, terms, lifted.saved)
-    return Compiled(snapshot, horizon, problem, tuple(requests), barred, frozenset(over), lost)
+    return Compiled(snapshot, horizon, slot, problem, tuple(requests), barred, frozenset(over), lost)
 
 
 def option_at(compiled: Compiled, row: int, place: Placement) -> int | None:
@@ -161,8 +158,8 @@ def _held(
     ways: Sequence[Option],
     horizon: Window,
     short: dict[str, Ints],
+    fleet: Fleet,
     *,
-    known: bool,
     yields: bool,
     by: int | None,
 ) -> Request:
@@ -186,10 +183,13 @@ def _held(
     moves, running = lost is not None or yields, placement.window.first < horizon.first
     if not moves and (running or claim.firm):
         return Request(index, placement.part, (stay,), placement, stays=True, settled=True)
-    if running:
+    if placement.left_ppm:
+        ways = ways_on(claim, placement, fleet, horizon.first)
+    elif running:
         ways = [_rest(way, ways, claim, placement, horizon) for way in ways]
     latest = by if moves else placement.latest
     elsewhere = [legal for way in ways if (legal := _within(way, horizon, latest)) is not None]
+    known = fleet.pool(placement.pool) is not None
     here = (stay,) if known else ()
     return Request(index, placement.part, (*here, *elsewhere), placement, stays=known, lost=lost, yields=yields)
 
@@ -319,8 +319,14 @@ def _requests(
         promised=np.array(promised, np.bool_),
         current_option=np.array([0 if r.stays else -1 for r in requests], np.int64),
         current_start=np.array([r.options[0].earliest - horizon.first if r.stays else 0 for r in requests], np.int64),
-        move_cost=np.array([r.options[0].value_microusd // terms.moving if r.stays else 0 for r in requests], np.int64),
+        move_cost=np.array([_move_cost(r, terms) for r in requests], np.int64),
     )
+
+
+def _move_cost(request: Request, terms: Terms) -> int:
+    """What moving costs; what giving way costs is in the worth of doing it."""
+    stays = request.stays and request.ends is None
+    return request.options[0].value_microusd // terms.moving if stays else 0
 
 
 def _options(snapshot: Snapshot, horizon: Window, requests: Sequence[Request], terms: Terms) -> Options:

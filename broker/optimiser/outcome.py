@@ -19,14 +19,18 @@ from broker.domain.claim import (
     Placement,
     Planned,
     State,
+    Tier,
     Waiting,
 )
+from broker.domain.preemption import ended, is_over
 from broker.domain.promise import promised
 from broker.domain.reason import Because, Reason
 from broker.domain.slots import SLOT_SECONDS, Window, slot_of
 from broker.optimiser.charges import charges
-from broker.optimiser.compile import Compiled, Request
+from broker.optimiser.compile import Compiled
 from broker.optimiser.problem import Ints, Plan
+from broker.optimiser.request import Request
+from broker.optimiser.spare import preempted
 
 __all__ = ["Outcome", "outcome"]
 
@@ -58,8 +62,9 @@ def outcome(compiled: Compiled, plan: Plan, because: Mapping[int, Because], *, f
     lacking = _lacking(compiled, plan, because)
     notices = _notices(compiled, plan)
     changed, moved, reasons, placed = [], 0, Counter[str](), 0
-    for index, claim in enumerate(compiled.snapshot.claims):
+    for index, seen in enumerate(compiled.snapshot.claims):
         now_held = tuple(sorted(placements.get(index, []), key=lambda p: p.part))
+        claim = _with_run(seen, now_held, compiled.horizon.first)
         state = _state(claim, now_held, lacking.get(index, ()), compiled, index, freeze_slots, at)
         state = _noticed(state, claim, notices.get(index, ()))
         placed += bool(now_held)
@@ -68,10 +73,28 @@ def outcome(compiled: Compiled, plan: Plan, because: Mapping[int, Because], *, f
             reasons[why[0].reason.value] += 1
         if state is not None and not _same(state, claim.state):
             changed.append(claim.becomes(state, at=at))
-    held = {claim.name: claim.placements for claim in compiled.snapshot.claims}
-    changed.sort(key=lambda claim: 2 if claim.placements == held[claim.name] else 0 if held[claim.name] else 1)
-    together = sum(bool(held[claim.name]) and claim.placements != held[claim.name] for claim in changed)
+    together = _in_turn(compiled, changed)
     return Outcome(tuple(changed), placed, moved, dict(reasons), together)
+
+
+def _in_turn(compiled: Compiled, changed: list[Claim]) -> int:
+    """Sorts who gives up or moves a placement first, and counts them; with who gave way comes who takes the place."""
+    held = {claim.name: claim.placements for claim in compiled.snapshot.claims}
+    some_give_way = any(p.left_ppm and p not in held[claim.name] for claim in changed for p in claim.placements)
+
+    def turn(claim: Claim) -> int:
+        if claim.placements == held[claim.name]:
+            return 2
+        return 0 if held[claim.name] or (some_give_way and claim.ask.tier is not Tier.SPOT) else 1
+
+    changed.sort(key=turn)
+    return sum(turn(claim) == 0 for claim in changed)
+
+
+def _with_run(claim: Claim, held: tuple[Placement, ...], slot: int) -> Claim:
+    """The claim, which has run where it gave way and is no longer."""
+    ran = tuple(ended(claim, p, slot) for p in claim.placements if p.left_ppm and p not in held)
+    return replace(claim, ran=(*claim.ran, *ran)) if ran else claim
 
 
 def _placements(compiled: Compiled, plan: Plan) -> dict[int, list[Placement]]:
@@ -79,13 +102,13 @@ def _placements(compiled: Compiled, plan: Plan) -> dict[int, list[Placement]]:
     out: dict[int, list[Placement]] = {}
     for index, claim in enumerate(compiled.snapshot.claims):
         for placement in claim.placements:
-            if placement.window.end <= compiled.horizon.first:
+            if placement.window.end <= compiled.horizon.first and not is_over(placement, compiled.slot):
                 out.setdefault(index, []).append(placement)
     cost, paid = charges(compiled.problem, plan, _committed_prices(compiled))
     for row, request in enumerate(compiled.requests):
         if plan.option[row] >= 0:
             placement = _placement(compiled, request, int(plan.option[row]), int(plan.start[row]))
-            if placement is not request.placement:
+            if placement is not request.placement and placement is not request.ends:
                 placement = replace(placement, cost_microusd=int(cost[row]), paid_microusd=int(paid[row]))
             out.setdefault(request.claim, []).append(placement)
     return out
@@ -95,6 +118,8 @@ def _placement(compiled: Compiled, request: Request, option: int, start: int) ->
     chosen = request.options[option]
     first = compiled.horizon.first + start
     held = request.placement
+    if request.ends is not None and option > 0:
+        return request.ends
     if held is not None and (
         (request.stays and option == 0)
         or (held.pool, held.devices, held.window) == (chosen.pool, chosen.devices, Window(first, first + chosen.slots))
@@ -114,7 +139,12 @@ def _committed_prices(compiled: Compiled) -> Ints:
 def _lacking(compiled: Compiled, plan: Plan, because: Mapping[int, Because]) -> dict[int, tuple[Because, ...]]:
     """Why parts of claims are not served, by claim; a lost placement first, then one entry per reason."""
     found: dict[int, list[Because]] = {index: [why] for index, why in compiled.barred.items()}
+    for index, claim in enumerate(compiled.snapshot.claims):
+        if any(p.left_ppm and not is_over(p, compiled.slot) for p in claim.placements):
+            found.setdefault(index, []).extend(why for why in claim.because if why.reason is Reason.PREEMPTED)
     for row, request in enumerate(compiled.requests):
+        if request.ends is not None and plan.option[row] > 0:
+            found.setdefault(request.claim, []).append(preempted(compiled, plan, row))
         if plan.option[row] < 0:
             why = because[row]
             if request.placement is not None and request.short:
@@ -184,26 +214,31 @@ def _state(
 ) -> State | None:
     """The claim's next state; None when nothing is known that changes it."""
     now = compiled.horizon.first
+    lost = any(not is_over(placement, compiled.slot) for placement in claim.placements)
     if isinstance(claim.state, Held):
         # Only its caller makes more of a hold; it ends with the supply under it.
         return None if held == claim.placements else Expired(lacking or SUPPLY_MOVED)
     if held:
         if all(p.window.end <= slot_of(at) for p in held) and (not lacking or index in compiled.over):
             return Ended(held)
-        return _placed(claim, held, lacking, freeze=now + freeze_slots)
+        return _placed(claim, held, lacking, slot=compiled.slot, freeze=now + freeze_slots)
     if index in compiled.over:
         return Expired(lacking)
-    if claim.placements or isinstance(claim.state, Displaced):
+    if lost or isinstance(claim.state, Displaced):
         return Displaced(lacking or claim.because)
     return Waiting(lacking) if lacking else None
 
 
-def _placed(claim: Claim, held: tuple[Placement, ...], lacking: tuple[Because, ...], *, freeze: int) -> State:
+def _placed(
+    claim: Claim, held: tuple[Placement, ...], lacking: tuple[Because, ...], *, slot: int, freeze: int
+) -> State:
     """Still active where nothing that is in use was lost."""
-    if isinstance(claim.state, Active) and set(claim.placements) <= set(held):
+    in_use = {(p.part, p.window.first) for p in claim.placements if not is_over(p, slot)}
+    kept = {(p.part, p.window.first) for p in held if p in claim.placements or p.left_ppm}
+    if isinstance(claim.state, Active) and in_use and in_use <= kept:
         return Active(held, lacking)
-    firm = isinstance(claim.state, Committed) and held == claim.placements
-    return promised(held, lacking, firm=firm, freeze=freeze)
+    firm = isinstance(claim.state, Committed) and in_use <= kept
+    return promised(held, lacking, firm=firm and bool(in_use), freeze=freeze)
 
 
 def _because(state: State) -> tuple[Because, ...]:

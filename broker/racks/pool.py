@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
-from broker.domain.claim import Claim, ClaimName, Committed, DomainSpan, Placement, Planned
+from broker.domain.claim import Active, Claim, ClaimName, Committed, DomainSpan, Placement, Planned
 from broker.domain.cut import Cut
 from broker.domain.fleet import Fleet, Pool
 from broker.domain.slots import Steps
@@ -73,7 +73,7 @@ def settled(fleet: Fleet, claims: Iterable[Claim], now: int) -> dict[ClaimName, 
     layouts = {pool.id: found for pool in fleet.pools if (found := layout_of(pool, claims, now)) is not None}
     out = {}
     for claim in claims:
-        if not isinstance(claim.state, Planned | Committed):
+        if not isinstance(claim.state, Planned | Committed | Active):
             continue
         places = tuple(_settled(claim, placement, layouts, now) for placement in claim.placements)
         if places != claim.placements:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence, Sized
+from typing import Literal
 
 from capacitybroker.v1 import claim_pb2 as pb
 
-from broker.domain.claim import VALUE_MICROUSD_MAX, Ask, SiliconChoice, Tier
+from broker.domain.claim import VALUE_MICROUSD_MAX, Ask, Preemption, SiliconChoice, Tier
 from broker.domain.faults import Fault, FaultReason
 from broker.domain.slots import slot_at_or_after, slot_of
 from broker.transport.names import plain_id, pool_id
@@ -16,6 +17,7 @@ __all__ = ["DEVICES_MAX", "ITEMS_MAX", "ask", "at_most", "checked_labels", "quan
 
 DEVICES_MAX = 10_000_000
 ITEMS_MAX = 32
+GIVING_WAY_SLOTS_MAX = 168  # who wants to run for longer undisturbed asks for another tier
 LABEL_KEY_MAX, LABEL_VALUE_MAX = 63, 255
 TIERS = {
     pb.TIER_GUARANTEED: Tier.GUARANTEED,
@@ -53,6 +55,7 @@ def ask(claim: pb.Claim) -> Ask:
         preferred_pools=_pools(claim.preferred_pools, "claim.preferred_pools"),
         forbidden_pools=_pools(claim.forbidden_pools, "claim.forbidden_pools"),
         labels=checked_labels(claim.labels, "claim.labels"),
+        preemption=_preemption(claim, tier),
     )
     if both := [pool for pool in wanted.preferred_pools if pool in wanted.forbidden_pools]:
         raise Fault(
@@ -145,6 +148,27 @@ def _check_window(earliest: int, latest: int | None, deadline: int | None) -> No
             remedy="Ask for a later deadline; times are whole hours.",
             field="claim.deadline",
         )
+
+
+def _preemption(claim: pb.Claim, tier: Tier) -> Preemption:
+    if claim.HasField("preemption") and tier is not Tier.SPOT:
+        raise Fault(
+            FaultReason.CONSTRAINT_CONFLICT,
+            f"A claim of tier {tier} never gives way, so it has no terms for that",
+            remedy="Leave preemption out, or choose TIER_SPOT.",
+            field="claim.preemption",
+        )
+    terms, usual = claim.preemption, Preemption()
+
+    def slots(name: Literal["min_run", "notice", "checkpoint_interval"], otherwise: int) -> int:
+        if not terms.HasField(name):
+            return otherwise
+        field = f"claim.preemption.{name}"
+        return quantity(duration_slots(getattr(terms, name), field), field, most=GIVING_WAY_SLOTS_MAX)
+
+    return Preemption(
+        slots("min_run", usual.min_run), slots("notice", usual.notice), slots("checkpoint_interval", usual.checkpoint)
+    )
 
 
 def _choice(choice: pb.SiliconChoice) -> SiliconChoice:

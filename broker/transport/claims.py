@@ -5,7 +5,7 @@ from __future__ import annotations
 from capacitybroker.v1 import claim_pb2 as pb
 
 from broker.admission.expected import Expected
-from broker.domain.claim import Ask, Claim, DomainSpan, Held, Placement
+from broker.domain.claim import Ask, Claim, DomainSpan, Held, Placement, Preemption, Tier
 from broker.domain.reason import Because
 from broker.domain.slots import SLOT_SECONDS
 from broker.transport.expected import expected_message
@@ -26,6 +26,7 @@ def claim_message(claim: Claim, expected: Expected | None = None) -> pb.Claim:
     message.state = STATES[claim.state_name]
     message.reasons.extend(reason_message(because) for because in claim.because)
     message.placements.extend(placement_message(placement) for placement in claim.placements)
+    message.runs.extend(placement_message(placement) for placement in claim.ran)
     message.revision = claim.revision
     message.etag = str(claim.revision)
     message.create_time.seconds = claim.created_at
@@ -67,10 +68,21 @@ def asked_message(ask: Ask) -> pb.Claim:
         chosen = message.silicon.add(silicon=choice.silicon, devices=choice.devices)
         if choice.slots is not None:
             chosen.duration.CopyFrom(span(choice.slots))
+    if ask.tier is Tier.SPOT and ask.preemption != Preemption():
+        message.preemption.CopyFrom(_preemption_message(ask.preemption))
     if ask.latest is not None:
         message.latest_start_time.CopyFrom(slot_moment(ask.latest))
     if ask.deadline is not None:
         message.deadline.CopyFrom(slot_moment(ask.deadline))
+    return message
+
+
+def _preemption_message(terms: Preemption) -> pb.Preemption:
+    message = pb.Preemption(notice=span(terms.notice))
+    if terms.min_run:
+        message.min_run.CopyFrom(span(terms.min_run))
+    if terms.checkpoint:
+        message.checkpoint_interval.CopyFrom(span(terms.checkpoint))
     return message
 
 
@@ -89,6 +101,7 @@ def placement_message(placement: Placement) -> pb.Placement:
         silicon=placement.silicon,
         part=placement.part,
         domains=[span_message(span) for span in placement.domains],
+        left_ppm=placement.left_ppm,
     )
     message.start_time.seconds = placement.window.first * SLOT_SECONDS
     message.end_time.seconds = placement.window.end * SLOT_SECONDS

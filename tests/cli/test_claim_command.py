@@ -57,9 +57,19 @@ def test_all_that_can_be_said() -> None:
     assert dict(claim.labels) == {"run": "7", "note": "a=b"}
 
 
+def test_the_terms_of_giving_way() -> None:
+    wish = Wish(devices=8, duration="2d", tier=TierName.SPOT, min_run="4h", notice="2h", checkpoint="1d12h")
+    terms = asked(wish, now=NOW).preemption
+    assert [span.seconds // 3600 for span in (terms.min_run, terms.notice, terms.checkpoint_interval)] == [4, 2, 36]
+    usual = asked(Wish(devices=8, duration="2d", tier=TierName.SPOT, notice="1h"), now=NOW).preemption
+    assert (usual.HasField("min_run"), usual.HasField("notice")) == (False, True)
+    assert not asked(Wish(devices=8, duration="2d"), now=NOW).HasField("preemption")
+
+
 @pytest.mark.parametrize(
     ("wish", "says"),
     [
+        (Wish(duration="1d", devices=1, notice="soon"), "--notice soon: "),
         (Wish(duration="14d"), "how many devices"),
         (Wish(duration="14d", silicon=("gb300=1", "gb200")), "how many devices"),
         (Wish(duration="soon", devices=1), "no length of time"),

@@ -49,6 +49,26 @@ def test_what_only_a_newer_broker_knows_is_shown_as_its_number() -> None:
     assert "why     #99" in "\n".join(claim_lines(odd))
 
 
+def test_who_gives_way_reads_until_when_for_whom_and_what_is_left() -> None:
+    facts = {
+        "pool": "pools/dc-a",
+        "by_tier": "GUARANTEED,STANDARD",
+        "by": "tenants/lab/claims/one",
+        "end_unix_seconds": "1728000000",
+        "left_ppm": "791667",
+        "times": "1",
+        "times_most": "2",
+    }
+    assert in_words(facts) == (
+        "in dc-a; ends Fri 04 Oct 00:00 for lab/one (guaranteed and standard), 79.2 % are left, time 1 of 2"
+    )
+    run = placement("a", 8, 0, 5)
+    run.left_ppm = 250_000
+    text = "\n".join(claim_lines(Claim(name="tenants/lab/claims/one", runs=[run])))
+    assert "ran     8" in text
+    assert "25.0 % were left" in text
+
+
 def rendered(table: object) -> list[str]:
     out = io.StringIO()
     Console(file=out, width=250, no_color=True, highlight=False, markup=False).print(table)

@@ -13,6 +13,7 @@ from broker.domain.claim import (
     Ended,
     Expired,
     Planned,
+    Preemption,
     SiliconChoice,
     State,
     Waiting,
@@ -28,7 +29,10 @@ from broker.ledger import codec
 from tests.builders import claim, fleet, placement, plan, pool
 
 WHY = (Because(Reason.OUTBID, "others pay more", {"pool": "dc-1"}),)
-PLACES = (placement(latest=9, silicon="b200", cost_microusd=2**63 - 1, paid_microusd=-1), placement(part=1))
+PLACES = (
+    placement(latest=9, silicon="b200", cost_microusd=2**63 - 1, paid_microusd=-1, left_ppm=250_000),
+    placement(part=1),
+)
 FIXED = (placement(domains=(DomainSpan(0, 7, 64), DomainSpan(9, 1, 8))), placement(part=1))
 STATES: list[State] = [
     Waiting(WHY),
@@ -54,7 +58,9 @@ RICH = claim(
     preferred_pools=("dc-1",),
     forbidden_pools=("dc-2",),
     labels={"ключ": "значение \u2028 \n"},
+    preemption=Preemption(min_run=2, notice=3, checkpoint=4),
 )
+RICH = replace(RICH, ran=(placement(left_ppm=999_999), placement(first=9, end=10, left_ppm=1)))
 FLEET = replace(
     fleet(
         (
@@ -78,6 +84,13 @@ def test_claims(state: State) -> None:
     written = replace(RICH, state=state, revision=7)
     assert codec.decode_claim(codec.encode_claim(written), revision=9) == replace(written, revision=9, replaced=7)
     assert "\n" not in codec.encode_claim(written)
+
+
+def test_what_a_claim_ran_and_on_which_domains() -> None:
+    run = placement(end=2, left_ppm=5, domains=(DomainSpan(3, 1, 8),))
+    written = replace(RICH, state=Planned(PLACES), revision=7, ran=(placement(end=1, left_ppm=9), run))
+    assert codec.decode_claim(codec.encode_claim(written), revision=9) == replace(written, revision=9, replaced=7)
+    assert "ran_domains" not in json.loads(codec.encode_claim(replace(written, ran=written.ran[:1])))
 
 
 def test_fleets_plans_and_shortfalls() -> None:

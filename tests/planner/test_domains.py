@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from broker.domain.claim import Ask, Claim, DomainSpan
+from broker.domain.claim import Active, Ask, Claim, DomainSpan
 from broker.domain.fleet import Delivery, Fleet, Maintenance, Pool, PoolKind
 from broker.domain.slots import SLOT_SECONDS
 from broker.ledger.fold import violations
@@ -110,3 +110,19 @@ async def test_who_loses_its_racks_is_given_others_and_hears_of_it() -> None:
         await w.declare(racks(devices=72 * 4))
         await w.plan()
         assert on(await w.claim(second)) == {0}
+
+
+async def test_who_has_a_lease_before_any_plan_saw_it_start_has_its_racks_all_the_same() -> None:
+    async with world() as w:
+        await w.declare(racks())
+        name = await w.ask(gang(64, 4, earliest=w.slot + 1))
+        await w.plan()
+        w.now += SLOT_SECONDS
+        await w.leasing.acquire(name, ttl_millis=0, key=w.key())
+        await w.plan()
+        claim = await w.claim(name)
+        assert isinstance(claim.state, Active)
+        assert len(on(claim)) == 1
+        await hour_later(w)
+        assert await w.claim(name) == claim
+        assert violations(await w.ledger.events(0, limit=10_000)) == ()

@@ -44,6 +44,44 @@ async def test_what_was_asked_reads_back(served: World) -> None:
     assert stored.reasons[0].reason == claim_pb2.REASON_AWAITING_PLAN
 
 
+async def test_the_terms_of_giving_way_read_back_and_the_usual_ones_are_not_spelt_out(served: World) -> None:
+    def hours(count: int) -> Duration:
+        return Duration(seconds=count * SLOT_SECONDS)
+
+    terms = claim_pb2.Preemption(min_run=hours(4), notice=hours(2), checkpoint_interval=hours(3))
+    for given, told in ((terms, terms), (claim_pb2.Preemption(notice=hours(1)), None), (None, None)):
+        asked = claim(tier=claim_pb2.TIER_SPOT, preemption=given)
+        stored = (await served.capacity.CreateClaim(create(asked))).claim
+        assert (stored.preemption if stored.HasField("preemption") else None) == told
+
+
+async def test_who_gives_way_is_told_what_it_keeps_and_what_is_left(served: World) -> None:
+    def hours(count: int) -> Duration:
+        return Duration(seconds=count * SLOT_SECONDS)
+
+    async def made(**fields: object) -> str:
+        return (await served.capacity.CreateClaim(create(claim(devices=64, gang=True, **fields)))).claim.name
+
+    async def planned(passed: int) -> None:
+        served.now += passed * SLOT_SECONDS
+        await served.planning.RunPlan(planning.RunPlanRequest(request_id=f"p-{served.now}"))
+
+    terms = claim_pb2.Preemption(checkpoint_interval=hours(1))
+    long = await made(tier=claim_pb2.TIER_SPOT, duration=hours(20), preemption=terms)
+    await planned(0)
+    await made(tier=claim_pb2.TIER_GUARANTEED, duration=hours(4), deadline=Timestamp(seconds=NOON + 9 * SLOT_SECONDS))
+    await planned(2)
+    told = (await served.capacity.GetClaim(capacity.GetClaimRequest(name=long))).claim
+    assert (told.state, told.reasons[0].reason) == (claim_pb2.Claim.STATE_COMMITTED, claim_pb2.REASON_PREEMPTED)
+    (place,) = told.placements
+    done = (place.end_time.seconds - place.start_time.seconds) // SLOT_SECONDS
+    assert place.left_ppm == 1_000_000 * (20 - done) // 20
+    await planned(2)
+    later = (await served.capacity.GetClaim(capacity.GetClaimRequest(name=long))).claim
+    assert list(later.runs) == [place]
+    assert [p.left_ppm for p in later.placements] == [0]
+
+
 async def test_output_only_fields_of_a_caller_are_ignored(served: World) -> None:
     forged = claim(
         name="tenants/borealis/claims/x",

@@ -41,6 +41,11 @@ PRECONDITION = grpc.StatusCode.FAILED_PRECONDITION
 NOT_FOUND = grpc.StatusCode.NOT_FOUND
 HOUR = 3600
 
+
+def _gives_way(**terms: Duration) -> dict[str, Any]:
+    return {"tier": claim_pb2.TIER_SPOT, "preemption": claim_pb2.Preemption(**terms)}
+
+
 CLAIMS: list[tuple[str, dict[str, Any], grpc.StatusCode]] = [
     ("QUANTITY_REQUIRED", {"devices": 0}, INVALID),
     ("QUANTITY_OUT_OF_RANGE", {"devices": -1}, INVALID),
@@ -85,6 +90,10 @@ CLAIMS: list[tuple[str, dict[str, Any], grpc.StatusCode]] = [
     ("ELASTICITY_INVALID", {"min_devices": 9}, INVALID),
     ("ELASTICITY_INVALID", {"max_devices": 7}, INVALID),
     ("CONSTRAINT_CONFLICT", {"preferred_pools": ["pools/dc-1"], "forbidden_pools": ["pools/dc-1"]}, INVALID),
+    ("CONSTRAINT_CONFLICT", {"preemption": claim_pb2.Preemption(), "tier": claim_pb2.TIER_GUARANTEED}, INVALID),
+    ("DURATION_GRANULARITY", _gives_way(notice=Duration()), INVALID),
+    ("DURATION_OUT_OF_RANGE", _gives_way(min_run=Duration(seconds=-HOUR)), INVALID),
+    ("QUANTITY_OUT_OF_RANGE", _gives_way(min_run=Duration(seconds=169 * HOUR)), INVALID),
     ("WORKLOAD_CLASS_UNKNOWN", {"workload_class": "astrology"}, PRECONDITION),
     ("SILICON_UNKNOWN", {"silicon": [claim_pb2.SiliconChoice(silicon="abacus")]}, PRECONDITION),
     ("POOL_UNKNOWN", {"preferred_pools": ["pools/nowhere"]}, PRECONDITION),

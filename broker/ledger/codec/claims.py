@@ -19,6 +19,7 @@ from broker.domain.claim import (
     Past,
     Placement,
     Planned,
+    Preemption,
     SiliconChoice,
     State,
     Tier,
@@ -60,13 +61,17 @@ def claim_record(claim: Claim, *, replaces: int) -> dict[str, Json]:
     if claim.placements:
         record["placements"] = [_placement_record(p) for p in claim.placements]
     if any(p.domains for p in claim.placements):
-        record["domains"] = [[list(span) for span in p.domains] for p in claim.placements]
+        record["domains"] = _domains_record(claim.placements)
     if isinstance(claim.state, Held):
         record["until"] = claim.state.until
     if claim.because:
         record["because"] = [[b.reason.value, b.message, dict(b.facts)] for b in claim.because]
     if replaces:
         record["replaces"] = replaces
+    if claim.ran:
+        record["ran"] = [_placement_record(p) for p in claim.ran]
+        if any(p.domains for p in claim.ran):
+            record["ran_domains"] = _domains_record(claim.ran)
     if claim.past:
         record["past"] = [[p.state, p.reason and p.reason.value, p.at, p.revision] for p in claim.past]
     return record
@@ -74,7 +79,25 @@ def claim_record(claim: Claim, *, replaces: int) -> dict[str, Json]:
 
 def _placement_record(p: Placement) -> list[Json]:
     where = [p.pool, p.devices, p.window.first, p.window.end, p.latest]
-    return [*where, p.part, p.silicon, p.cost_microusd, p.paid_microusd]
+    whole: list[Json] = [*where, p.part, p.silicon, p.cost_microusd, p.paid_microusd]
+    return [*whole, p.left_ppm] if p.left_ppm else whole
+
+
+def _placement(p: Json) -> Placement:
+    return Placement(p[0], p[1], Window(p[2], p[3]), *p[4:10])
+
+
+def _domains_record(placements: tuple[Placement, ...]) -> list[Json]:
+    return [[list(span) for span in p.domains] for p in placements]
+
+
+def _with_domains(placements: tuple[Placement, ...], domains: Json) -> tuple[Placement, ...]:
+    if domains is None:
+        return placements
+    return tuple(
+        replace(p, domains=tuple(DomainSpan(s[0], s[1], s[2]) for s in spans))
+        for p, spans in zip(placements, domains, strict=True)
+    )
 
 
 def claim_of(record: Json, revision: int) -> Claim:
@@ -89,19 +112,13 @@ def claim_of(record: Json, revision: int) -> Claim:
         revision,
         tuple(Past(p[0], p[1] and _REASONS[p[1]], p[2], p[3]) for p in record.get("past", ())),
         record.get("replaces", 0),
+        _with_domains(tuple(_placement(p) for p in record.get("ran", ())), record.get("ran_domains")),
     )
 
 
 def _state(record: Json) -> State:
     because = tuple(Because(_REASONS[b[0]], b[1], b[2]) for b in record.get("because", ()))
-    placements = tuple(
-        Placement(p[0], p[1], Window(p[2], p[3]), p[4], p[5], p[6], p[7], p[8]) for p in record.get("placements", ())
-    )
-    if "domains" in record:
-        placements = tuple(
-            replace(p, domains=tuple(DomainSpan(s[0], s[1], s[2]) for s in spans))
-            for p, spans in zip(placements, record["domains"], strict=True)
-        )
+    placements = _with_domains(tuple(_placement(p) for p in record.get("placements", ())), record.get("domains"))
     kind = _STATES[record["state"]]
     if kind is Planned or kind is Committed or kind is Active or kind is Ended:
         return kind(placements, because)
@@ -143,6 +160,9 @@ def _ask_record(ask: Ask) -> dict[str, Json]:
         record["preferred_pools"] = list(ask.preferred_pools)
     if ask.forbidden_pools:
         record["forbidden_pools"] = list(ask.forbidden_pools)
+    if ask.preemption != Preemption():
+        terms = ask.preemption
+        record["preemption"] = [terms.min_run, terms.notice, terms.checkpoint]
     if ask.labels:
         record["labels"] = dict(ask.labels)
     return record
@@ -168,4 +188,5 @@ def _ask(record: Json) -> Ask:
         preferred_pools=tuple(get("preferred_pools", ())),
         forbidden_pools=tuple(get("forbidden_pools", ())),
         labels=get("labels", {}),
+        preemption=Preemption(*get("preemption", ())),
     )

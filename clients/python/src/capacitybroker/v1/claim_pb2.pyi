@@ -35,7 +35,9 @@ class _TierEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_Tier.ValueType], 
     TIER_STANDARD: _Tier.ValueType  # 2
     """Once planned never dropped while supply holds."""
     TIER_SPOT: _Tier.ValueType  # 3
-    """May lose its place to claims of more value until it is committed."""
+    """May lose its place to claims of more value until it is committed, and has to
+    give way to claims of a higher tier, with notice, once it runs.
+    """
 
 class Tier(_Tier, metaclass=_TierEnumTypeWrapper):
     """What may happen to a claim when capacity is scarce."""
@@ -47,7 +49,9 @@ TIER_GUARANTEED: Tier.ValueType  # 1
 TIER_STANDARD: Tier.ValueType  # 2
 """Once planned never dropped while supply holds."""
 TIER_SPOT: Tier.ValueType  # 3
-"""May lose its place to claims of more value until it is committed."""
+"""May lose its place to claims of more value until it is committed, and has to
+give way to claims of a higher tier, with notice, once it runs.
+"""
 
 class _Reason:
     ValueType = typing.NewType("ValueType", builtins.int)
@@ -93,6 +97,8 @@ class _ReasonEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_Reason.ValueTyp
     """There is room, but with the claim in it guaranteed work would no longer
     survive what the fleet insures it against.
     """
+    REASON_PREEMPTED: _Reason.ValueType  # 18
+    """It gives way to claims of a higher tier; what is left of it is planned again."""
 
 class Reason(_Reason, metaclass=_ReasonEnumTypeWrapper):
     """Why a claim waits, or was refused. Names are stable."""
@@ -135,6 +141,8 @@ REASON_RESERVED: Reason.ValueType  # 17
 """There is room, but with the claim in it guaranteed work would no longer
 survive what the fleet insures it against.
 """
+REASON_PREEMPTED: Reason.ValueType  # 18
+"""It gives way to claims of a higher tier; what is left of it is planned again."""
 
 @typing.final
 class Claim(message.Message):
@@ -239,6 +247,7 @@ class Claim(message.Message):
     TIER_FIELD_NUMBER: builtins.int
     VALUE_MICROUSD_FIELD_NUMBER: builtins.int
     LABELS_FIELD_NUMBER: builtins.int
+    PREEMPTION_FIELD_NUMBER: builtins.int
     STATE_FIELD_NUMBER: builtins.int
     REASONS_FIELD_NUMBER: builtins.int
     PLACEMENTS_FIELD_NUMBER: builtins.int
@@ -248,6 +257,7 @@ class Claim(message.Message):
     STATE_TIME_FIELD_NUMBER: builtins.int
     HOLD_EXPIRE_TIME_FIELD_NUMBER: builtins.int
     EXPECTED_START_FIELD_NUMBER: builtins.int
+    RUNS_FIELD_NUMBER: builtins.int
     name: builtins.str
     """Output only. `tenants/{tenant}/claims/{claim}`."""
     workload_class: builtins.str
@@ -328,6 +338,12 @@ class Claim(message.Message):
         """
 
     @builtins.property
+    def preemption(self) -> Preemption:
+        """Spot claims only: on what terms the claim gives way once it runs. Unset: with
+        an hour's notice and nothing kept.
+        """
+
+    @builtins.property
     def reasons(self) -> containers.RepeatedCompositeFieldContainer[ReasonDetail]:
         """Output only. Why the claim, or a part of it, holds no capacity, or ended
         before its time; the dominant reason first. What lost its place and got
@@ -357,6 +373,12 @@ class Claim(message.Message):
         for a quote.
         """
 
+    @builtins.property
+    def runs(self) -> containers.RepeatedCompositeFieldContainer[Placement]:
+        """Output only. What the claim had until it gave way, oldest first; `left_ppm` of
+        each says what was left then.
+        """
+
     def __init__(
         self,
         *,
@@ -378,6 +400,7 @@ class Claim(message.Message):
         tier: Tier.ValueType = ...,
         value_microusd: builtins.int = ...,
         labels: abc.Mapping[builtins.str, builtins.str] | None = ...,
+        preemption: Preemption | None = ...,
         state: Claim.State.ValueType = ...,
         reasons: abc.Iterable[ReasonDetail] | None = ...,
         placements: abc.Iterable[Placement] | None = ...,
@@ -387,10 +410,50 @@ class Claim(message.Message):
         state_time: timestamp_pb2.Timestamp | None = ...,
         hold_expire_time: timestamp_pb2.Timestamp | None = ...,
         expected_start: expected_pb2.ExpectedStart | None = ...,
+        runs: abc.Iterable[Placement] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = typing.Literal["create_time", b"create_time", "deadline", b"deadline", "duration", b"duration", "earliest_start_time", b"earliest_start_time", "expected_start", b"expected_start", "hold_expire_time", b"hold_expire_time", "latest_start_time", b"latest_start_time", "state_time", b"state_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = typing.Literal["create_time", b"create_time", "deadline", b"deadline", "duration", b"duration", "earliest_start_time", b"earliest_start_time", "expected_start", b"expected_start", "hold_expire_time", b"hold_expire_time", "latest_start_time", b"latest_start_time", "preemption", b"preemption", "state_time", b"state_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["create_time", b"create_time", "deadline", b"deadline", "devices", b"devices", "duration", b"duration", "earliest_start_time", b"earliest_start_time", "etag", b"etag", "expected_start", b"expected_start", "forbidden_pools", b"forbidden_pools", "gang", b"gang", "hold_expire_time", b"hold_expire_time", "labels", b"labels", "latest_start_time", b"latest_start_time", "max_devices", b"max_devices", "min_devices", b"min_devices", "min_domain_devices", b"min_domain_devices", "name", b"name", "placements", b"placements", "preferred_pools", b"preferred_pools", "reasons", b"reasons", "revision", b"revision", "silicon", b"silicon", "state", b"state", "state_time", b"state_time", "tier", b"tier", "value_microusd", b"value_microusd", "whole_domains", b"whole_domains", "workload_class", b"workload_class"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["create_time", b"create_time", "deadline", b"deadline", "devices", b"devices", "duration", b"duration", "earliest_start_time", b"earliest_start_time", "etag", b"etag", "expected_start", b"expected_start", "forbidden_pools", b"forbidden_pools", "gang", b"gang", "hold_expire_time", b"hold_expire_time", "labels", b"labels", "latest_start_time", b"latest_start_time", "max_devices", b"max_devices", "min_devices", b"min_devices", "min_domain_devices", b"min_domain_devices", "name", b"name", "placements", b"placements", "preemption", b"preemption", "preferred_pools", b"preferred_pools", "reasons", b"reasons", "revision", b"revision", "runs", b"runs", "silicon", b"silicon", "state", b"state", "state_time", b"state_time", "tier", b"tier", "value_microusd", b"value_microusd", "whole_domains", b"whole_domains", "workload_class", b"workload_class"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class Preemption(message.Message):
+    """On what terms a spot claim gives way, once it runs, to claims of a higher tier.
+    That happens at most twice; afterwards the claim is as firm as any other. What is
+    left of it is planned again, from the last checkpoint. Each time is a week at most.
+    """
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    MIN_RUN_FIELD_NUMBER: builtins.int
+    NOTICE_FIELD_NUMBER: builtins.int
+    CHECKPOINT_INTERVAL_FIELD_NUMBER: builtins.int
+    @builtins.property
+    def min_run(self) -> duration_pb2.Duration:
+        """It runs for so long before it is told. Unset: it may be told at once."""
+
+    @builtins.property
+    def notice(self) -> duration_pb2.Duration:
+        """It runs for so long after it is told. Unset: an hour, which is the least."""
+
+    @builtins.property
+    def checkpoint_interval(self) -> duration_pb2.Duration:
+        """Time between two points from which it can go on. Unset: it has none, and a run
+        that is cut short is lost.
+        """
+
+    def __init__(
+        self,
+        *,
+        min_run: duration_pb2.Duration | None = ...,
+        notice: duration_pb2.Duration | None = ...,
+        checkpoint_interval: duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["checkpoint_interval", b"checkpoint_interval", "min_run", b"min_run", "notice", b"notice"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["checkpoint_interval", b"checkpoint_interval", "min_run", b"min_run", "notice", b"notice"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -442,6 +505,7 @@ class Placement(message.Message):
     SILICON_FIELD_NUMBER: builtins.int
     PART_FIELD_NUMBER: builtins.int
     DOMAINS_FIELD_NUMBER: builtins.int
+    LEFT_PPM_FIELD_NUMBER: builtins.int
     pool: builtins.str
     """`pools/{pool}`."""
     devices: builtins.int
@@ -458,6 +522,10 @@ class Placement(message.Message):
     """Silicon of the pool."""
     part: builtins.int
     """Which part of a claim that is not a gang; 0 for a gang."""
+    left_ppm: builtins.int
+    """Not 0 where it gives way: millionths of the part's work that are left at
+    `end_time`, and are planned again.
+    """
     @builtins.property
     def start_time(self) -> timestamp_pb2.Timestamp:
         """First moment."""
@@ -491,10 +559,11 @@ class Placement(message.Message):
         silicon: builtins.str = ...,
         part: builtins.int = ...,
         domains: abc.Iterable[DomainSpan] | None = ...,
+        left_ppm: builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["end_time", b"end_time", "latest_start_time", b"latest_start_time", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["cost_microusd", b"cost_microusd", "devices", b"devices", "domains", b"domains", "end_time", b"end_time", "latest_start_time", b"latest_start_time", "paid_microusd", b"paid_microusd", "part", b"part", "pool", b"pool", "silicon", b"silicon", "start_time", b"start_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["cost_microusd", b"cost_microusd", "devices", b"devices", "domains", b"domains", "end_time", b"end_time", "latest_start_time", b"latest_start_time", "left_ppm", b"left_ppm", "paid_microusd", b"paid_microusd", "part", b"part", "pool", b"pool", "silicon", b"silicon", "start_time", b"start_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -142,7 +142,7 @@ class AcquireLeaseRequest(message.Message):
     """Required."""
     @builtins.property
     def ttl(self) -> duration_pb2.Duration:
-        """From each renewal on, 5 seconds to 1 hour. Unset: 1 minute."""
+        """From each renewal on, 5 to 3,500 seconds. Unset: 1 minute."""
 
     def __init__(
         self,
@@ -236,7 +236,7 @@ class LeaseRenewal(message.Message):
     """Required. As it was acquired."""
     @builtins.property
     def ttl(self) -> duration_pb2.Duration:
-        """From now on, 5 seconds to 1 hour. Unset: as before."""
+        """From now on, 5 to 3,500 seconds. Unset: as before."""
 
     def __init__(
         self,
