@@ -21,7 +21,7 @@ __all__ = ["lease"]
 lease = typer.Typer(help="Use what was granted: take a lease, keep it, give it back.", no_args_is_help=True)
 
 Ttl = Annotated[
-    float, typer.Option("--ttl", min=0, help="Seconds that it lasts from each renewal, 5 to 3600; 0: as it is.")
+    float, typer.Option("--ttl", min=0, help="Seconds that it lasts from each renewal, 5 to 3500; 0: as it is.")
 ]
 Token = Annotated[str, typer.Option("--token", envvar="BROKER_LEASE_TOKEN", help="As `acquire` gave it.")]
 Command = Annotated[list[str], typer.Argument(help="What to run while the lease holds.", metavar="COMMAND...")]
