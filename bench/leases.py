@@ -36,12 +36,13 @@ from bench.served import READY_SECONDS, free_port, small_fleet
 from broker.app import open_market, run_server
 from broker.domain.claim import Active, Ask, Claim, ClaimName, Committed, Placement, Tier, Waiting
 from broker.domain.slots import Window, slot_of
-from broker.leasing import LeaseTerms, Leasing
+from broker.leasing import LeaseTerms
 from broker.ledger.port import RequestKey
 from broker.ledger.redis import RedisLedger
 from broker.ledger.redis.embedded import EmbeddedStore
 from broker.processes import Children
 from broker.settings import ServeSettings
+from broker.tokens import token
 
 CLAIMS, MANY = 3_200, 100
 AT_ONCE = 256
@@ -52,7 +53,6 @@ async def leased(store_url: str, number: int, ttl_millis: int) -> list[Lease]:
     """So many claims of one device, each with a lease, put straight into the ledger."""
     at = int(time.time())
     ledger = await RedisLedger.open(store_url, market="main", new_id=lambda: "x", now=lambda: at, create=False)
-    leasing = Leasing(ledger, _Nobody(), lambda: at)
     gate = asyncio.Semaphore(AT_ONCE)
     window = Window(slot_of(at), slot_of(at) + 48)
     place = Placement("dc-1", 1, window, window.first, silicon="b200")
@@ -67,20 +67,11 @@ async def leased(store_url: str, number: int, ttl_millis: int) -> list[Lease]:
             stored = (await ledger.submit(claim, key=key, at=at, candidates=[placed], must_fit=True)).claim
             active, key = stored.becomes(Active((place,)), at=at), RequestKey("atlas", "Acquire", f"acquire-{n}", "x")
             done = await ledger.acquire(active, key=key, at=at, ttl_millis=ttl_millis, margin_millis=0)
-        return f"{name}/lease", leasing.token(name, done.claim.revision)
+        return f"{name}/lease", token(ledger.token_key, name, done.claim.revision)
 
     leases = list(await asyncio.gather(*(one(n) for n in range(number))))
     await ledger.close()
     return leases
-
-
-class _Nobody:
-    """No market: only tokens are asked for."""
-
-    @property
-    def outlook(self) -> Any:
-        """Not there."""
-        raise NotImplementedError
 
 
 async def stretch(

@@ -1,12 +1,7 @@
-"""The front office for those who use what was granted: take a lease, keep it, give it back; and what lapses.
-
-A token is its lease's fence and a keyed digest of it and of the claim's name: any server can tell a genuine one without
-asking the store, which keeps no secret beside the key, and nobody learns from a refusal whether a claim exists.
-"""
+"""The front office for those who use what was granted: take a lease, keep it, give it back; and what lapses."""
 
 from __future__ import annotations
 
-import hmac
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -21,13 +16,13 @@ from broker.domain.reason import Because, Reason
 from broker.domain.slots import SLOT_SECONDS, slot_of
 from broker.ledger.port import LeaseRecord, Ledger, Receipt, Renewal, RequestKey
 from broker.ledger.refusals import lease_ended
+from broker.tokens import fence_of
+from broker.tokens import token as token_of
 
 __all__ = ["Lease", "LeaseTerms", "Leasing", "Renewed"]
 
 EXPIRED = Because(Reason.LEASE_EXPIRED, "Its lease was not renewed in time.")
 RELEASED = Because(Reason.LEASE_RELEASED, "Its holder gave its lease back.")
-DIGEST_HEX = 32  # 128 bits
-FENCE_DIGITS = 18
 ENDINGS = {
     Reason.LEASE_EXPIRED: (FaultReason.LEASE_EXPIRED, "The lease was not renewed in time, and is over"),
     Reason.LEASE_RELEASED: (FaultReason.LEASE_RELEASED, "The lease was given back"),
@@ -119,7 +114,7 @@ class Leasing:
         left = ttl if not receipt.replayed else record.millis_left if record is not None else 0
         fence = receipt.claim.revision
         lease = self._lease(receipt.claim, LeaseRecord(fence, ttl, left))
-        return replace(lease, token=self.token(name, fence))
+        return replace(lease, token=token_of(self.ledger.token_key, name, fence))
 
     async def lease(self, name: ClaimName) -> Lease:
         """The lease of a claim; Faults: those of `gone` when it has none."""
@@ -143,28 +138,31 @@ class Leasing:
         if renewed.millis_left is None:
             raise gone(await self.ledger.claim(name))
         claim = self.market.outlook.claims.get(name) or await self.ledger.claim(name)
-        fence = _fence(token)
-        ttl = ttl_millis or renewed.millis_left
-        return replace(
-            self._lease(claim, LeaseRecord(fence, ttl, renewed.millis_left)), renew_after=renewed.renew_after
+        record = LeaseRecord(
+            fence_of(self.ledger.token_key, name, token) or 0, ttl_millis or renewed.millis_left, renewed.millis_left
         )
+        return self._lease(claim, record)
 
     async def renew_all(self, asked: Sequence[tuple[ClaimName, str, int]]) -> tuple[Renewed, ...]:
         """What became of each lease, given its claim, token, and ttl in milliseconds (0: as before).
 
         Faults: TTL_OUT_OF_RANGE, before any is renewed.
         """
-        at, claims = self.now(), self.market.outlook.claims
-        known = [claims.get(name) for name, _, _ in asked]
-        judged = [
-            self._judged(name, token, self._ttl(ttl), claim, at)
-            for (name, token, ttl), claim in zip(asked, known, strict=True)
-        ]
+        at, claims, key = self.now(), self.market.outlook.claims, self.ledger.token_key
+        judged: list[Renewal | Renewed] = []
+        ends: list[int | None] = []
+        for name, token, ttl in asked:
+            fence, claim, millis = fence_of(key, name, token), claims.get(name), self._ttl(ttl)
+            end = _end(claim) if claim is not None and isinstance(claim.state, Active) else None
+            # Where its time is over the planner may not have ended the claim yet.
+            over = fence is not None and end is not None and end <= at
+            judged.append(Renewed(genuine=over) if fence is None or over else Renewal(name, fence, millis))
+            ends.append(end)
         wanted = [one for one in judged if isinstance(one, Renewal)]
         left = iter(await self.ledger.renew(wanted) if wanted else ())
         return tuple(
-            one if isinstance(one, Renewed) else _renewed(next(left), token, claim, at)
-            for one, (_, token, _), claim in zip(judged, asked, known, strict=True)
+            one if isinstance(one, Renewed) else _renewed(next(left), token, end, at)
+            for one, (_, token, _), end in zip(judged, asked, ends, strict=True)
         )
 
     async def release(self, name: ClaimName, token: str, *, key: RequestKey) -> Claim:
@@ -172,7 +170,8 @@ class Leasing:
 
         Faults: LEASE_TOKEN, and those of `gone`.
         """
-        if not self._genuine(name, token):
+        fence = fence_of(self.ledger.token_key, name, token)
+        if fence is None:
             raise refused_token()
 
         async def decide() -> Receipt:
@@ -180,7 +179,7 @@ class Leasing:
             if not isinstance(claim.state, Active):
                 raise gone(claim)
             over = _without_lease(claim, RELEASED, at)
-            return await self.ledger.release(over, fence=_fence(token), key=key, at=at)
+            return await self.ledger.release(over, fence=fence, key=key, at=at)
 
         return (await once(self.ledger, key, lambda: settled(decide))).claim
 
@@ -195,11 +194,6 @@ class Leasing:
                 key = RequestKey("-lapse", "ExpireLease", str(claim.revision), name.key)
                 count += await self.ledger.expire(over, margin_millis=margin, key=key, at=at) is not None
         return count
-
-    def token(self, name: ClaimName, fence: int) -> str:
-        """What the holder of a lease sends; it says nothing to whoever has not the market's key."""
-        digest = hmac.digest(self.ledger.token_key, f"lease {name.key} {fence}".encode(), "sha256")
-        return f"{fence}.{digest.hex()[:DIGEST_HEX]}"
 
     def _ttl(self, millis: int) -> int:
         if millis and not self.terms.ttl_least <= millis <= self.terms.ttl_most:
@@ -219,7 +213,7 @@ class Leasing:
             record.fence,
             record.ttl_millis,
             max(0, min(record.millis_left, 1000 * (_end(claim) - at))),
-            _renew_after(self.token(claim.name, record.fence), record.ttl_millis),
+            _renew_after(token_of(self.ledger.token_key, claim.name, record.fence), record.ttl_millis),
             tuple(place for place in claim.placements if slot_of(at) in place.window),
             tuple(
                 (pool.id, floor.devices)
@@ -228,20 +222,6 @@ class Leasing:
                 if floor.tenant == claim.name.tenant
             ),
         )
-
-    def _judged(self, name: ClaimName, token: str, ttl: int, claim: Claim | None, at: int) -> Renewal | Renewed:
-        """What to ask the ledger for; or what has become of it, if that is known: forged, or its time is over."""
-        fence = _fence(token)
-        if not fence or not hmac.compare_digest(token.encode(), self.token(name, fence).encode()):
-            return Renewed(genuine=False)
-        # The planner may not have ended the claim yet.
-        if claim is not None and isinstance(claim.state, Active) and _end(claim) <= at:
-            return Renewed(genuine=True)
-        return Renewal(name, fence, ttl)
-
-    def _genuine(self, name: ClaimName, token: str) -> bool:
-        fence = _fence(token)
-        return fence > 0 and hmac.compare_digest(token.encode(), self.token(name, fence).encode())
 
 
 def gone(claim: Claim) -> Fault:
@@ -265,12 +245,12 @@ def refused_token() -> Fault:
     )
 
 
-def _renewed(left: int | None, token: str, claim: Claim | None, at: int) -> Renewed:
+def _renewed(left: int | None, token: str, end: int | None, at: int) -> Renewed:
     """A lease of which the ledger says that so much is left; it ends with its claim, where that is known."""
     if left is None:
         return Renewed(genuine=True)
-    until_end = left if claim is None else 1000 * (_end(claim) - at)
-    return Renewed(True, max(0, min(left, until_end)), _renew_after(token, left))
+    most = left if end is None else max(0, min(left, 1000 * (end - at)))
+    return Renewed(True, most, _renew_after(token, left))
 
 
 def _renew_after(token: str, ttl_millis: int) -> int:
@@ -283,12 +263,6 @@ def _without_lease(claim: Claim, why: Because, at: int) -> Claim:
     slot = slot_of(at)
     stops = stopped(claim, slot)
     return claim.becomes(Ended(claim.used_until(slot), (why,)), at=at) if stops is None else claim.becomes(stops, at=at)
-
-
-def _fence(token: str) -> int:
-    """The fence that a token starts with; 0 when that is none."""
-    digits = token.partition(".")[0]
-    return int(digits) if digits.isdecimal() and len(digits) <= FENCE_DIGITS else 0
 
 
 def _end(claim: Claim) -> int:

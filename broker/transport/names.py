@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from broker.domain.claim import ClaimName
 from broker.domain.faults import Fault, FaultReason
@@ -52,6 +53,7 @@ def claim_path(name: ClaimName) -> str:
     return f"tenants/{name.tenant}/claims/{name.id}"
 
 
+@lru_cache(maxsize=131_072)  # whoever renews comes again and again; what is refused is not remembered
 def lease_name(name: str, field: str = "name") -> ClaimName:
     """The claim of ``tenants/{tenant}/claims/{claim}/lease``."""
     match name.split("/"):
