@@ -62,8 +62,10 @@ class Holder:
 
 
 def asked() -> Claim:
-    """A device for two days."""
-    return Claim(workload_class="training", devices=1, duration=duration(hours=48), tier=TIER_GUARANTEED)
+    """A device for two days, while all of them are held."""
+    claim = Claim(workload_class="training", devices=1, duration=duration(hours=48), tier=TIER_GUARANTEED)
+    claim.latest_start_time.FromSeconds(int(time.time()) + 24 * 3600)
+    return claim
 
 
 async def take(directory: Path, holders: int, ttl: float) -> list[Holder]:
