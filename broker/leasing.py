@@ -110,9 +110,11 @@ class Leasing:
             return await self.ledger.acquire(active, key=key, at=at, ttl_millis=ttl, margin_millis=self.terms.margin)
 
         receipt = await once(self.ledger, key, lambda: settled(decide))
-        record = await self.ledger.lease(name) if receipt.replayed else None
-        left = ttl if not receipt.replayed else record.millis_left if record is not None else 0
-        fence = receipt.claim.revision
+        fence, left = receipt.claim.revision, ttl
+        if receipt.replayed:
+            # Another holder may have taken over since, or the lease be over.
+            record = await self.ledger.lease(name)
+            left = record.millis_left if record is not None and record.fence == fence else 0
         lease = self._lease(receipt.claim, LeaseRecord(fence, ttl, left))
         return replace(lease, token=token_of(self.ledger.token_key, name, fence))
 

@@ -122,6 +122,9 @@ async def test_a_repeated_request_gets_the_same_token_and_another_one_a_later_on
     assert later.fencing_token > first.fencing_token
     code, reason, _ = await refusal(renew(served, first))
     assert (code, reason) == (PRECONDITION, "LEASE_ENDED")
+    # Who repeats the first request is told that nothing is left of what it gave: somebody else uses the devices.
+    stale = (await served.leases.AcquireLease(acquiring(name))).lease
+    assert (stale.token, seconds(stale.time_left)) == (first.token, 0)
     await renew(served, later)
 
 
