@@ -247,7 +247,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--solver", choices=SOLVERS, default="greedy")
     given = parser.parse_args(arguments)
     began, rounds, claims, told, most, failed = time.perf_counter(), Counter[int](), 0, Counter[int](), 0, 0
-    lent = Counter[str]()
+    lent = Counter[str]()  # of spot claims
     for seed in range(given.seed, given.seed + given.cases):
         one = tale(seed, SOLVERS[given.solver], again=given.solver != "cruel")
         rounds += one.rounds
@@ -261,9 +261,8 @@ def main(arguments: list[str] | None = None) -> None:
     print(f"{given.cases:,} markets, {claims:,} claims, {sum(rounds.values()):,} hours; solver: {given.solver}")
     print(f"a claim was told to give way {most} times at most, {PREEMPTIONS_MAX} are allowed")
     print("markets by times that anybody was told: " + ", ".join(f"{n}: {told[n]:,}" for n in sorted(told)))
-    print(
-        f"{lent['lent']:,} of {lent['ran']:,} spot claims ran on loan; {lent['lent_told']:,} of {lent['told']:,} told did"
-    )
+    ran, times = (f"{lent[some]:,} of {lent[all_]:,}" for some, all_ in (("lent", "ran"), ("lent_told", "told")))
+    print(f"on loan: {ran} spot claims that ran, {times} times that one was told")
     print("hours by plans before one changed nothing: " + ", ".join(f"{n}: {rounds[n]:,}" for n in sorted(rounds)))
     print(f"{failed:,} failed; {time.perf_counter() - began:.0f} s")
     sys.exit(1 if failed else 0)

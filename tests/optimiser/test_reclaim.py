@@ -51,7 +51,7 @@ def test_nobody_loses_much_for_being_on_loan() -> None:
             wants("b/1", 100, rate=999),
             supply=fleet({"dc-1": 100 + percent}),
         )
-        return spare(compiled, plan(ENDS, STAYS, (0, 1))).option.tolist()
+        return [int(option) for option in spare(compiled, plan(ENDS, STAYS, (0, 1))).option]
 
     assert ends(100 + STEAD_PERCENT) == [STAYS, ENDS, 0]
     assert ends(100 + STEAD_PERCENT + 3) == [ENDS, STAYS, 0]
