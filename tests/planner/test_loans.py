@@ -178,3 +178,15 @@ async def test_an_answer_at_once_may_be_a_loan() -> None:
         assert claim.placements, "it was answered without a plan"
         assert not (await w.claim(await w.ask(asked))).placements
         assert not (await w.claim(await w.ask(replace(asked, on_loan=False)))).placements
+
+
+async def test_what_is_idle_after_a_plan_is_lent_no_further_than_may_be() -> None:
+    async with world() as w:
+        await w.declare(fleet({"dc-1": 64}, {"atlas": 0}, {"atlas": 24}))
+        for hour in range(3):
+            # Claims of a higher tier are known to come, so what is left after a plan is given away by another rule.
+            await w.ask(urgent(8, 2, by=w.slot + 4), "atlas")
+            for _ in range(2):
+                await w.ask(spot(16, 6 + hour, on_loan=True, rate=1 + hour))
+            await pass_hours(w, 2)
+        assert await broken(w) == ()
