@@ -1,6 +1,6 @@
 """Whole racks kept free by moving a few of those that are merely planned: how much room that makes, and for whom.
 
-    python -m bench.defragment [--markets 40] [--seed 1] [--moves 4] [--loss 0] [--solver greedy|search] [--scarce 0.85]
+    python -m bench.defragment [--markets 40] [--seed 1] [--moves 4] [--later 0] [--solver greedy|search] [--load 0.85]
 
 Each market is a hall of racks, half the time a second one, and nodes. Over three weeks claims come for the weeks ahead,
 and one in six is withdrawn before it starts, which leaves holes. Now and then comes a gang of whole racks that can wait a
@@ -238,7 +238,7 @@ def _most(compiled: Compiled, plan: Plan, leeway: Leeway, seed: int) -> float:
     for n in range(ORDERS):
         shaken = plan
         for _ in range(4 * bool(n)):
-            few = leeway._replace(moves=chance.randint(1, 3), loss_ppm=chance.choice((leeway.loss_ppm, 0)))
+            few = leeway._replace(moves=chance.randint(1, 3))
             shaken = defragment(compiled, shaken, few, freeze_slots=1).plan
         found = max(found, _percent(defragment(compiled, shaken, leeway._replace(moves=10_000), freeze_slots=1)))
     return found
@@ -255,11 +255,11 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--markets", type=int, default=40)
     parser.add_argument("--seed", type=int, default=1, help="of the first market")
     parser.add_argument("--moves", type=int, default=Leeway().moves, help="at most, with one plan")
-    parser.add_argument("--loss", type=int, default=Leeway().loss_ppm, help="of a placement's value, in millionths")
+    parser.add_argument("--later", type=int, default=Leeway().later, help="hours that a placement may end later")
     parser.add_argument("--load", type=float, default=0.85, help="what is asked of the racks ahead of time")
     parser.add_argument("--solver", choices=SOLVERS, default="greedy")
     given = parser.parse_args(arguments)
-    leeway, began = Leeway(given.moves, loss_ppm=given.loss), time.perf_counter()
+    leeway, began = Leeway(given.moves, later=given.later), time.perf_counter()
     pairs = [
         tuple(told(seed, one, SOLVERS[given.solver], load=given.load) for one in (Leeway(0), leeway))
         for seed in range(given.seed, given.seed + given.markets)

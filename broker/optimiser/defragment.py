@@ -3,7 +3,8 @@
 A plan serves what is known. What it leaves free of pools of racks may lie where no gang could use it: a few hours here,
 another pool there. So once a plan is found, one placement after the other is moved to where the *open room*
 (`broker.optimiser.open_room`) grows most, until as many have moved as may be or none would help. Only who holds a place
-that may still move is moved, inside what it was told, to where it is worth as much; each claim by one plan at most.
+that may still move is moved, inside what it was told, to where it is worth as much and ends no later; each claim by one
+plan at most.
 """
 
 from __future__ import annotations
@@ -28,17 +29,16 @@ __all__ = ["Defragmented", "Leeway", "defragment", "movable"]
 
 LOOKS_MAX = 400  # placements that are looked at closely for one move, those first that take up most room
 ROWS_AT_ONCE = 64
-MILLION = 1_000_000
 # A move is worth the trouble from this on, in domain-hours: room for a domain for a day, on as many starts as a day has.
 GAIN_LEAST = LENGTHS[0] ** 2
 
 
 class Leeway(NamedTuple):
-    """How far a plan may go: moves, how many slots ahead it looks, and what a placement may lose of its value."""
+    """How far a plan may go: moves, slots ahead that it looks, and how many slots later a placement may end by a move."""
 
     moves: int = 4
     slots: int = 4 * 168
-    loss_ppm: int = 0
+    later: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +117,7 @@ class _Board:
         self.plan = Plan(plan.option.copy(), plan.start.copy())
         self.room = Room(self.problem, self.plan)
         self.racks = Racks.of(compiled.snapshot.fleet, self.problem, leeway.slots)
-        self._loss_ppm, self._frozen = leeway.loss_ppm, freeze_slots
+        self._later, self._frozen = leeway.later, freeze_slots
 
     def best(self, rows: Iterable[int]) -> _Move | None:
         """The move of one of these that makes most room; None when none is worth the trouble."""
@@ -158,14 +158,14 @@ class _Board:
 
     def _moves(self, row: int, lifted: int) -> Iterator[_Move]:
         """The best move of a row to each of its ways; gone from where it is it leaves so much more room."""
-        was = int(self.plan.option[row]), int(self.plan.start[row])
+        options, option, start = self.problem.options, int(self.plan.option[row]), int(self.plan.start[row])
+        at = int(options.first[row]) + option
         self.room.put(row, -1)
-        here = int(self._worth(row, was[0], np.array([was[1]]))[0])
-        value = int(self.problem.options.value[self.problem.options.first[row] + was[0]])
-        least = here - max(0, value) * self._loss_ppm // MILLION
+        here = int(self._worth(row, option, np.array([start]))[0])
+        least, end = here - self._later * int(options.late_cost[at]), start + int(options.slots[at]) + self._later
         moves = []
-        for option in range(int(np.diff(self.problem.options.first[row : row + 2])[0])):
-            starts = self._starts(row, option, was[1])
+        for option in range(int(options.first[row + 1] - options.first[row])):
+            starts = self._starts(row, option, start, end)
             worth = self._worth(row, option, starts)
             starts, worth = starts[worth >= least], worth[worth >= least]
             if len(starts):
@@ -176,16 +176,17 @@ class _Board:
         self.room.put(row, 1)
         yield from moves
 
-    def _starts(self, row: int, option: int, now: int) -> Ints:
+    def _starts(self, row: int, option: int, now: int, end: int) -> Ints:
         """Starts with room that touch what else there is on either side, and the first and last of each run of starts.
 
-        What is not moved to sooner ends within the coming weeks: to push it out of them would be no gain.
+        None ends after ``end``; what does not start sooner than ``now`` ends within the coming weeks, since it would be
+        no gain to push it out of them.
         """
         options = self.problem.options
         at = int(options.first[row]) + option
         slots, last = int(options.slots[at]), self.problem.slots
         low = max(int(options.earliest[at]), self._frozen + 1)
-        high = min(int(options.latest[at]), last - slots, max(now, self.racks.slots - slots))
+        high = min(int(options.latest[at]), end - slots, last - slots, max(now, self.racks.slots - slots))
         if high < low:
             return np.zeros(0, np.int64)
         free = self.room.free_of(row, option)

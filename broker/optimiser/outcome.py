@@ -184,7 +184,7 @@ def _moved(held: Placement, new: Placement, lost: Window | None) -> Because:
     message = f"It was moved so that whole domains stay free in {held.pool}, to where it is worth as much."
     start = str(held.window.first * SLOT_SECONDS)
     return Because(
-        Reason.DEFRAGMENTED, message, {"pool": f"pools/{held.pool}", "old_start_unix_seconds": start} | facts
+        Reason.DEFRAGMENTED, message, {"pool": f"pools/{held.pool}", "start_unix_seconds": start} | facts
     )
 
 

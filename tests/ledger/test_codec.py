@@ -21,7 +21,7 @@ from broker.domain.claim import (
 from broker.domain.faults import Fault, FaultReason
 from broker.domain.fleet import CommittedLevel, Contract, Delivery, Maintenance, PoolKind
 from broker.domain.insurance import Insurance, LossKind
-from broker.domain.plan import LossCost, PoolPrice
+from broker.domain.plan import LossCost, PoolPrice, PoolRoom
 from broker.domain.reason import Because, Reason
 from broker.domain.slots import Window
 from broker.domain.snapshot import Event, EventKind, Shortfall

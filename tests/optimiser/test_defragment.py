@@ -1,0 +1,216 @@
+"""Moves that keep whole domains free: few, only of who may move, inside what was told, for nothing, and to rest."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from broker.domain.claim import Ask, Claim, ClaimName, Committed, Past, Placement, Planned, Tier, Waiting
+from broker.domain.fleet import CommittedLevel, Contract, Delivery, Fleet, Pool, PoolKind, Silicon, Tenant, WorkloadClass
+from broker.domain.insurance import Insurance, LossKind
+from broker.domain.options import options
+from broker.domain.reason import Because, Reason
+from broker.domain.slots import Window
+from broker.domain.snapshot import Snapshot
+from broker.domain.terms import Terms
+from broker.ledger.promises import broken_promises
+from broker.optimiser.check import check
+from broker.optimiser.compile import Compiled, compile_problem
+from broker.optimiser.defragment import GAIN_LEAST, Defragmented, Leeway, defragment, movable
+from broker.optimiser.open_room import Racks
+from broker.optimiser.outcome import outcome
+from broker.optimiser.problem import Plan
+from broker.optimiser.room import Room
+from tests.builders import AWAITING_PLAN
+
+SLOTS, FREEZE = 260, 2
+RACK = 72
+
+
+def racks(name: str, count: int, **fields: object) -> Pool:
+    usual = {"unit_cost_microusd": 400_000, "tray_devices": 4}
+    return Pool(name, PoolKind.INTERNAL, "b200", RACK, (Delivery(RACK * count),), **(usual | fields))  # type: ignore[arg-type]
+
+
+def market(pools: tuple[Pool, ...], contract: str = "", quota: int | None = None, **fields: object) -> Fleet:
+    paid = (Contract("c", contract, committed=(CommittedLevel(RACK),), overage_price_microusd=10_000_000),)
+    return Fleet(
+        silicon=(Silicon("b200"),),
+        workload_classes=(WorkloadClass("training", {"b200": 100}),),
+        pools=pools,
+        contracts=paid if contract else (),
+        tenants=(Tenant("a", quota), Tenant("b", None)),
+        **fields,  # type: ignore[arg-type]
+    )
+
+
+def gang(devices: int, slots: int, earliest: int = 0, **fields: object) -> Ask:
+    value = 6_000_000 * devices * slots
+    return Ask("training", devices, slots, earliest, gang=True, **({"tier": Tier.STANDARD, "value_microusd": value} | fields))  # type: ignore[arg-type]
+
+
+def planned(name: str, asked: Ask, pool: str, first: int, latest: int, *, firm: bool = False) -> Claim:
+    """A claim that holds a place in a pool of racks."""
+    devices = -(-asked.devices // RACK) * RACK
+    place = Placement(pool, devices, Window(first, first + asked.slots), latest, silicon="b200")
+    return Claim(ClaimName(*name.split("/")), asked, (Committed if firm else Planned)((place,)), 0, 0, 1)
+
+
+def posed(fleet: Fleet, *claims: Claim, slots: int = SLOTS) -> Compiled:
+    return compile_problem(Snapshot("i", 1, fleet, claims), Window(0, slots), Terms())
+
+
+def moved(compiled: Compiled, **leeway: int) -> Defragmented:
+    """What is moved beside the plan in force, in which those who wait stay out."""
+    plan = compiled.problem.in_force()
+    assert plan is not None
+    return defragment(compiled, plan, Leeway()._replace(**leeway), freeze_slots=FREEZE)
+
+
+def after(compiled: Compiled, kept: Defragmented) -> list[Claim]:
+    """The claims, once that is in force."""
+    why = dict.fromkeys(range(len(compiled.requests)), AWAITING_PLAN)
+    decided = outcome(compiled, kept.plan, why, freeze_slots=FREEZE, at=0, defragmented=kept.moved)
+    by_name = {claim.name: claim for claim in (*compiled.snapshot.claims, *decided.changed)}
+    return [by_name[claim.name] for claim in compiled.snapshot.claims]
+
+
+def room(compiled: Compiled, plan: Plan) -> int:
+    """Open room that the plan leaves, in all pools."""
+    found = Racks.of(compiled.snapshot.fleet, compiled.problem, Leeway().slots)
+    free = Room(compiled.problem, plan).of_pools()
+    return sum(int(found.room(pool, free[pool])) for pool in np.flatnonzero(found.devices).tolist())
+
+
+def worth(compiled: Compiled, plan: Plan) -> int:
+    """The objective, if moves as such cost nothing."""
+    requests = replace(compiled.problem.requests, move_cost=np.zeros_like(compiled.problem.requests.move_cost))
+    return check(replace(compiled.problem, requests=requests), plan).objective
+
+
+class Case(NamedTuple):
+    """A random market, and how far a plan may go."""
+
+    compiled: Compiled
+    leeway: Leeway
+
+
+def case(draw: random.Random) -> Case:
+    """Claims at random places with room; some run or are firm, some wait, some were moved before."""
+    pools = [racks(f"hall-{n}", draw.randint(2, 6), spare_trays=2 * n) for n in range(draw.choice((1, 2)))]
+    pools += [Pool("nodes", PoolKind.INTERNAL, "b200", 8, (Delivery(8 * draw.randint(2, 12)),), tray_devices=8)]
+    insured = (Insurance("any", LossKind.ANY_ONE_POOL),) if draw.random() < 0.2 else ()
+    quota = RACK * draw.randint(2, 8) if draw.random() < 0.3 else None
+    fleet = market(tuple(pools), draw.choice(("", "hall-0")), quota, insurance=insured)
+    free = {pool.id: np.array(pool.supply().over(Window(0, SLOTS))) for pool in pools}
+    held = np.zeros(SLOTS, np.int64)
+    claims = []
+    for n in range(draw.randint(1, 12)):
+        first = draw.randint(-10, 200)
+        size, slots = draw.choice((8, 16, RACK, RACK, 2 * RACK)), draw.choice((5, 12, 24, 60))
+        tier, whole = draw.choice(list(Tier)), draw.random() < 0.3
+        asked = gang(size, slots, max(0, first - draw.choice((0, 0, 10, 100))), tier=tier, whole_domains=whole)
+        claim = Claim(ClaimName(draw.choice("ab"), f"c{n:02}"), asked, Waiting((AWAITING_PLAN,)), 0, 0, 1)
+        ways = options(asked, fleet)
+        if ways and draw.random() < 0.9:
+            way, end = draw.choice(ways), first + slots
+            span, own = slice(max(0, first), end), claim.name.tenant == "a" and quota is not None
+            limit = quota or 0
+            fits = (free[way.pool][span] >= way.devices).all() and (held[span] + way.devices <= limit).all()
+            if end > 0 and (fits if own else (free[way.pool][span] >= way.devices).all()):
+                free[way.pool][span] -= way.devices
+                held[span] += way.devices if own else 0
+                state = Committed if first <= FREEZE or draw.random() < 0.2 else Planned
+                latest = first + draw.choice((0, 5, 50, 200)) if state is Planned else max(0, first)
+                place = Placement(way.pool, way.devices, Window(max(0, first), end), latest, 0, "b200")
+                claim = replace(claim, state=state((place,)))
+                if draw.random() < 0.1:
+                    claim = replace(claim, past=(Past("PLANNED", Reason.DEFRAGMENTED, 0, 1),))
+        claims.append(claim)
+    leeway = Leeway(draw.choice((1, 2, 3, 50)), later=draw.choice((0, 0, 30)))
+    return Case(posed(fleet, *claims), leeway)
+
+
+@settings(deadline=None, max_examples=300)
+@given(seed=st.integers(0, 10**9))
+def test_whoever_is_moved_may_be_and_the_others_stay(seed: int) -> None:
+    compiled, leeway = case(random.Random(seed))
+    plan = compiled.problem.in_force() or Plan.empty(len(compiled.requests))
+    kept = defragment(compiled, plan, leeway, freeze_slots=FREEZE)
+    differ = np.flatnonzero((kept.plan.option != plan.option) | (kept.plan.start != plan.start)).tolist()
+    assert sorted(kept.moved) == differ
+    assert len(kept.moved) <= leeway.moves
+    assert check(compiled.problem, kept.plan).violations == check(compiled.problem, plan).violations
+    for before, now in zip(compiled.snapshot.claims, after(compiled, kept), strict=True):
+        assert list(broken_promises(before, now, lambda _: False, slot=0)) == []
+        if [p.window for p in before.placements] == [p.window for p in now.placements] and type(before.state) is Committed:
+            continue
+        if before == now:
+            continue
+        assert type(before.state) is Planned and type(now.state) is Planned
+        assert not any(past.reason is Reason.DEFRAGMENTED for past in before.past)
+        assert not (compiled.snapshot.fleet.insurance and before.ask.tier is Tier.GUARANTEED)
+        assert [why.reason for why in now.because] == [Reason.DEFRAGMENTED]
+        for old, new in zip(before.placements, now.placements, strict=True):
+            assert max(before.ask.earliest, FREEZE + 1) <= new.window.first <= old.latest
+            assert old.window.first > FREEZE
+            assert new.window.end <= old.window.end + leeway.later
+
+
+@settings(deadline=None, max_examples=300)
+@given(seed=st.integers(0, 10**9))
+def test_room_only_grows_and_nothing_is_lost_but_what_may_be(seed: int) -> None:
+    compiled, leeway = case(random.Random(seed))
+    plan = compiled.problem.in_force() or Plan.empty(len(compiled.requests))
+    kept = defragment(compiled, plan, leeway, freeze_slots=FREEZE)
+    least = GAIN_LEAST * RACK * 16 // 18 * len(kept.moved)
+    assert room(compiled, kept.plan) - room(compiled, plan) >= least
+    assert all(one.after_ppm >= 0 for one in kept.rooms)
+    late = compiled.problem.options.late_cost[compiled.problem.options.first[list(kept.moved)]].sum()
+    assert worth(compiled, plan) - worth(compiled, kept.plan) <= late * leeway.later
+
+
+@settings(deadline=None, max_examples=200)
+@given(seed=st.integers(0, 10**9))
+def test_planning_again_comes_to_rest(seed: int) -> None:
+    """At once, unless there were as many moves as may be; and nobody ever moves twice."""
+    compiled, leeway = case(random.Random(seed))
+    once = set[ClaimName]()
+    for _ in range(len(compiled.snapshot.claims) + 1):
+        plan = compiled.problem.in_force() or Plan.empty(len(compiled.requests))
+        kept = defragment(compiled, plan, leeway, freeze_slots=FREEZE)
+        assert defragment(compiled, plan, leeway, freeze_slots=FREEZE).moved == kept.moved
+        names = [compiled.snapshot.claims[compiled.requests[row].claim].name for row in kept.moved]
+        assert not once & set(names)
+        once |= set(names)
+        compiled = posed(compiled.snapshot.fleet, *after(compiled, kept))
+        if len(kept.moved) < leeway.moves:
+            break
+    again = compiled.problem.in_force() or Plan.empty(len(compiled.requests))
+    assert defragment(compiled, again, leeway, freeze_slots=FREEZE).moved == ()
+
+
+@settings(deadline=None, max_examples=60)
+@given(seed=st.integers(0, 10**9))
+def test_one_move_makes_as_much_room_as_any_move_could(seed: int) -> None:
+    """Tried one by one: every start of every way of everybody who may move."""
+    compiled, _ = case(random.Random(seed))
+    plan = compiled.problem.in_force() or Plan.empty(len(compiled.requests))
+    found = defragment(compiled, plan, Leeway(1), freeze_slots=FREEZE).plan
+    problem, best = compiled.problem, room(compiled, plan) + GAIN_LEAST * RACK
+    for row in movable(compiled, plan, FREEZE):
+        for option in range(problem.options.first[row + 1] - problem.options.first[row]):
+            at = problem.options.first[row] + option
+            latest = min(int(problem.options.latest[at]), SLOTS - int(problem.options.slots[at]))
+            for start in range(max(FREEZE + 1, int(problem.options.earliest[at])), latest + 1):
+                other = Plan(plan.option.copy(), plan.start.copy())
+                other.option[row], other.start[row] = option, start
+                ends = start + problem.options.slots[at] > plan.start[row] + problem.options.slots[problem.options.first[row]]
+                if not ends and room(compiled, other) > best and worth(compiled, other) >= worth(compiled, plan):
+                    if check(problem, other).violations == ():
+                        assert room(compiled, other) <= room(compiled, found)
