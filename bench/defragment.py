@@ -1,15 +1,16 @@
 """Whole racks kept free by moving a few of those that are merely planned: how much room that makes, and for whom.
 
-    python -m bench.defragment [--markets 40] [--seed 1] [--moves 4] [--later 0] [--solver greedy|search] [--load 0.85]
+    python -m bench.defragment [--markets 40] [--seed 1] [--moves 4] [--later 0] [--load 0.85] [--solver greedy|search]
+                               [--states 4]
 
-Each market is a hall of racks, half the time a second one, and nodes. Over three weeks claims come for the weeks ahead,
-and one in six is withdrawn before it starts, which leaves holes. Now and then comes a gang of whole racks that can wait a
-day at most, which is admitted at once or never. Every six hours it is planned. Each market is told twice, with the moves
-and without, with the same claims and withdrawals; the log of each is judged by `broker.ledger.fold.violations`.
+Each market is a hall of racks, half the time a second one, and nodes. Over three weeks claims come for the weeks
+ahead, and one in six is withdrawn before it starts, which leaves holes. Now and then comes a gang of whole racks that
+can wait a day at most, and is admitted at once or never. Every six hours it is planned. Each market is told twice, with
+the moves and without, with the same claims and withdrawals; `broker.ledger.fold.violations` judges the log of each.
 
-Beside that, each state that was planned with moves is looked at alone: the open room (`broker.optimiser.open_room`, in
-per cent of empty pools) before, after so many moves, and the most that is found with any number of moves, by trying
-them in many orders.
+Beside that, each plan of the first ``--states`` markets that moves anybody is looked at alone: the open room
+(`broker.optimiser.open_room`, in per cent of empty pools) before, after so many moves, the most that is found with any
+number of moves, by trying them in many orders, and a bound: were all gone who may move.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from broker.domain.terms import Terms
 from broker.ledger.fold import Market, violations
 from broker.optimiser.check import check
 from broker.optimiser.compile import Compiled, compile_problem
-from broker.optimiser.defragment import Defragmented, Leeway, defragment
+from broker.optimiser.defragment import Defragmented, Leeway, defragment, movable
 from broker.optimiser.outcome import outcome
 from broker.optimiser.problem import Plan
 from broker.optimiser.room import Room
@@ -78,7 +79,7 @@ SOLVERS: dict[str, Solver] = {"greedy": greedy, "search": search}
 
 @dataclass(slots=True)
 class Told:
-    """What became of one market; ``rooms`` are per cent before, after, and at most, of each state with anybody to move."""
+    """What became of one market; ``rooms``: per cent before, after, most found, and bound, of each plan with moves."""
 
     urgent: int = 0
     admitted: int = 0
@@ -89,7 +90,7 @@ class Told:
     plans: int = 0
     moves: int = 0
     longest: float = 0.0  # seconds that finding the moves took
-    rooms: list[tuple[float, float, float]] = field(default_factory=list)
+    rooms: list[tuple[float, float, float, float]] = field(default_factory=list)
     room: list[float] = field(default_factory=list)  # per cent, after each plan
     wrong: tuple[str, ...] = ()
 
@@ -202,8 +203,8 @@ class _World:
         kept = defragment(compiled, found, self.leeway, freeze_slots=1)
         out.longest = max(out.longest, time.perf_counter() - began)
         if most and kept.moved:
-            best = _most(compiled, found, self.leeway, self.slot)
-            out.rooms.append((_percent(kept, before=True), _percent(kept), max(best, _percent(kept))))
+            best = max(_percent(kept), _most(compiled, found, self.leeway, self.slot))
+            out.rooms.append((_percent(kept, before=True), _percent(kept), best, _bound(compiled, found)))
         self.wrong += check(compiled.problem, kept.plan).violations
         out.plans, out.moves = out.plans + 1, out.moves + len(kept.moved)
         out.room.append(_percent(kept))
@@ -244,9 +245,29 @@ def _most(compiled: Compiled, plan: Plan, leeway: Leeway, seed: int) -> float:
     return found
 
 
+def _bound(compiled: Compiled, plan: Plan) -> float:
+    """Open room, were all gone who may move."""
+    without = Plan(plan.option.copy(), plan.start.copy())
+    without.option[movable(compiled, plan, 1)] = -1
+    return _percent(defragment(compiled, without, Leeway(0), freeze_slots=1))
+
+
 def _standing(compiled: Compiled) -> Plan:
     """The plan in force; nothing is ever lost here."""
     return compiled.problem.in_force() or Plan.empty(len(compiled.requests))
+
+
+def _print_side(name: str, side: list[Told]) -> None:
+    urgent, admitted = sum(one.urgent for one in side), sum(one.admitted for one in side)
+    served, moves, plans = (sum(counts) for counts in zip(*((m.served, m.moves, m.plans) for m in side), strict=True))
+    print(
+        f"{name}: {admitted:,} of {urgent:,} urgent gangs admitted,"
+        f" {sum(one.admitted_racks_hours for one in side):,} rack-hours;"
+        f" {served:,} of {sum(one.others for one in side):,} others served,"
+        f" {sum(one.late_hours for one in side) / max(1, served):.1f} h after their earliest start on average;"
+        f" open room {np.mean([room for one in side for room in one.room]):.2f} %;"
+        f" {moves:,} moves in {plans:,} plans, {max(one.longest for one in side):.2f} s at most"
+    )
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -257,23 +278,22 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--moves", type=int, default=Leeway().moves, help="at most, with one plan")
     parser.add_argument("--later", type=int, default=Leeway().later, help="hours that a placement may end later")
     parser.add_argument("--load", type=float, default=0.85, help="what is asked of the racks ahead of time")
+    parser.add_argument("--states", type=int, default=4, help="markets of which each plan is looked at alone")
     parser.add_argument("--solver", choices=SOLVERS, default="greedy")
     given = parser.parse_args(arguments)
     leeway, began = Leeway(given.moves, later=given.later), time.perf_counter()
-    pairs = [
-        tuple(told(seed, one, SOLVERS[given.solver], load=given.load) for one in (Leeway(0), leeway))
-        for seed in range(given.seed, given.seed + given.markets)
+    solver, seeds = SOLVERS[given.solver], range(given.seed, given.seed + given.markets)
+    pairs = [[told(seed, one, solver, load=given.load) for one in (Leeway(0), leeway)] for seed in seeds]
+    _print_side("without moves", [pair[0] for pair in pairs])
+    _print_side("with moves", [pair[1] for pair in pairs])
+    rooms = [
+        room for seed in seeds[: given.states] for room in told(seed, leeway, solver, load=given.load, most=True).rooms
     ]
-    for name, side in (("without moves", [pair[0] for pair in pairs]), ("with moves", [pair[1] for pair in pairs])):
-        urgent, admitted = sum(one.urgent for one in side), sum(one.admitted for one in side)
-        work = sum(one.admitted_racks_hours for one in side)
+    if rooms:
+        before, after, most, bound = np.mean(rooms, axis=0)
         print(
-            f"{name}: {admitted:,} of {urgent:,} urgent gangs admitted, {work:,} rack-hours;"
-            f" {sum(one.served for one in side):,} of {sum(one.others for one in side):,} others served,"
-            f" {sum(one.late_hours for one in side) / max(1, sum(one.served for one in side)):.1f} h late on average;"
-            f" open room {np.mean([room for one in side for room in one.room]):.2f} %;"
-            f" {sum(one.moves for one in side):,} moves in {sum(one.plans for one in side):,} plans"
-            f" ({max(one.longest for one in side):.2f} s at most)"
+            f"{len(rooms):,} plans with moves: open room {before:.2f} % before, {after:.2f} % after,"
+            f" {most:.2f} % the most found with any number of moves, {bound:.2f} % were all gone who may move"
         )
     failed = [line for pair in pairs for one in pair for line in one.wrong]
     print(*failed[:3], sep="\n", end="")

@@ -264,4 +264,5 @@ def _rooms(plan: Plan) -> Iterator[str]:
         percent, week = f"{room.after_percent:.1f} %", f"{room.week_domains_after:,.1f}"
         if plan.defragmented:
             percent, week = f"{room.before_percent:.1f} % -> {percent}", f"{room.week_domains_before:,.1f} -> {week}"
-        yield f"  room     {short(room.pool)}: {week} whole domains stay free for a week on average, open room {percent}"
+        pool = short(room.pool)
+        yield f"  room     {pool}: {week} whole domains stay free for a week on average, open room {percent}"

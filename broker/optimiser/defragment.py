@@ -29,12 +29,12 @@ __all__ = ["Defragmented", "Leeway", "defragment", "movable"]
 
 LOOKS_MAX = 400  # placements that are looked at closely for one move, those first that take up most room
 ROWS_AT_ONCE = 64
-# A move is worth the trouble from this on, in domain-hours: room for a domain for a day, on as many starts as a day has.
+# From this on, in domain-hours, a move is worth the trouble: room for a domain for a day, from any hour of a day.
 GAIN_LEAST = LENGTHS[0] ** 2
 
 
 class Leeway(NamedTuple):
-    """How far a plan may go: moves, slots ahead that it looks, and how many slots later a placement may end by a move."""
+    """How far a plan may go: moves, slots ahead that it looks, slots by which a placement may end later."""
 
     moves: int = 4
     slots: int = 4 * 168
@@ -183,21 +183,26 @@ class _Board:
         no gain to push it out of them.
         """
         options = self.problem.options
-        at = int(options.first[row]) + option
+        at, pool = int(options.first[row]) + option, self._pool(row, option)
         slots, last = int(options.slots[at]), self.problem.slots
         low = max(int(options.earliest[at]), self._frozen + 1)
         high = min(int(options.latest[at]), end - slots, last - slots, max(now, self.racks.slots - slots))
         if high < low:
             return np.zeros(0, np.int64)
-        free = self.room.free_of(row, option)
-        blocked = np.concatenate(([0], np.cumsum(free.min(axis=0) < options.devices[at])))
-        fits: Bools = blocked[low + slots : high + slots + 1] == blocked[low : high + 1]
-        steps = np.flatnonzero(np.diff(free[0])) + 1
-        touching = np.zeros(high - low + 1, np.bool_)
+        free = self.room.of_pools()[pool, low : high + slots]
+        blocked = free < options.devices[at]
+        if (quota := self.room.of_quota(row)) is not None:
+            blocked |= quota[low : high + slots] < options.devices[at]
+        before = np.concatenate(([0], np.cumsum(blocked)))
+        fits: Bools = before[slots:] == before[:-slots]
+        steps = np.flatnonzero(free[1:] != free[:-1]) + 1
+        touching = np.zeros(len(fits), np.bool_)
         for edges in (steps, steps - slots):
-            touching[edges[(low <= edges) & (edges <= high)] - low] = True
-        edge = np.diff(fits.astype(np.int8), prepend=0, append=0) != 0
-        found: Ints = low + np.flatnonzero(fits & (touching | edge[:-1] | edge[1:]))
+            touching[edges[(edges >= 0) & (edges < len(fits))]] = True
+        touching[0] = touching[-1] = True
+        touching[1:] |= fits[1:] != fits[:-1]
+        touching[:-1] |= fits[1:] != fits[:-1]
+        found: Ints = low + np.flatnonzero(fits & touching)
         return found
 
     def _worth(self, row: int, option: int, starts: Ints) -> Ints:
@@ -205,12 +210,13 @@ class _Board:
         options, pools = self.problem.options, self.problem.pools
         at, pool = int(options.first[row]) + option, self._pool(row, option)
         devices, slots = int(options.devices[at]), int(options.slots[at])
-        used = pools.capacity[pool] - self.room.of_pools()[pool]
-        above = np.maximum(0, used - pools.committed[pool])
-        more = np.concatenate(([0], np.cumsum(np.maximum(0, used + devices - pools.committed[pool]) - above)))
         late = options.late_cost[at] * np.maximum(0, starts - options.due[at])
-        over = pools.overage_cost[pool] * (more[starts + slots] - more[starts])
-        worth: Ints = options.value[at] - late - over - pools.unit_cost[pool] * devices * slots
+        worth: Ints = options.value[at] - late - pools.unit_cost[pool] * devices * slots
+        if pools.overage_cost[pool]:
+            used = pools.capacity[pool] - self.room.of_pools()[pool]
+            above = np.maximum(0, used + devices - pools.committed[pool]) - np.maximum(0, used - pools.committed[pool])
+            more = np.concatenate(([0], np.cumsum(above)))
+            worth = worth - pools.overage_cost[pool] * (more[starts + slots] - more[starts])
         return worth
 
     def _taken(self, row: int, option: int, starts: Ints) -> Ints:

@@ -183,9 +183,7 @@ def _moved(held: Placement, new: Placement, lost: Window | None) -> Because:
         return Because(Reason.SUPPLY_LOST, message, _lost_facts(held.pool, lost) | facts)
     message = f"It was moved so that whole domains stay free in {held.pool}, to where it is worth as much."
     start = str(held.window.first * SLOT_SECONDS)
-    return Because(
-        Reason.DEFRAGMENTED, message, {"pool": f"pools/{held.pool}", "start_unix_seconds": start} | facts
-    )
+    return Because(Reason.DEFRAGMENTED, message, {"pool": f"pools/{held.pool}", "start_unix_seconds": start} | facts)
 
 
 def _left_out(pool: str, lost: Window | None) -> Because:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -58,7 +60,7 @@ def test_free_at_the_same_hours_side_by_side_is_more_than_in_turn_or_apart() -> 
     assert int(open_room(scattered)) == 0 < int(open_room(apart))
 
 
-def pool(name: str, **cut: int) -> Pool:
+def pool(name: str, **cut: Any) -> Pool:
     return Pool(name, PoolKind.INTERNAL, "b200", 72, (Delivery(720),), **cut)
 
 
