@@ -1,6 +1,6 @@
 """Whole racks kept free by moving a few of those that are merely planned: how much room that makes, and for whom.
 
-    python -m bench.defragment [--markets 40] [--seed 1] [--moves 4] [--later 0] [--load 0.85] [--solver greedy|search]
+    python -m bench.defragment [--markets 40] [--seed 1] [--moves 4] [--later 0] [--load 0.7] [--solver greedy|search]
                                [--states 4]
 
 Each market is a hall of racks, half the time a second one, and nodes. Over three weeks claims come for the weeks
@@ -49,6 +49,7 @@ STEP = 6
 HORIZON = 8 * WEEK
 RACK, NODE = 72, 8
 SEARCH_WORK = 40
+LOAD, URGENT_LOAD = 0.7, 0.15  # of the racks
 ORDERS = 12  # tried for the most that any number of moves can make
 WAITS = (Because(Reason.AWAITING_PLAN, "No plan has looked at the claim yet."),)
 NO_PLACE = Because(Reason.OUTBID, "Others have the room.")
@@ -95,7 +96,7 @@ class Told:
     wrong: tuple[str, ...] = ()
 
 
-def told(seed: int, leeway: Leeway, solver: Solver, *, load: float = 0.85, most: bool = False) -> Told:
+def told(seed: int, leeway: Leeway, solver: Solver, *, load: float = LOAD, most: bool = False) -> Told:
     """One market from beginning to end; ``most``: look for the most room as well, which takes long."""
     world, out = _World(seed, leeway, load), Told()
     for hour in range(0, TOLD, STEP):
@@ -129,7 +130,8 @@ class _World:
         self.wrong: tuple[str, ...] = ()
         halls = [self.chance.randint(8, 24) for _ in range(self.chance.choice((1, 2)))]
         self.racks, self.nodes = max(halls), self.chance.randint(8, 32)
-        self._rate = load * (sum(halls) * RACK) / RACK  # racks in use, if everybody came
+        self._all_racks, self._load = sum(halls), load
+        self._owed = self._urgent = 0.0  # rack-hours of claims to come
         made = Fleet(
             silicon=(Silicon("gb200"),),
             workload_classes=(WorkloadClass("training", {"gb200": 100}),),
@@ -145,24 +147,25 @@ class _World:
 
     def come(self, hour: int) -> list[ClaimName]:
         """Claims for the weeks ahead; those that cannot wait are told."""
-        # On average half of the racks' time for claims that come in time, and something for those who do not.
-        owed = self._rate * STEP * (4 if not hour else 1)
-        while owed > 0:
+        self._owed += self._load * self._all_racks * STEP * (8 if not hour else 1)
+        while self._owed > 0:
             asked = self._ask(hour)
             name = ClaimName(self.chance.choice("ab"), f"c{len(self.market.claims)}")
-            owed -= asked.slots * -(-asked.devices // RACK)
+            self._owed -= asked.slots * -(-asked.devices // RACK)
             if self.chance.random() < 1 / 6:
                 self._leaves[name] = hour + self.chance.randint(1, 4 * DAY)
             self._submit(name, asked)
         urgent = []
-        if hour >= 2 * DAY and self.chance.random() < 0.5:
-            racks = self.chance.choice((1, 2, 2, 4, 4, 8, 8))
-            devices, slots = RACK * min(racks, self.racks), self.chance.choice((DAY, DAY, 3 * DAY, WEEK))
+        self._urgent += URGENT_LOAD * self._all_racks * STEP * (hour >= 2 * DAY)
+        while self._urgent > 0:
+            racks = max(1, self.racks * self.chance.choice((1, 2, 2, 4)) // 8)
+            devices, slots = RACK * racks, self.chance.choice((DAY, DAY, 3 * DAY, WEEK))
             start = hour + self.chance.randint(1, 5 * DAY)
             value = 20_000_000 * devices * slots
             asked = Ask("training", devices, slots, start, Tier.STANDARD, value, gang=True, whole_domains=True)
             urgent.append(ClaimName("a", f"u{len(self.market.claims)}"))
-            self._submit(urgent[0], replace(asked, latest=start + DAY))
+            self._submit(urgent[-1], replace(asked, latest=start + DAY))
+            self._urgent -= racks * slots
         return urgent
 
     def _ask(self, hour: int) -> Ask:
@@ -277,7 +280,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=1, help="of the first market")
     parser.add_argument("--moves", type=int, default=Leeway().moves, help="at most, with one plan")
     parser.add_argument("--later", type=int, default=Leeway().later, help="hours that a placement may end later")
-    parser.add_argument("--load", type=float, default=0.85, help="what is asked of the racks ahead of time")
+    parser.add_argument("--load", type=float, default=LOAD, help="share of the racks that is asked for ahead of time")
     parser.add_argument("--states", type=int, default=4, help="markets of which each plan is looked at alone")
     parser.add_argument("--solver", choices=SOLVERS, default="greedy")
     given = parser.parse_args(arguments)

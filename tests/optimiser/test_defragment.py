@@ -213,9 +213,11 @@ def test_one_move_makes_as_much_room_as_any_move_could(seed: int) -> None:
     compiled, _ = case(random.Random(seed))
     plan = compiled.problem.in_force() or Plan.empty(len(compiled.requests))
     found = defragment(compiled, plan, Leeway(1), freeze_slots=FREEZE).plan
-    most = max(room(compiled, found), room(compiled, plan) + GAIN_LEAST * RACK)
+    before, after = room(compiled, plan), room(compiled, found)
     for other in every_move(compiled, plan):
-        if room(compiled, other) > most and worth(compiled, other) >= worth(compiled, plan):
+        if room(compiled, other) > max(after, before + GAIN_LEAST * RACK) and worth(compiled, other) >= worth(
+            compiled, plan
+        ):
             assert check(compiled.problem, other).violations != ()
 
 
