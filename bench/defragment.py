@@ -1,7 +1,7 @@
 """Whole racks kept free by moving a few of those that are merely planned: how much room that makes, and for whom.
 
     python -m bench.defragment [--markets 40] [--seed 1] [--moves 4] [--later 0] [--load 0.7] [--solver greedy|search]
-                               [--states 4]
+                               [--states 4] [--weeks 3]
 
 Each market is a hall of racks, half the time a second one, and nodes. Over three weeks claims come for the weeks
 ahead, and one in six is withdrawn before it starts, which leaves holes. Now and then comes a gang of whole racks that
@@ -48,9 +48,9 @@ TOLD = 3 * WEEK  # hours
 STEP = 6
 HORIZON = 8 * WEEK
 RACK, NODE = 72, 8
-SEARCH_WORK = 40
+SEARCH_WORK = 10
 LOAD, URGENT_LOAD = 0.7, 0.15  # of the racks
-ORDERS = 12  # tried for the most that any number of moves can make
+ORDERS = 6  # tried for the most that any number of moves can make
 WAITS = (Because(Reason.AWAITING_PLAN, "No plan has looked at the claim yet."),)
 NO_PLACE = Because(Reason.OUTBID, "Others have the room.")
 
@@ -96,10 +96,12 @@ class Told:
     wrong: tuple[str, ...] = ()
 
 
-def told(seed: int, leeway: Leeway, solver: Solver, *, load: float = LOAD, most: bool = False) -> Told:
+def told(
+    seed: int, leeway: Leeway, solver: Solver, *, load: float = LOAD, most: bool = False, hours: int = TOLD
+) -> Told:
     """One market from beginning to end; ``most``: look for the most room as well, which takes long."""
     world, out = _World(seed, leeway, load), Told()
-    for hour in range(0, TOLD, STEP):
+    for hour in range(0, hours, STEP):
         world.slot = hour
         urgent = world.come(hour)
         world.withdraw(hour)
@@ -281,16 +283,20 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--moves", type=int, default=Leeway().moves, help="at most, with one plan")
     parser.add_argument("--later", type=int, default=Leeway().later, help="hours that a placement may end later")
     parser.add_argument("--load", type=float, default=LOAD, help="share of the racks that is asked for ahead of time")
+    parser.add_argument("--weeks", type=int, default=TOLD // WEEK, help="that a market is told for")
     parser.add_argument("--states", type=int, default=4, help="markets of which each plan is looked at alone")
     parser.add_argument("--solver", choices=SOLVERS, default="greedy")
     given = parser.parse_args(arguments)
     leeway, began = Leeway(given.moves, later=given.later), time.perf_counter()
+    hours = given.weeks * WEEK
     solver, seeds = SOLVERS[given.solver], range(given.seed, given.seed + given.markets)
-    pairs = [[told(seed, one, solver, load=given.load) for one in (Leeway(0), leeway)] for seed in seeds]
+    pairs = [[told(seed, one, solver, load=given.load, hours=hours) for one in (Leeway(0), leeway)] for seed in seeds]
     _print_side("without moves", [pair[0] for pair in pairs])
     _print_side("with moves", [pair[1] for pair in pairs])
     rooms = [
-        room for seed in seeds[: given.states] for room in told(seed, leeway, solver, load=given.load, most=True).rooms
+        room
+        for seed in seeds[: given.states]
+        for room in told(seed, leeway, solver, load=given.load, most=True, hours=hours).rooms
     ]
     if rooms:
         before, after, most, bound = np.mean(rooms, axis=0)

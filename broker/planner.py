@@ -143,11 +143,11 @@ class Planner:
         # 5. Leave room for who is insured, and for who is expected; let those give way who have to.
         solved, withheld, sure = await asyncio.to_thread(self._leave_room, compiled, solved)
         solved = await asyncio.to_thread(self._make_way, compiled, solved, frozenset(withheld))
-        # 6. Keep whole domains free for who may still come, by a few moves of what is merely planned.
-        solved, kept = await asyncio.to_thread(self._defragment, compiled, solved)
+        # 6. Keep whole domains free for who may still come, by a few moves of what is merely planned, at no cost.
+        moved, kept = await asyncio.to_thread(self._defragment, compiled, solved)
         # 7. What becomes of each claim, why, and on which domains.
         at = self.now()
-        decided = await asyncio.to_thread(self._decide, compiled, solved, withheld, kept.moved, at)
+        decided = await asyncio.to_thread(self._decide, compiled, moved, withheld, kept.moved, at)
         record = plan_record(compiled, solved, decided, millis, at)
         record = replace(record, rooms=kept.rooms, defragmented=len(kept.moved))
         if sure is not None:
@@ -158,7 +158,7 @@ class Planner:
         done = await self.ledger.commit(changed, record, fence=fence, at=at, prices=prices)
         self._planned_slot = slot_at_or_after(at) if len(changed) == len(decided.changed) else -1
         if self.capture is not None:
-            await asyncio.to_thread(self.capture, compiled.problem, solved)
+            await asyncio.to_thread(self.capture, compiled.problem, moved)
         return replace(record, revision=done.revision, skipped=len(done.skipped))
 
     async def repair(self, fence: Fence) -> PlanRecord | None:
@@ -334,7 +334,7 @@ class Planner:
         return solved if plan.same(solved.plan) else self._instead(compiled, solved, plan)
 
     def _defragment(self, compiled: Compiled, solved: Solved) -> tuple[Solved, Defragmented]:
-        """The plan with a few moves more, and what they were."""
+        """The plan with a few moves more, and what they were; it is told by what it was worth without them."""
         kept = defragment(compiled, solved.plan, self.settings.leeway, freeze_slots=self.settings.freeze_slots)
         return (self._instead(compiled, solved, kept.plan) if kept.moved else solved), kept
 

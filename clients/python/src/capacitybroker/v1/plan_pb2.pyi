@@ -97,7 +97,8 @@ class Plan(message.Message):
     """
     defragmented: builtins.int
     """Placements it moved so that whole domains stay free: merely planned ones, to
-    where they are worth as much. Never more than the planner was allowed.
+    where they are worth as much. Never more than the planner was allowed. The
+    objective is that of the plan without these moves.
     """
     @builtins.property
     def create_time(self) -> timestamp_pb2.Timestamp:
