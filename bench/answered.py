@@ -15,7 +15,7 @@ from bench.rolling import WORK
 from broker.admission.demand import Demand
 from broker.admission.policy import Policy
 from broker.desk import Desk, DeskTerms
-from broker.domain.claim import Ask, Claim, ClaimName, Placement, SiliconChoice, Tier, Waiting
+from broker.domain.claim import Ask, Claim, ClaimName, Placement, Preemption, SiliconChoice, Tier, Waiting
 from broker.domain.faults import Fault
 from broker.domain.fleet import (
     CommittedLevel,
@@ -196,6 +196,7 @@ def _asks(market: Market, pool_silicon: Ints, began: int) -> Iterator[tuple[int,
                 gang=True,
                 latest=began + int(market.latest[number]),
                 deadline=began + market.problem.slots,
+                preemption=Preemption(min_run=market.problem.slots),  # answers are for good
             ),
         )
 

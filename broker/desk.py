@@ -61,6 +61,9 @@ class Market(Protocol):
         """The first plan that looked at ``revision`` or later; waits for it."""
         ...
 
+    async def reach(self, revision: int) -> None:
+        """Wait until it knows ``revision``."""
+
 
 @dataclass(frozen=True, slots=True)
 class DeskTerms:
@@ -101,7 +104,7 @@ class Desk:
             grants: tuple[Claim, ...]
             moved: tuple[Claim, ...] = ()
             if places:
-                taken, moved = self._taken(claim, places)
+                taken, moved = await self._taken(claim, places)
                 grants = (self._granted(claim, taken),)
             else:
                 grants = tuple(self._granted(claim, found.placements) for found in self._grants(claim))
@@ -218,16 +221,22 @@ class Desk:
         at = self.now()
         return claim.becomes(promised(placements, freeze=slot_at_or_after(at) + self.terms.freeze_slots), at=at)
 
-    def _taken(self, claim: Claim, places: Sequence[Placement]) -> tuple[tuple[Placement, ...], tuple[Claim, ...]]:
+    async def _taken(
+        self, claim: Claim, places: Sequence[Placement]
+    ) -> tuple[tuple[Placement, ...], tuple[Claim, ...]]:
         """The placements of an offer, if it is one that can still be made, and who moves for it."""
-        calendar = self.market.outlook.calendar(slot_at_or_after(claim.created_at))
-        found = self.terms.policy.at(claim.ask, claim.name.tenant, calendar, places)
-        if found is not None:
-            return found, ()
-        room = self._room(claim)
-        if room is None or not room.candidate.is_at(places):
-            raise offer_gone()
-        return room.candidate.placements, room.moved(claim.created_at)
+        for may_be_behind in (True, False):
+            calendar = self.market.outlook.calendar(slot_at_or_after(claim.created_at))
+            found = self.terms.policy.at(claim.ask, claim.name.tenant, calendar, places)
+            if found is not None:
+                return found, ()
+            room = self._room(claim)
+            if room is not None and room.candidate.is_at(places):
+                return room.candidate.placements, room.moved(claim.created_at)
+            if may_be_behind:
+                # What was given back a moment ago, perhaps by the same caller, may be news to the market.
+                await self.market.reach(await self.ledger.revision())
+        raise offer_gone()
 
     async def _quoted(self, claim: Claim, most: int) -> Quote:
         """What the claim could have; where it could have nothing as others are, what it could if they moved as well."""

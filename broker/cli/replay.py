@@ -28,6 +28,7 @@ __all__ = ["replay", "run"]
 TRACE_START = datetime(2021, 3, 4, tzinfo=UTC)
 HOUR = 3600
 TIERS = {5: "TIER_GUARANTEED", 2: "TIER_STANDARD", 1: "TIER_SPOT"}
+MIN_RUN_HOURS_MAX = 7 * 24  # the API takes no more
 CAPTURE_SECONDS = 10.0
 CATCH_UP_SECONDS = 60.0
 
@@ -160,7 +161,7 @@ class _Drive:
         self.set_clock(int(self.window.moment(seconds).timestamp()))
 
     def _submit(self, number: int, job: Job) -> None:
-        from capacitybroker import Claim, FailedPrecondition, Tier, duration, timestamp
+        from capacitybroker import TIER_SPOT, Claim, FailedPrecondition, Tier, duration, timestamp
 
         from broker.cli.replay_report import Refused
         from broker.cli.trace import tier_weight
@@ -176,6 +177,9 @@ class _Drive:
             earliest_start_time=timestamp(self.window.moment(job.release * HOUR)),
             latest_start_time=timestamp(self.window.moment(job.latest * HOUR)),
         )
+        if claim.tier == TIER_SPOT:
+            # A job of the trace runs in one piece, and the outcome is judged by that.
+            claim.preemption.min_run.CopyFrom(duration(hours=min(job.slots, MIN_RUN_HOURS_MAX)))
         try:
             self.client.create_claim(claim, tenant=f"team-{job.cluster}", claim_id=f"job-{number}")
         except FailedPrecondition as error:
@@ -222,7 +226,7 @@ def _judged(
     served = {
         number: Served(placement.pool.removeprefix("pools/"), (placement.start_time.seconds - begin) // HOUR)
         for number, claim in claims.items()
-        if claim.state == Claim.STATE_ENDED
+        if claim.state == Claim.STATE_ENDED and not claim.runs
         for placement in claim.placements
     }
     files = write_outcome(jobs, served, nodes=nodes, slots=window.slots, seed=window.seed, folder=out, seconds=seconds)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from typing import Any, cast
 
 import grpc
 import pytest
@@ -14,7 +16,9 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from broker.domain.slots import SLOT_SECONDS
+from broker.domain.snapshot import Event
 from broker.ledger.fold import violations
+from broker.ledger.port import Ledger
 from tests.transport.calls import claim, create, fleet, pool, refusal
 from tests.world import NOON, World, until, world
 
@@ -208,6 +212,36 @@ async def test_counter_offers_say_how_the_claim_gives_way(served: World) -> None
     fewer = kinds[quote_pb2.Change.KIND_FEWER_DEVICES]
     taken = (await served.capacity.CreateClaim(create(fewer.claim, placements=fewer.placements))).claim
     assert taken.placements[0].devices == 4
+
+
+class _Behind:
+    """A ledger whose events arrive only once somebody asks how far it is."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger, self._asked = ledger, asyncio.Event()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._ledger, name)
+
+    async def revision(self) -> int:
+        self._asked.set()
+        return await self._ledger.revision()
+
+    async def events(self, after: int, **limits: int) -> Sequence[Event]:
+        await self._asked.wait()
+        return await self._ledger.events(after, **limits)
+
+
+async def test_an_offer_is_not_gone_because_the_market_is_behind(served: World) -> None:
+    whole, part = claim(devices=64, gang=True, tier=claim_pb2.TIER_GUARANTEED), claim(devices=8, gang=True)
+    (offer,) = (await served.capacity.QuoteClaim(quote(part))).offers
+    served.feed.ledger = cast(Ledger, _Behind(served.ledger))
+    (first,) = (await served.capacity.QuoteClaim(quote(whole))).offers
+    in_the_way = (await served.capacity.CreateClaim(create(whole, placements=first.placements))).claim
+    await seen(served)
+    await served.capacity.CancelClaim(capacity.CancelClaimRequest(name=in_the_way.name, request_id="c"))
+    made = (await served.capacity.CreateClaim(create(offer.claim, placements=offer.placements))).claim
+    assert [(p.pool, p.start_time) for p in made.placements] == [(p.pool, p.start_time) for p in offer.placements]
 
 
 async def test_a_waiting_claim_is_explained_and_the_way_round_works(served: World) -> None:
