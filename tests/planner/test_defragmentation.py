@@ -113,6 +113,17 @@ async def test_who_is_merely_planned_moves_up_and_hears_why(hall: Hall) -> None:
     assert facts["new_start_unix_seconds"] == str((hall.slot + DAY) * SLOT_SECONDS)
 
 
+async def test_a_plan_is_told_by_what_it_was_worth_without_the_moves(hall: Hall) -> None:
+    hall.leeway(0)
+    await hall.hole()
+    without = await hall.plan()
+    hall.leeway(4)
+    record = await hall.plan()
+    assert (without.defragmented, record.defragmented) == (0, 1)
+    assert (record.objective_microusd, record.optimal) == (without.objective_microusd, without.optimal)
+    assert (await hall.plan()).objective_microusd >= record.objective_microusd
+
+
 async def test_planning_again_changes_nothing(hall: Hall) -> None:
     (behind,) = await hall.hole()
     await hall.plan()
