@@ -172,7 +172,6 @@ def test_nobody_within_its_quota_ends_where_one_on_loan_would_do(seed: int) -> N
     assert check(compiled.problem, before).ok
     after = make_way(compiled, before)
     assert check(compiled.problem, after).ok
-    assert make_way(compiled, after).option.tolist() == after.option.tolist()
     ending, problem = gives_way(compiled, after), compiled.problem
     takers = [
         claim_of(compiled, row) for row, one in enumerate(compiled.requests) if one.seeks and after.option[row] >= 0
