@@ -10,10 +10,11 @@ The rules of the functions in ``redis/lua/leases.lua``, for a ledger in memory.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from broker.domain.claim import ClaimName, Hold
+from broker.domain.claim import Claim, ClaimName, Hold
 from broker.domain.slots import Steps
 from broker.ledger.books import Books
 from broker.ledger.port import LeaseRecord
@@ -35,6 +36,7 @@ class _Entry:
 class _Ghost:
     """What the holder of a lease that was ended for it may still use."""
 
+    name: ClaimName
     hold: Hold
     ends: int
 
@@ -103,18 +105,25 @@ class LeaseBook:
         entry = self._entries.pop(name, None)
         if entry is not None:
             lost = (hold for hold in held if hold.account.startswith("pools/") and slot in hold.window)
-            self._ghosts += [_Ghost(hold, entry.ends) for hold in lost]
+            self._ghosts += [_Ghost(name, hold, entry.ends) for hold in lost]
 
-    def crowded(self, books: Books, holds: tuple[Hold, ...], slot: int, margin_millis: int) -> bool:
-        """Whether a pool of these holds lacks devices for all that it granted and that may still be in use."""
-        ghosts = list(self.ghosts(margin_millis))
-        for pool in {hold.account for hold in holds if hold.account.startswith("pools/") and slot in hold.window}:
-            used = books.granted(pool).at(slot) + sum(ghost.devices for ghost in ghosts if ghost.account == pool)
+    def crowded(self, books: Books, claim: Claim, slot: int, margin_millis: int) -> bool:
+        """Whether a pool of the claim lacks devices for all that it granted and that may still be in use.
+
+        What the claim itself had there and has again is the same devices.
+        """
+        ghosts, mine = list(self._alive(margin_millis)), Counter[str]()
+        for hold in claim.holds():
+            if hold.account.startswith("pools/") and slot in hold.window:
+                mine[hold.account] += hold.devices
+        for pool, devices in mine.items():
+            here = [ghost for ghost in ghosts if ghost.hold.account == pool]
+            own = sum(ghost.hold.devices for ghost in here if ghost.name == claim.name)
+            used = books.granted(pool).at(slot) + sum(ghost.hold.devices for ghost in here) - min(own, devices)
             if used > (books.limit(pool) or Steps.level(0)).at(slot):
                 return True
         return False
 
-    def ghosts(self, margin_millis: int) -> Iterator[Hold]:
-        """What may still be in use though it is granted to nobody, or to others."""
+    def _alive(self, margin_millis: int) -> Iterator[_Ghost]:
         after = self._now()[0] - margin_millis
-        return (ghost.hold for ghost in self._ghosts if ghost.ends > after)
+        return (ghost for ghost in self._ghosts if ghost.ends > after)

@@ -123,7 +123,7 @@ class MemoryLedger:
     async def acquire(self, claim: Claim, *, key: RequestKey, at: int, ttl_millis: int, margin_millis: int) -> Receipt:
         """See `Ledger.acquire`."""
         crowded = self._leases.find(claim.name) is None and self._leases.crowded(
-            self._market.books, claim.holds(), slot_of(at), margin_millis
+            self._market.books, claim, slot_of(at), margin_millis
         )
         receipt = self._replace(
             claim, EventKind.LEASED, key=key, at=at, refusal=refusals.lease_handover(claim.name) if crowded else None
@@ -266,9 +266,7 @@ class MemoryLedger:
     def _end_leases(self, taken: Sequence[Claim], at: int) -> None:
         """Of claims that a plan ends, or whose places it takes."""
         for claim in taken:
-            if not claim.live:
-                self._leases.drop(claim.name)
-            elif not isinstance(claim.state, Active):
+            if not isinstance(claim.state, Active):
                 self._leases.displace(claim.name, self._market.claims[claim.name].holds(), slot_of(at))
 
     def _overdrawn(self, taken: Sequence[Claim], at: int) -> Shortfall | None:

@@ -104,16 +104,15 @@ local function write_rows(m, args, taken, revision)
   end
 end
 
--- Ends the leases of claims that are no longer leased: of those that are over, and of those that lost their place.
+-- Ends the leases of claims that are no longer leased; what their holders may still use counts until these would have
+-- ended.
 local function end_leases(m, args, taken, held_by, slot)
   if redis.call('HLEN', m.keys.leases) == 0 then
     return
   end
   for _, row in ipairs(taken) do
-    if args[row + 2] == '1' then
+    if args[row + 2] ~= '2' then
       leases.displace(m, args[row], held_by[row], slot)
-    elseif args[row + 2] == '0' then
-      leases.drop(m, { args[row] })
     end
   end
 end

@@ -1,6 +1,6 @@
 -- Leases: hash `leases` holds "<fencing token>\n<ttl (ms)>" under the claim's key, sorted set `lease_ends` when each of
--- them ends, and `lease_ghosts` what holders of leases that were ended for them may still use: "<account>|<devices>|<key>"
--- until when. All ends are in the market's lease time.
+-- them ends, and `lease_ghosts` what holders of leases that were ended for them may still use:
+-- "<account>|<devices>|<key>|<fencing token>" until when. All ends are in the market's lease time.
 
 local leases = {}
 
@@ -53,6 +53,19 @@ function leases.drop(m, names)
   redis.call('ZREM', m.keys.lease_ends, unpack(names))
 end
 
+-- Devices in `slot` of each pool that `holds` name.
+local function in_slot(holds, slot)
+  local devices = {}
+  local entries = cjson.decode(holds)
+  for i = 1, #entries, 4 do
+    local account, first, stop = entries[i], entries[i + 1], entries[i + 2]
+    if string.sub(account, 1, 6) == 'pools/' and first <= slot and slot < stop then
+      devices[account] = (devices[account] or 0) + entries[i + 3]
+    end
+  end
+  return devices
+end
+
 -- Ends the lease of a claim that lost its place, if it has one: whoever holds it may use what it `held` until it would
 -- have ended.
 function leases.displace(m, key, held, slot)
@@ -60,29 +73,28 @@ function leases.displace(m, key, held, slot)
   if not ends then
     return
   end
-  local entries = cjson.decode(held)
-  for i = 1, #entries, 4 do
-    local account, first, stop, devices = entries[i], entries[i + 1], entries[i + 2], entries[i + 3]
-    if string.sub(account, 1, 6) == 'pools/' and first <= slot and slot < stop then
-      redis.call('ZADD', m.keys.lease_ghosts, ends, account .. '|' .. market.digits(devices) .. '|' .. key)
-    end
+  local fence = leases.read(redis.call('HGET', m.keys.leases, key))
+  for account, devices in pairs(in_slot(held, slot)) do
+    local ghost = account .. '|' .. market.digits(devices) .. '|' .. key .. '|' .. fence
+    redis.call('ZADD', m.keys.lease_ghosts, ends, ghost)
   end
   leases.drop(m, { key })
 end
 
--- Whether pools of `holds` have in `slot` all that they granted, and what may still be in use after `after` as well.
-function leases.room(m, holds, slot, after)
-  local used = {}
-  local entries = cjson.decode(holds)
-  for i = 1, #entries, 4 do
-    if string.sub(entries[i], 1, 6) == 'pools/' and entries[i + 1] <= slot and slot < entries[i + 2] then
-      used[entries[i]] = books.excess(m, entries[i], slot)
-    end
+-- Whether pools of a claim's `holds` have in `slot` all that they granted, and what may still be in use after `after` as
+-- well. What the claim itself had there and has again is the same devices.
+function leases.room(m, key, holds, slot, after)
+  local mine, used = in_slot(holds, slot), {}
+  for account in pairs(mine) do
+    used[account] = books.excess(m, account, slot)
   end
   for _, ghost in ipairs(redis.call('ZRANGEBYSCORE', m.keys.lease_ghosts, '(' .. market.digits(after), '+inf')) do
-    local account, devices = string.match(ghost, '^([^|]*)|(%d+)|')
+    local account, digits, owner = string.match(ghost, '^([^|]*)|(%d+)|([^|]*)')
     if used[account] then
-      used[account] = used[account] + tonumber(devices)
+      local devices = tonumber(digits)
+      local again = owner == key and math.min(mine[account], devices) or 0
+      mine[account] = mine[account] - again
+      used[account] = used[account] + devices - again
     end
   end
   for _, excess in pairs(used) do
