@@ -277,7 +277,9 @@ class MemoryLedger:
 
     def _fitting(self, claims: Sequence[Claim], at: int) -> tuple[list[Claim], list[ClaimName]]:
         """Those that hold capacity already and, one by one, the others that fit; and the names of who does not."""
-        new = {c.name for c in claims if c.holds() and not self._market.claims[c.name].holds()}
+        slot = slot_of(at)
+        had = {c.name for c in claims if any(slot < hold.window.end for hold in self._market.claims[c.name].holds())}
+        new = {c.name for c in claims if c.holds() and c.name not in had}
         fitting = [claim for claim in claims if claim.name not in new]
         worst = self._overdrawn(fitting, at)
         if worst is not None:
