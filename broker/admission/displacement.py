@@ -19,7 +19,8 @@ from broker.admission.ranking import Ranking, legal, placed
 from broker.domain.bid_prices import BidPrices
 from broker.domain.claim import Claim, Held, Hold, Placement, Tier
 from broker.domain.fleet import Fleet
-from broker.domain.options import options, parts
+from broker.domain.options import parts
+from broker.domain.preemption import ways, ways_elsewhere
 from broker.domain.slots import Window
 from broker.domain.terms import Terms
 
@@ -74,7 +75,8 @@ def _refuge(one: Loss, calendar: Calendar, terms: Terms) -> Placement | None:
     if isinstance(one.claim.state, Held):
         return None
     ranking, ask = Ranking(calendar, one.claim.name.tenant, terms), one.claim.ask
-    if parts(ask) == 1:
+    has_begun = bool(one.claim.ran) or one.placement.window.first < calendar.window.first
+    if parts(ask) == 1 and not has_begun:
         whole = ranking.candidates(ask, most=1)
         found = whole[0].placements[0] if whole else None
     else:
@@ -85,10 +87,11 @@ def _refuge(one: Loss, calendar: Calendar, terms: Terms) -> Placement | None:
 
 
 def _part_alone(one: Loss, ranking: Ranking) -> Placement | None:
-    """The best free place for one part of several; the others stay where they are."""
-    calendar = ranking.calendar
-    ways = [way for way in options(one.claim.ask, calendar.fleet) if way.part == one.placement.part]
-    worths = [(worth, way) for way in legal(ways, calendar.window) if (worth := ranking.worth(way)) is not None]
+    """The best free place for one part of several, or for what is left of one; others stay where they are."""
+    calendar, slot = ranking.calendar, ranking.calendar.window.first
+    whole = [way for way in ways(one.claim, calendar.fleet, slot) if way.part == one.placement.part]
+    left = ways_elsewhere(one.claim, one.placement, whole, calendar.fleet, slot)
+    worths = [(worth, way) for way in legal(left, calendar.window) if (worth := ranking.worth(way)) is not None]
     if not worths:
         return None
     _, best = max(worths, key=lambda found: found[0])

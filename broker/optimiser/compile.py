@@ -19,8 +19,8 @@ import numpy as np
 from broker.domain.claim import Claim, Placement, Tier
 from broker.domain.fleet import Fleet
 from broker.domain.losses import Loss
-from broker.domain.options import Option, parts, resumed
-from broker.domain.preemption import is_over, ways, ways_on
+from broker.domain.options import Option, parts
+from broker.domain.preemption import is_over, ways, ways_elsewhere
 from broker.domain.reason import Because, Reason
 from broker.domain.slots import SLOT_SECONDS, Window
 from broker.domain.snapshot import Snapshot
@@ -183,12 +183,9 @@ def _held(
     moves, running = lost is not None or yields, placement.window.first < horizon.first
     if not moves and (running or claim.firm):
         return Request(index, placement.part, (stay,), placement, stays=True, settled=True)
-    if placement.left_ppm:
-        ways = ways_on(claim, placement, fleet, horizon.first)
-    elif running:
-        ways = [_rest(way, ways, claim, placement, horizon) for way in ways]
     latest = by if moves else placement.latest
-    elsewhere = [legal for way in ways if (legal := _within(way, horizon, latest)) is not None]
+    left = ways_elsewhere(claim, placement, ways, fleet, horizon.first)
+    elsewhere = [legal for way in left if (legal := _within(way, horizon, latest)) is not None]
     known = fleet.pool(placement.pool) is not None
     here = (stay,) if known else ()
     return Request(index, placement.part, (*here, *elsewhere), placement, stays=known, lost=lost, yields=yields)
@@ -200,14 +197,6 @@ def _lost(pool: str, window: Window, horizon: Window, short: dict[str, Ints]) ->
         return None
     slots = window.first + np.flatnonzero(short[pool][window.first - horizon.first : window.end - horizon.first])
     return Window(int(slots[0]), int(slots[-1]) + 1) if len(slots) else None
-
-
-def _rest(way: Option, ways: Sequence[Option], claim: Claim, placement: Placement, horizon: Window) -> Option:
-    """What is left of a running placement, served another way; it ends by its deadline or not at all."""
-    here = (w.slots for w in ways if (w.pool, w.devices) == (placement.pool, placement.devices))
-    slots = resumed(way, next(here, placement.window.slots), placement.window.end - horizon.first)
-    deadline = claim.ask.deadline
-    return way._replace(slots=slots, latest=None if deadline is None else deadline - slots)
 
 
 def _within(way: Option, horizon: Window, latest: int | None = None) -> Option | None:
