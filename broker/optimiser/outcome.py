@@ -158,16 +158,17 @@ def _notices(compiled: Compiled, plan: Plan) -> dict[int, tuple[Because, ...]]:
     found: dict[int, list[Because]] = {}
     for row, request in enumerate(compiled.requests):
         held = request.placement
-        if held is None or request.lost is None or plan.option[row] < 0:
+        if held is None or not request.short or plan.option[row] < 0:
             continue
         new = _placement(compiled, request, int(plan.option[row]), int(plan.start[row]))
         if new is not held:
-            start = str(new.window.first * SLOT_SECONDS)
-            facts = _lost_facts(held.pool, request.lost) | {"new_pool": f"pools/{new.pool}"}
-            message = f"Pool {held.pool} lost devices that it was placed on; it has another place in {new.pool}."
-            found.setdefault(request.claim, []).append(
-                Because(Reason.SUPPLY_LOST, message, facts | {"new_start_unix_seconds": start})
-            )
+            why = _left_out(held.pool, request.lost)
+            message = f"{why.message.removesuffix('.')}; it has another place in {new.pool}."
+            there = {
+                "new_pool": f"pools/{new.pool}",
+                "new_start_unix_seconds": str(new.window.first * SLOT_SECONDS),
+            }
+            found.setdefault(request.claim, []).append(replace(why, message=message, facts={**why.facts, **there}))
     return {index: tuple(whys) for index, whys in found.items()}
 
 

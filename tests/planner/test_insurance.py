@@ -101,6 +101,8 @@ async def test_a_loss_is_answered_in_one_plan_and_other_work_gives_way(
     assert (there.window.first, there.window.end) == (w.slot, place.window.end), "it runs on for what is left of it"
     later, never = [await w.claim(name) for name in others]
     assert later.placements[0].window.first >= w.slot + 17, "one could wait"
+    assert later.because[0].reason is Reason.SUPPLY_LOST
+    assert later.because[0].facts["new_start_unix_seconds"] == str(later.placements[0].window.first * SLOT_SECONDS)
     assert isinstance(never.state, Displaced), "the other had a deadline"
     assert never.because[0].reason is Reason.SUPPLY_LOST
     assert never.because[0].message.split()[0] in ("It", "Pool")
