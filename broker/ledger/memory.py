@@ -267,7 +267,7 @@ class MemoryLedger:
         """Of claims that a plan ends, or whose places it takes."""
         for claim in taken:
             if not isinstance(claim.state, Active):
-                self._leases.displace(claim.name, self._market.claims[claim.name].holds(), slot_of(at))
+                self._leases.displace(self._market.claims[claim.name], slot_of(at))
 
     def _overdrawn(self, taken: Sequence[Claim], at: int) -> Shortfall | None:
         """The first place where replacing these claims would make or deepen a shortfall."""

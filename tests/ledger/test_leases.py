@@ -7,7 +7,18 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from broker.domain.claim import Active, Cancelled, Claim, Committed, Displaced, Ended, Expired, Placement, Tier
+from broker.domain.claim import (
+    Active,
+    Cancelled,
+    Claim,
+    Committed,
+    Displaced,
+    DomainSpan,
+    Ended,
+    Expired,
+    Placement,
+    Tier,
+)
 from broker.domain.faults import Fault, FaultReason
 from broker.ledger.fold import violations
 from broker.ledger.lease_book import AWAY_MILLIS, RETURN_MILLIS
@@ -285,3 +296,23 @@ async def test_a_claim_does_not_wait_for_its_own_holder_where_it_stays(leased: L
     with pytest.raises(Fault) as refused:
         await leased.acquire(await leased.committed("atlas/run-2", placement("dc-2", 64, end=4)))
     assert refused.value.reason is FaultReason.LEASE_HANDOVER
+
+
+async def test_domains_that_may_still_be_in_use_are_not_leased_to_others_though_there_are_devices(
+    leased: Leased,
+) -> None:
+    def on(*domains: int) -> Placement:
+        return placement(devices=16, end=4, domains=tuple(DomainSpan(first, 2, 8) for first in domains))
+
+    lost = await leased.acquire(await leased.committed(place=on(2)))
+    beside = await leased.committed("atlas/run-2", on(4))
+    same, untold = await leased.committed("atlas/run-3", on(1)), await leased.committed("atlas/run-4", on())
+    await leased.commit(lost.becomes(Displaced((AWAITING_PLAN,)), at=0))
+    for other in (same, untold):
+        with pytest.raises(Fault) as refused:
+            await leased.acquire(other)
+        assert refused.value.reason is FaultReason.LEASE_HANDOVER
+    assert (await leased.acquire(beside)).state_name == "ACTIVE"
+    await leased.served(TTL + MARGIN)
+    for other in (same, untold):
+        assert (await leased.acquire(other)).state_name == "ACTIVE"

@@ -121,13 +121,13 @@ end
 
 -- Ends the leases of claims that are no longer leased; what their holders may still use counts until these would have
 -- ended.
-local function end_leases(m, args, taken, held_by, slot)
+local function end_leases(m, args, taken, slot)
   if redis.call('HLEN', m.keys.leases) == 0 then
     return
   end
   for _, row in ipairs(taken) do
     if args[row + 2] ~= '2' then
-      leases.displace(m, args[row], held_by[row], slot)
+      leases.displace(m, args[row], slot)
     end
   end
 end
@@ -164,8 +164,8 @@ verb('commit', function(keys, args)
   local rest = (#bodies > 0 and ',"claims":[' .. table.concat(bodies, ',') .. ']' or '')
     .. ',"plan":' .. plan .. ',"skipped":' .. #skipped
   local revision = market.record(m, 'PLANNED', at, rest, log_events_max)
+  end_leases(m, args, taken, tonumber(from_slot))
   write_rows(m, args, taken, revision)
-  end_leases(m, args, taken, held_by, tonumber(from_slot))
   books.write(m, staged)
   redis.call('ZADD', m.keys.plans, revision, revision .. '\n' .. #skipped .. '\n' .. plan)
   redis.call('ZREMRANGEBYRANK', m.keys.plans, 0, -101)
