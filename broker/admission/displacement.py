@@ -17,14 +17,14 @@ from numpy.typing import NDArray
 from broker.admission.calendar import Calendar
 from broker.admission.ranking import Ranking, legal, placed
 from broker.domain.bid_prices import BidPrices
-from broker.domain.claim import Claim, Held, Hold, Placement, Tier
+from broker.domain.claim import Claim, ClaimName, Held, Hold, Placement, Tier
 from broker.domain.fleet import Fleet
 from broker.domain.options import parts
 from broker.domain.preemption import ways, ways_elsewhere
 from broker.domain.slots import Window
 from broker.domain.terms import Terms
 
-__all__ = ["Loss", "losses", "refuges"]
+__all__ = ["Loss", "leave", "losses", "refuges"]
 
 Ints = NDArray[np.int64]
 
@@ -49,6 +49,11 @@ def losses(claims: Iterable[Claim], fleet: Fleet, slot: int) -> tuple[Loss, ...]
                 by_pool.setdefault(placement.pool, []).append(Loss(claim, placement))
     out = [loss for pool, held in by_pool.items() for loss in _lost(held, pool, fleet, slot)]
     return tuple(sorted(out, key=lambda loss: _turn(loss, slot)))
+
+
+def leave(claims: Iterable[Claim], fleet: Fleet, slot: int) -> frozenset[tuple[ClaimName, int]]:
+    """Claims and parts that lose their place from ``slot`` on."""
+    return frozenset((one.claim.name, one.placement.part) for one in losses(claims, fleet, slot))
 
 
 def refuges(

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from broker.domain.claim import Claim, Placement, Tier
+from broker.domain.claim import Claim, ClaimName, Placement, Tier
 from broker.domain.fleet import Fleet
 from broker.domain.losses import Loss
 from broker.domain.options import Option, parts
@@ -65,6 +65,9 @@ class Compiled:
     barred: dict[int, Because] = field(default_factory=dict)
     over: frozenset[int] = frozenset()
     losses: tuple[Loss, ...] = ()  # what each reserve of the problem is for
+    leaving: Collection[tuple[ClaimName, int]] | None = (
+        None  # claims and parts that lost their place; None: all who may
+    )
 
 
 def compile_problem(
@@ -75,6 +78,7 @@ def compile_problem(
     *,
     slot: int | None = None,
     tells: bool = True,
+    leaving: Collection[tuple[ClaimName, int]] | None = None,
 ) -> Compiled:
     """The problem of planning ``snapshot`` over ``horizon``, whose first slot is now; money in micro-USD.
 
@@ -82,7 +86,8 @@ def compile_problem(
     sooner than planned.
 
     What is promised is always a plan of the problem: the horizon reaches to the end of what is held, and a quota that
-    shrank counts as what its tenant holds, so that nothing new fits. ``lifted`` says whose promise gives way to whose.
+    shrank counts as what its tenant holds, so that nothing new fits. ``lifted`` says whose promise gives way to whose;
+    of those whose pools lost devices only the ``leaving`` lose their place, or may, if it is not known who has to.
     """
     lifted = lifted or Lifted()
     ends = (placement.window.end for claim in snapshot.claims for placement in claim.placements)
@@ -102,8 +107,9 @@ def compile_problem(
             if placement is not None and placement.window.end > horizon.first:
                 yields = (index, part) in lifted.yields
                 by = lifted.saved.get((index, part))
+                may_lose = short if leaving is None or (claim.name, part) in leaving else {}
                 requests.append(
-                    _held(index, claim, placement, mine, horizon, short, snapshot.fleet, yields=yields, by=by)
+                    _held(index, claim, placement, mine, horizon, may_lose, snapshot.fleet, yields=yields, by=by)
                 )
             elif placement is None:
                 legal = tuple(legal for way in mine if (legal := _within(way, horizon)) is not None)
@@ -117,7 +123,7 @@ def compile_problem(
     if tells:
         requests = with_ends(snapshot, slot, requests, horizon)
     problem, lost = _problem(snapshot, horizon, requests, terms, lifted.saved)
-    return Compiled(snapshot, horizon, slot, problem, tuple(requests), barred, frozenset(over), lost)
+    return Compiled(snapshot, horizon, slot, problem, tuple(requests), barred, frozenset(over), lost, leaving)
 
 
 def option_at(compiled: Compiled, row: int, place: Placement) -> int | None:
