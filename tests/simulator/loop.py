@@ -41,6 +41,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self.nobody = _context_of("")  # of what belongs to no process
         self._stopped: dict[str, list[asyncio.Handle]] = {}
         self._dead: dict[str, list[asyncio.Handle]] = {}
+        self._buried = False
         self.steps = 0
         self.set_exception_handler(self._unexpected)
         self.unexpected: list[str] = []
@@ -68,10 +69,12 @@ class VirtualLoop(asyncio.BaseEventLoop):
 
     def kill_process(self, name: str) -> None:
         """Nothing of the process ever runs again; names are not used twice."""
-        self._dead[name] = self._stopped.pop(name, [])
+        if not self._buried:
+            self._dead[name] = self._stopped.pop(name, [])
 
     def bury(self) -> None:
         """Let what was killed come to its end, so that it can be cancelled and collected."""
+        self._buried = True
         for name in list(self._stopped):
             self.continue_process(name)
         for handles in self._dead.values():
