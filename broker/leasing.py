@@ -215,7 +215,7 @@ class Leasing:
             claim,
             record.fence,
             record.ttl_millis,
-            max(0, min(record.millis_left, 1000 * (_end(claim) - at))),
+            max(0, min(record.millis_left, _millis_until(_end(claim), at))),
             _renew_after(token_of(self.ledger.token_key, claim.name, record.fence), record.ttl_millis),
             tuple(place for place in claim.placements if slot_of(at) in place.window),
             tuple(
@@ -252,7 +252,7 @@ def _renewed(left: int | None, token: str, end: int | None, at: int) -> Renewed:
     """A lease of which the ledger says that so much is left; it ends with its claim, where that is known."""
     if left is None:
         return Renewed(genuine=True)
-    most = left if end is None else max(0, min(left, 1000 * (end - at)))
+    most = left if end is None else max(0, min(left, _millis_until(end, at)))
     return Renewed(True, most, _renew_after(token, left))
 
 
@@ -281,6 +281,11 @@ def _end(claim: Claim) -> int:
     places = claim.placements
     last = places[0].window.end if len(places) == 1 else max((place.window.end for place in places), default=0)
     return last * SLOT_SECONDS
+
+
+def _millis_until(end: int, at: int) -> int:
+    """What is sure to be left until ``end`` by a clock that shows whole seconds: of this one a part is over."""
+    return 1000 * (end - at) - 999
 
 
 def _due(claim: Claim, at: int) -> tuple[Placement, ...]:

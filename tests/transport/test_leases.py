@@ -178,7 +178,8 @@ async def test_one_stream_keeps_leases(served: World) -> None:
 async def test_a_lease_never_outlives_its_claim(served: World) -> None:
     lease = await leased(served)
     served.now = NOON + 4 * HOUR - 20
-    assert seconds((await renew(served, lease)).time_left) == 20
+    # Of the second that the server's clock shows, nearly all may be over: whoever comes next may begin a moment later.
+    assert seconds((await renew(served, lease)).time_left) == pytest.approx(19.001)
     served.now += 20
     code, reason, facts = await refusal(renew(served, lease))
     assert (code, reason, facts["state"]) == (PRECONDITION, "LEASE_ENDED", "ACTIVE")
