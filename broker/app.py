@@ -16,6 +16,7 @@ from pathlib import Path
 
 import uvloop
 
+from broker import failpoints
 from broker.domain.faults import Fault
 from broker.ledger.redis.ledger import RedisLedger
 from broker.settings import ServeSettings
@@ -56,15 +57,15 @@ async def open_market(settings: ServeSettings, store_url: str, *, create: bool) 
 
 def run_server(settings: ServeSettings, store_url: str, ready: Ready) -> None:
     """Answer calls until SIGTERM; the body of a server process."""
-    _start_process("server")
+    _start_process("server", settings)
     # Of the reference's rate, GetClaim reaches 0.68 to 0.77 so, and 0.62 to 0.66 on asyncio's own loop.
     uvloop.run(_serve(settings, store_url, ready))
 
 
-def run_planner(settings: ServeSettings, store_url: str, ready: Ready) -> None:
-    """Plan until SIGTERM; the body of the planner process."""
-    _start_process("planner")
-    asyncio.run(_plan(settings, store_url, ready))
+def run_planner(settings: ServeSettings, store_url: str, planner_id: str, ready: Ready) -> None:
+    """Plan until SIGTERM; the body of a planner process. No two processes that live have the same ``planner_id``."""
+    _start_process("planner", settings)
+    asyncio.run(_plan(settings, store_url, planner_id, ready))
 
 
 async def _open(settings: ServeSettings, store_url: str, *, create: bool = False) -> RedisLedger:
@@ -118,24 +119,27 @@ async def _serve(settings: ServeSettings, store_url: str, ready: Ready) -> None:
     await ledger.close()
 
 
-async def _plan(settings: ServeSettings, store_url: str, ready: Ready) -> None:
+async def _plan(settings: ServeSettings, store_url: str, planner_id: str, ready: Ready) -> None:
     from broker.capture import capture_into
     from broker.optimiser.worker import SolverProcess
     from broker.planner import Planner
 
     stopping = _on_terminate()
     ledger = await _open(settings, store_url)
-    solver = SolverProcess()
+    solver = SolverProcess(memory_bytes=_three_quarters_of_memory())
     planner = Planner(
         ledger,
         solver,
         clock(settings.clock_file),
-        planner_id=f"{os.getpid()}-{secrets.token_hex(4)}",
+        planner_id=planner_id,
         settings=settings.planner,
         capture=capture_into(settings.capture_dir) if settings.capture_dir else None,
     )
 
     async def warm_and_run() -> None:
+        with suppress(Fault):
+            # Whoever stands by need not wait for the lease of the process that was here before and died.
+            await ledger.lead(planner_id, ttl_millis=0)
         # Nobody's first plan waits for imports.
         await solver.start()
         await planner.run()
@@ -153,12 +157,18 @@ async def _plan(settings: ServeSettings, store_url: str, ready: Ready) -> None:
         raise error
 
 
-def _start_process(name: str) -> None:
+def _three_quarters_of_memory() -> int:
+    """What the solver may take: it fails rather than have the machine choose a victim."""
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") * 3 // 4
+
+
+def _start_process(name: str, settings: ServeSettings) -> None:
     """What every child process does first: log plainly, and leave Ctrl-C to its parent."""
     logging.basicConfig(
         stream=sys.stderr, level=logging.INFO, format=f"%(asctime)s {name}[%(process)d] %(levelname)s %(message)s"
     )
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    failpoints.arm(settings.failpoints)
 
 
 def _on_terminate() -> asyncio.Event:

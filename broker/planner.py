@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from time import monotonic
 from typing import Protocol
 
+from broker import failpoints
 from broker.admission.demand import ABOVE, KEEPS, Demand
 from broker.admission.policy import Policy
 from broker.backfill import backfill
@@ -23,7 +24,7 @@ from broker.domain.snapshot import Event, EventKind, Snapshot
 from broker.domain.terms import Terms
 from broker.insured import Insured, costs, insured
 from broker.ledger.port import Fence, Ledger
-from broker.lookout import Lookout, Struck, loses
+from broker.lookout import Lookout, Struck, answered, loses
 from broker.on_record import bid_prices, gap, plan_record, with_domains
 from broker.optimiser.because import because
 from broker.optimiser.check import check
@@ -35,6 +36,7 @@ from broker.optimiser.spare import gives_way
 from broker.optimiser.takeover import make_way
 from broker.optimiser.withhold import withhold
 from broker.optimiser.worker import SolverLost
+from broker.quarantine import Quarantine, accept
 from broker.repair import holders, only_moved, repair, unchanged_reasons, unreserved
 from broker.rescue import rescue
 
@@ -90,6 +92,7 @@ class Planner:
     settings: PlannerSettings = field(default_factory=PlannerSettings)
     capture: Capture | None = None
     demand: Demand = field(default_factory=Demand)
+    aside: Quarantine = field(default_factory=Quarantine)
     _fence: Fence | None = None
     _seen: int = 0
     _repaired: int = 0  # revision up to which places were looked for, for all who lost theirs to an outage
@@ -104,12 +107,14 @@ class Planner:
                 try:
                     await self._turn()
                     self._failures = 0
-                except (Fault, SolverLost) as lost:
+                except Exception as lost:  # noqa: BLE001 - whatever one claim provokes, the others are planned
                     # What fails for good must not keep the machine busy; what fails for once is soon over.
                     wait = min(FAILURE_SECONDS_MAX, 0.2 * 2 ** min(self._failures, 10))
                     self._failures += 1
                     log.warning("planning cycle given up, again in %.1f s: %s", wait, lost)
                     await asyncio.sleep(wait)
+                    if self.aside.suspects(lost):
+                        await self.aside.search(self.ledger, self._attempt)
                 if lease.done():
                     lease.result()
         finally:
@@ -150,7 +155,11 @@ class Planner:
         # 7. One step puts it into force, if this process still leads.
         changed = decided.changed[: max(decided.together, self.settings.commit_claims_max)]
         prices = bid_prices(compiled, solved)
-        done = await self.ledger.commit(changed, record, fence=fence, at=at, prices=prices)
+        failpoints.reach("before-plan-commit")
+        told = (*changed, *self.aside.untold(at))
+        done = await self.ledger.commit(told, record, fence=fence, at=at, prices=prices)
+        failpoints.reach("after-plan-commit")
+        self.aside.planned()
         self._planned_slot = slot_at_or_after(at) if len(changed) == len(decided.changed) else -1
         if self.capture is not None:
             await asyncio.to_thread(self.capture, compiled.problem, solved)
@@ -203,13 +212,21 @@ class Planner:
 
     async def _posed(self, seconds: float) -> tuple[Compiled, Plan | None]:
         """The market as a problem, and the plan to start from; where insured work lost its place, one that saves it."""
-        compiled = await self._compiled(await self.ledger.snapshot(), seconds)
+        compiled = await self._compiled(self.aside.without(await self.ledger.snapshot()), seconds)
         saving = await asyncio.to_thread(rescue, compiled)
         if saving is None:
-            return compiled, _in_force(compiled)
+            return compiled, compiled.problem.in_force()
         # Who gives way may now go elsewhere; rows and options of all others are the same.
         lifted = (compiled.snapshot, compiled.horizon, self.settings.terms, saving.lifted)
         return await asyncio.to_thread(compile_problem, *lifted, slot=compiled.slot), saving.plan
+
+    async def _attempt(self, snapshot: Snapshot, seconds: float) -> None:
+        """A plan that nobody is told of; raises whatever keeps it from being made."""
+        compiled = await self._compiled(snapshot, seconds)
+        problem, seed = compiled.problem, self.settings.seed
+        solved = await self.solver.solve(problem, seconds=seconds, seed=seed, hint=problem.in_force())
+        self._accept(compiled, solved)
+        await asyncio.to_thread(self._decide, compiled, solved, {}, self.now())
 
     async def _turn(self) -> None:
         """Wait for a reason to plan, then plan."""
@@ -284,14 +301,7 @@ class Planner:
 
     def _accept(self, compiled: Compiled, solved: Solved) -> None:
         """Refuse a plan that breaks a rule or is not worth what it says."""
-        verdict = check(compiled.problem, solved.plan)
-        if verdict.violations or verdict.objective != solved.objective:
-            log.error("plan rejected: %s", verdict.violations[:3] or "objective is not as claimed")
-            raise Fault(
-                FaultReason.OVERCOMMIT,
-                "The optimiser returned a plan that breaks a rule",
-                remedy="The last plan stays.",
-            )
+        accept(compiled.problem, solved)
 
     def _leave_room(self, compiled: Compiled, solved: Solved) -> tuple[Solved, dict[int, Because], Insured | None]:
         """The plan without what would leave too little for others, and why each of those rows is left out.
@@ -303,7 +313,7 @@ class Planner:
         sure = insured(compiled, solved.plan, policy) if compiled.snapshot.fleet.insurance else None
         plan = sure.plan if sure is not None else solved.plan
         without = dict.fromkeys(sure.without, RESERVED) if sure is not None else {}
-        if not self.demand.known and _same(plan, solved.plan):
+        if not self.demand.known and plan.same(solved.plan):
             return solved, without, sure
         if self.demand.known:
             silicon = [pool.silicon for pool in compiled.snapshot.fleet.pools]
@@ -312,7 +322,7 @@ class Planner:
             plan, withheld = withhold(compiled, plan, kept)
             without |= dict.fromkeys(withheld, ROOM_KEPT)
         plan = backfill(compiled, plan, policy, self.demand, sure.berths if sure is not None else None)
-        if not without and _same(plan, solved.plan):
+        if not without and plan.same(solved.plan):
             return solved, without, sure
         found = self._instead(compiled, solved, plan)
         return found, {row: why for row, why in without.items() if plan.option[row] < 0}, sure
@@ -326,7 +336,7 @@ class Planner:
                 "The plan is too late for the notice that it gives",
                 remedy="The last plan stays.",
             )
-        return solved if _same(plan, solved.plan) else self._instead(compiled, solved, plan)
+        return solved if plan.same(solved.plan) else self._instead(compiled, solved, plan)
 
     def _instead(self, compiled: Compiled, solved: Solved, plan: Plan) -> Solved:
         """The same with another plan, if that breaks no rule but reserves: berths are more exact, these only lead."""
@@ -336,7 +346,9 @@ class Planner:
 
     def _decide(self, compiled: Compiled, solved: Solved, withheld: Mapping[int, Because], at: int) -> Outcome:
         why = because(compiled, solved) | dict(withheld)
+        failpoints.reach("before-plan-stage")
         decided = outcome(compiled, solved.plan, why, freeze_slots=self.settings.freeze_slots, at=at)
+        failpoints.reach("after-plan-stage")
         return with_domains(compiled, decided, slot_of(at))
 
     async def _learn(self) -> None:
@@ -354,15 +366,6 @@ class Planner:
             elif fault.reason.kind is not Kind.UNAVAILABLE:
                 raise
 
-    async def _answered(self) -> int:
-        """The revision up to which plans have answered what was asked; what came after it is still owed."""
-        try:
-            return (await self.ledger.plan(None)).based_on_revision
-        except Fault as fault:
-            if fault.reason is not FaultReason.PLAN_NOT_FOUND:
-                raise
-            return 0
-
     async def _keep_lease(self) -> None:
         """Take the lease when it is free, renew it in time, and know when it is lost."""
         while True:
@@ -370,24 +373,11 @@ class Planner:
                 fence = await self.ledger.lead(self.planner_id, ttl_millis=self.settings.lease_millis)
                 if fence != self._fence:
                     log.info("planner %s: %s", self.planner_id, f"leads, epoch {fence.epoch}" if fence else "stands by")
-                    self._seen, self._planned_slot = await self._answered(), -1
+                    self._seen, self._planned_slot = await answered(self.ledger), -1
                 self._fence = fence
             except Fault as fault:
                 if fault.reason.kind is not Kind.UNAVAILABLE:
                     raise
                 log.warning("planner lease: %s", fault)
-            await asyncio.sleep(self.settings.lease_millis / 3000)
-
-
-def _same(one: Plan, other: Plan) -> bool:
-    """Whether two plans choose the same."""
-    placed = one.option >= 0
-    return bool((one.option == other.option).all() and (one.start == other.start)[placed].all())
-
-
-def _in_force(compiled: Compiled) -> Plan | None:
-    """The plan that holds now, as far as it still can."""
-    requests = compiled.problem.requests
-    if not (requests.current_option >= 0).any():
-        return None
-    return Plan(requests.current_option.copy(), requests.current_start.copy())
+            # Who stands by looks more often, not to keep anybody waiting once the lease is free.
+            await asyncio.sleep(self.settings.lease_millis / (3000 if self._fence is not None else 12_000))

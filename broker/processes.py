@@ -46,7 +46,7 @@ class _Child:
     """One child and what it takes to start it again."""
 
     name: str
-    body: Body
+    again: Body
     process: SpawnProcess
     ready: Connection
     started_at: float
@@ -59,13 +59,16 @@ class Children:
     """A set of child processes; `start` each, then `watch` until told to stop, then `stop` all."""
 
     grace_seconds: float = 10.0
-    steady_seconds: float = 60.0  # a child that lived this long had not failed to start
+    steady_seconds: float = 5.0  # a child that lived this long had not failed to start
     _children: list[_Child] = field(default_factory=list)
 
-    def start(self, name: str, body: Body) -> None:
-        """Start a child that runs ``body(ready)``; it must call ``ready`` once it can do its work."""
+    def start(self, name: str, body: Body, again: Body | None = None) -> None:
+        """Start a child that runs ``body(ready)``, or ``again(ready)`` once it had to be started again.
+
+        It must call ``ready`` once it can do its work.
+        """
         process, ready = _spawn(name, body)
-        self._children.append(_Child(name, body, process, ready, monotonic()))
+        self._children.append(_Child(name, again or body, process, ready, monotonic()))
 
     def wait_ready(self, seconds: float) -> None:
         """Wait until every child has said that it is ready; raises StartFailed."""
@@ -113,7 +116,7 @@ class Children:
             log.error("%s ended with %s; restarting in %.1f s", child.name, child.process.exitcode, delay)
         if monotonic() >= child.restart_at:
             child.ready.close()
-            child.process, child.ready = _spawn(child.name, child.body)
+            child.process, child.ready = _spawn(child.name, child.again)
             child.started_at, child.restart_at = monotonic(), 0.0
 
 

@@ -7,6 +7,7 @@ import ipaddress
 import json
 import logging
 import os
+import secrets
 import signal
 import socket
 from collections.abc import Callable, Iterator
@@ -44,11 +45,17 @@ def serve(settings: ServeSettings, announce: Callable[[str], None]) -> None:
             store.mark_used()
         address = stack.enter_context(_reserved(settings.host, settings.port))
         bound = replace(settings, listen=address)
+        again = replace(bound, failpoints="")
         children = Children(grace_seconds=settings.drain_seconds + 5)
         stack.callback(children.stop)
-        children.start("planner", partial(run_planner, bound, store_url))
+        for name, seat in _seats(settings.planners):
+            children.start(
+                name, partial(run_planner, bound, store_url, seat), partial(run_planner, again, store_url, seat)
+            )
         for number in range(1, settings.workers + 1):
-            children.start(f"server-{number}", partial(run_server, bound, store_url))
+            children.start(
+                f"server-{number}", partial(run_server, bound, store_url), partial(run_server, again, store_url)
+            )
         children.wait_ready(READY_SECONDS)
         told = stack.enter_context(_Told.in_file(settings.ready_file, address))
         told.pids(_pids(children, store))
@@ -64,6 +71,14 @@ def serve(settings: ServeSettings, announce: Callable[[str], None]) -> None:
             return False
 
         children.watch(stopped)
+
+
+def _seats(planners: int) -> Iterator[tuple[str, str]]:
+    """Name and planner id of each planner; one that is started again has the id of the one before, and so its lease."""
+    run = secrets.token_hex(4)
+    for number in range(1, planners + 1):
+        name = "planner" if number == 1 else f"planner-{number}"
+        yield name, f"{run}-{name}"
 
 
 def _pids(children: Children, store: _Store | None) -> dict[str, int]:

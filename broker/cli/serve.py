@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -27,6 +28,7 @@ def serve(
     market: Annotated[str, typer.Option(help="Which market of the store to serve.")] = "main",
     create: Annotated[bool, typer.Option("--create", help="Make the market if the server has none.")] = False,
     workers: Annotated[int, typer.Option(min=1, max=64, help="Server processes that share the port.")] = 1,
+    planners: Annotated[int, typer.Option(min=1, max=8, help="Planner processes: one leads, others stand by.")] = 1,
     durability: Annotated[
         str, typer.Option(help="strict, or relaxed: run on a store that may lose changes.")
     ] = "strict",
@@ -48,8 +50,12 @@ def serve(
     if not listen.rpartition(":")[2].isdigit() or int(listen.rpartition(":")[2]) > 65_535:
         usage("--listen is host:port")
     from broker.planner import PlannerSettings
-    from broker.settings import ServeSettings
+    from broker.settings import ServeSettings, failpoints_of
 
+    try:
+        failpoints = failpoints_of(os.environ)
+    except ValueError as error:
+        usage(str(error))
     settings = ServeSettings(
         listen=listen,
         data_dir=data_dir,
@@ -57,6 +63,8 @@ def serve(
         market=market,
         create=create,
         workers=workers,
+        planners=planners,
+        failpoints=failpoints,
         durability="relaxed" if durability == "relaxed" else "strict",
         insecure=insecure,
         clock_file=clock_file,

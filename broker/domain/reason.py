@@ -30,6 +30,7 @@ class Reason(StrEnum):
     LEASE_RELEASED = "LEASE_RELEASED"
     RESERVED = "RESERVED"
     PREEMPTED = "PREEMPTED"
+    QUARANTINED = "QUARANTINED"
 
 
 @dataclass(frozen=True, slots=True)

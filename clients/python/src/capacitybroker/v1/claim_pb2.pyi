@@ -99,6 +99,10 @@ class _ReasonEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_Reason.ValueTyp
     """
     REASON_PREEMPTED: _Reason.ValueType  # 18
     """It gives way to claims of a higher tier; what is left of it is planned again."""
+    REASON_QUARANTINED: _Reason.ValueType  # 22
+    """No plan can be made with the claim in it, through a fault of the broker's:
+    it is set aside, and looked at again once it is changed.
+    """
 
 class Reason(_Reason, metaclass=_ReasonEnumTypeWrapper):
     """Why a claim waits, or was refused. Names are stable."""
@@ -143,6 +147,10 @@ survive what the fleet insures it against.
 """
 REASON_PREEMPTED: Reason.ValueType  # 18
 """It gives way to claims of a higher tier; what is left of it is planned again."""
+REASON_QUARANTINED: Reason.ValueType  # 22
+"""No plan can be made with the claim in it, through a fault of the broker's:
+it is set aside, and looked at again once it is changed.
+"""
 
 @typing.final
 class Claim(message.Message):
