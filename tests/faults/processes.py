@@ -54,9 +54,7 @@ def broker(directory: Path, failpoints: str = "", *, workers: int = 1, planners:
 
 def work(devices: int = 8) -> Claim:
     """A claim that is easy to place."""
-    return Claim(
-        workload_class="training", devices=devices, gang=True, duration=duration(hours=2), tier=TIER_STANDARD
-    )
+    return Claim(workload_class="training", devices=devices, gang=True, duration=duration(hours=2), tier=TIER_STANDARD)
 
 
 def request(claim_id: str, tenant: str = "atlas") -> CreateClaimRequest:

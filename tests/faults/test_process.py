@@ -82,9 +82,7 @@ def test_a_lease_ends_once_though_who_ends_it_dies(point: str, tmp_path: Path) -
     clock, now = tmp_path / "clock", NOON
     set_clock(clock, now)
     armed = {"BROKER_FAILPOINTS": f"{point}=kill", "BROKER_DEVELOPER": "1"}
-    with local_server(
-        tmp_path, plan_seconds=0.3, horizon_slots=7 * 24, clock_file=clock, environment=armed
-    ) as server:
+    with local_server(tmp_path, plan_seconds=0.3, horizon_slots=7 * 24, clock_file=clock, environment=armed) as server:
         killed = pid_of(tmp_path, "server-1")
         with Client(server.address, tenant="atlas", timeout=PATIENCE_SECONDS) as client:
             client.apply_fleet(small_fleet())
