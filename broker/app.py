@@ -21,7 +21,7 @@ from broker.domain.faults import Fault
 from broker.ledger.redis.ledger import RedisLedger
 from broker.settings import ServeSettings
 
-__all__ = ["clock", "lease_clock", "new_id", "open_market", "run_planner", "run_server"]
+__all__ = ["clock", "lease_clock", "new_id", "open_market", "resign", "run_planner", "run_server"]
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +53,16 @@ async def open_market(settings: ServeSettings, store_url: str, *, create: bool) 
     """See that the market is there, or make it; Faults: SAFE_HALT when it is missing or the store is not fit."""
     ledger = await _open(settings, store_url, create=create)
     await ledger.close()
+
+
+async def resign(settings: ServeSettings, store_url: str, planner_id: str) -> None:
+    """Give back the lease of a planner that is no more, so that whoever stands by need not wait until it runs out."""
+    with suppress(Fault):
+        ledger = await _open(settings, store_url)
+        try:
+            await ledger.lead(planner_id, ttl_millis=0)
+        finally:
+            await ledger.close()
 
 
 def run_server(settings: ServeSettings, store_url: str, ready: Ready) -> None:
@@ -137,9 +147,6 @@ async def _plan(settings: ServeSettings, store_url: str, planner_id: str, ready:
     )
 
     async def warm_and_run() -> None:
-        with suppress(Fault):
-            # Whoever stands by need not wait for the lease of the process that was here before and died.
-            await ledger.lead(planner_id, ttl_millis=0)
         # Nobody's first plan waits for imports.
         await solver.start()
         await planner.run()

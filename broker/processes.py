@@ -60,6 +60,7 @@ class Children:
 
     grace_seconds: float = 10.0
     steady_seconds: float = 5.0  # a child that lived this long had not failed to start
+    died: Callable[[str], None] = lambda _name: None  # told of each child that died, before it is started again
     _children: list[_Child] = field(default_factory=list)
 
     def start(self, name: str, body: Body, again: Body | None = None) -> None:
@@ -114,6 +115,7 @@ class Children:
             delay = min(most, first * 2 ** (child.failures - 1))
             child.restart_at = monotonic() + delay
             log.error("%s ended with %s; restarting in %.1f s", child.name, child.process.exitcode, delay)
+            self.died(child.name)
         if monotonic() >= child.restart_at:
             child.ready.close()
             child.process, child.ready = _spawn(child.name, child.again)

@@ -10,13 +10,14 @@ import os
 import secrets
 import signal
 import socket
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from broker.app import open_market, run_planner, run_server
+from broker.app import open_market, resign, run_planner, run_server
 from broker.domain.faults import Fault, FaultReason
 from broker.ledger.redis.embedded import EmbeddedStore
 from broker.processes import Children
@@ -46,9 +47,12 @@ def serve(settings: ServeSettings, announce: Callable[[str], None]) -> None:
         address = stack.enter_context(_reserved(settings.host, settings.port))
         bound = replace(settings, listen=address)
         again = replace(bound, failpoints="")
-        children = Children(grace_seconds=settings.drain_seconds + 5)
+        seats = _seats(settings.planners)
+        children = Children(
+            grace_seconds=settings.drain_seconds + 5, died=partial(_resign_for, seats, again, store_url)
+        )
         stack.callback(children.stop)
-        for name, seat in _seats(settings.planners):
+        for name, seat in seats.items():
             children.start(
                 name, partial(run_planner, bound, store_url, seat), partial(run_planner, again, store_url, seat)
             )
@@ -73,12 +77,18 @@ def serve(settings: ServeSettings, announce: Callable[[str], None]) -> None:
         children.watch(stopped)
 
 
-def _seats(planners: int) -> Iterator[tuple[str, str]]:
-    """Name and planner id of each planner; one that is started again has the id of the one before, and so its lease."""
+def _seats(planners: int) -> dict[str, str]:
+    """The id of each planner by its name; one that is started again has the id of the one before, and so its lease."""
     run = secrets.token_hex(4)
-    for number in range(1, planners + 1):
-        name = "planner" if number == 1 else f"planner-{number}"
-        yield name, f"{run}-{name}"
+    names = ("planner", *(f"planner-{number}" for number in range(2, planners + 1)))
+    return {name: f"{run}-{name}" for name in names}
+
+
+def _resign_for(seats: Mapping[str, str], settings: ServeSettings, store_url: str, name: str) -> None:
+    """Give back the lease of a planner that died; the store may be away, so nobody waits for it."""
+    if name in seats and len(seats) > 1:
+        task = partial(asyncio.run, resign(settings, store_url, seats[name]))
+        threading.Thread(target=task, name=f"resign-{name}", daemon=True).start()
 
 
 def _pids(children: Children, store: _Store | None) -> dict[str, int]:

@@ -93,6 +93,7 @@ class SolverProcess:
 
     def __init__(self, work: Work = plan_order, *, grace_seconds: float = 3.0, memory_bytes: int | None = None) -> None:
         self._work, self._grace, self._memory_bytes = work, grace_seconds, memory_bytes
+        self._failpoints = failpoints.told()
         self._turn = asyncio.Lock()
         self._process: BaseProcess | None = None
         self._pipe: Connection | None = None
@@ -157,7 +158,8 @@ class SolverProcess:
         await self._kill()
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
-        arguments = (theirs, self._work, os.getpid(), self._memory_bytes, failpoints.told())
+        arguments = (theirs, self._work, os.getpid(), self._memory_bytes, self._failpoints)
+        self._failpoints = ""  # of the first process only
         process = context.Process(target=_serve, args=arguments, daemon=True, name="solver")
         self._process, self._pipe = process, ours
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from random import Random
 from threading import Event
 
 import grpc
@@ -89,6 +90,22 @@ def test_each_pause_may_be_twice_the_one_before_up_to_a_limit() -> None:
     assert time.pauses[:7] == pytest.approx([0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0])
     assert max(time.pauses) == 5.0
     assert sum(time.pauses) <= 60.0
+
+
+def test_chance_may_make_any_pause_as_short_as_nothing() -> None:
+    """Full jitter: those who lost the same server come back one by one."""
+    time, chance = FakeTime(), Random(7)
+    script = Script(GetClaim=[unavailable()])
+    with (
+        serving(script) as address,
+        Client(address, tenant="lab", monotonic=time.monotonic, sleep=time.sleep, rng=chance, timeout=600.0) as client,
+        pytest.raises(Unavailable),
+    ):
+        client.get_claim("one")
+    long = time.pauses[6:]
+    assert min(long) < 1.0
+    assert max(long) > 4.0
+    assert 2.0 < sum(long) / len(long) < 3.0
 
 
 def test_the_delay_that_the_server_names_comes_before_the_jitter() -> None:

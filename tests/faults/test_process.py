@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import threading
 from functools import partial
 from pathlib import Path
 
@@ -100,28 +97,6 @@ def test_a_lease_ends_once_though_who_ends_it_dies(point: str, tmp_path: Path) -
         events = history(tmp_path)
     assert now >= NOON + 30
     assert len([event for event in events if event.kind is EventKind.LEASE_EXPIRED]) == 1
-
-
-@fault(
-    "F1",
-    injected="SIGSTOP of the only server for longer than a lease lasts, then SIGCONT",
-    expected="no lease ends for that: its holder can renew when the server is back",
-)
-def test_leases_outlive_a_server_that_was_paused(tmp_path: Path) -> None:
-    with broker(tmp_path) as server, Client(server.address, tenant="atlas", timeout=PATIENCE_SECONDS) as client:
-        client.create_claim(work(), claim_id="run")
-        client.run_plan()
-        lease = client.acquire_lease("run", ttl=5)
-        paused = server.pids["server-1"]
-        os.kill(paused, signal.SIGSTOP)
-        try:
-            threading.Event().wait(12)  # lease, skew and grace are 7 s
-        finally:
-            os.kill(paused, signal.SIGCONT)
-        renewed = client.renew_lease("run", lease.token)
-        assert renewed.fencing_token == lease.fencing_token
-        assert client.get_claim("run").state == Claim.STATE_ACTIVE
-        assert not [event for event in history(tmp_path) if event.kind is EventKind.LEASE_EXPIRED]
 
 
 def test_failpoints_are_refused_unless_the_developer_flag_is_set(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""A solver that hangs, dies, hungers or lies: the last plan stays, and one claim keeps nobody else from being planned."""
+"""A solver that hangs, dies, hungers or lies: the last plan stays, and one claim keeps nobody else from his."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ async def planning(w: World, until: Callable[[], Awaitable[bool]]) -> None:
     run = asyncio.create_task(w.planner.run())
     try:
         async with asyncio.timeout(SECONDS):
-            while not await until():
+            while not await until():  # noqa: ASYNC110 - any condition will do
                 await asyncio.sleep(0.01)
     finally:
         run.cancel()
@@ -79,7 +79,7 @@ async def test_a_solver_that_is_lost_leaves_the_last_plan(spell: str) -> None:
         with pytest.raises(SolverLost):
             await w.plan()
         if spell == "hang":
-            assert time.monotonic() - begun >= 1.5 * 1.0 + GRACE_SECONDS
+            assert 1.5 * 1.0 + GRACE_SECONDS <= time.monotonic() - begun < 30.0
         assert await w.ledger.snapshot() == before
         await w.desk.cancel(doomed, etag="", key=w.key())
         other = await named(w, "second")
@@ -164,8 +164,7 @@ async def test_bait_for_loops_comes_to_rest(story: str) -> None:
 async def test_the_planner_outlives_whatever_one_claim_provokes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Not the solver but the planner itself stumbles."""
     from broker import planner
-
-    honest = planner.outcome
+    from broker.optimiser.outcome import outcome as honest
 
     def stumbling(compiled, *args, **fields):  # type: ignore[no-untyped-def]
         if any(claim.name.id.startswith("stumble") for claim in compiled.snapshot.claims):

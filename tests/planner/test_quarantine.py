@@ -93,7 +93,8 @@ async def test_who_holds_capacity_is_never_set_aside() -> None:
 async def test_a_claim_that_was_changed_is_looked_at_again() -> None:
     ledger = market()
     quarantine, _ = await searched(ledger, lambda names: NAMES[5] in names)
-    (told,) = quarantine.untold(0) or (out(quarantine, ledger) and quarantine.untold(0))
+    assert out(quarantine, ledger) == ({NAMES[5]}, {NAMES[5]})
+    (told,) = quarantine.untold(0)
     ledger.claims_now = (replace(told, revision=100),)
     assert out(Quarantine(), ledger) == ({NAMES[5]}, set()), "any planner knows, and tells nobody twice"
     amended = Waiting((Because(Reason.AMENDED, "Changed."),))
