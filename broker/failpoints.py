@@ -37,7 +37,7 @@ POINTS = (
     "after-lease-reap",
 )
 _FAILURE = re.compile(
-    r"(?P<point>[a-z-]+)(/(?P<detail>\w+))?(#(?P<turn>\d+))?=(?P<action>kill|raise|abort|sleep:[\d.]+)"
+    r"(?P<point>[a-z-]+)(/(?P<detail>\w+))?(#(?P<turn>\d+))?=(?P<action>kill|stop|raise|abort|sleep:[\d.]+)"
 )
 
 
@@ -106,6 +106,8 @@ def _act(failure: Failure, detail: str) -> None:
     match failure.action:
         case "kill":
             os.kill(os.getpid(), signal.SIGKILL)
+        case "stop":
+            os.kill(os.getpid(), signal.SIGSTOP)  # until somebody sends SIGCONT
         case "abort":
             os.abort()
         case "raise":

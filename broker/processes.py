@@ -52,6 +52,7 @@ class _Child:
     started_at: float
     failures: int = 0  # in a row
     restart_at: float = 0.0
+    up: bool = False  # it has said that it is ready
 
 
 @dataclass(slots=True)
@@ -78,7 +79,7 @@ class Children:
             if not child.ready.poll(max(0.0, end - monotonic())):
                 raise StartFailed(f"{child.name} was not ready within {seconds:.0f} s")
             try:
-                child.ready.recv()
+                child.up = bool(child.ready.recv())
             except EOFError:
                 raise StartFailed(f"{child.name} ended before it was ready; its log says why") from None
 
@@ -86,6 +87,14 @@ class Children:
     def pids(self) -> dict[str, int]:
         """Process id of each child by name."""
         return {child.name: child.process.pid or 0 for child in self._children}
+
+    @property
+    def up(self) -> tuple[str, ...]:
+        """Names of the children that live and have said that they are ready."""
+        for child in self._children:
+            with suppress(EOFError, OSError):
+                child.up = child.up or (child.ready.poll() and bool(child.ready.recv()))
+        return tuple(child.name for child in self._children if child.up and child.process.is_alive())
 
     def watch(self, stopping: Callable[[], bool], tick_seconds: float = 0.2) -> None:
         """Restart what dies, with growing patience, until ``stopping``."""
@@ -119,7 +128,7 @@ class Children:
         if monotonic() >= child.restart_at:
             child.ready.close()
             child.process, child.ready = _spawn(child.name, child.again)
-            child.started_at, child.restart_at = monotonic(), 0.0
+            child.started_at, child.restart_at, child.up = monotonic(), 0.0, False
 
 
 def _spawn(name: str, body: Body) -> tuple[SpawnProcess, Connection]:

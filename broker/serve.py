@@ -62,7 +62,7 @@ def serve(settings: ServeSettings, announce: Callable[[str], None]) -> None:
             )
         children.wait_ready(READY_SECONDS)
         told = stack.enter_context(_Told.in_file(settings.ready_file, address))
-        told.pids(_pids(children, store))
+        told.pids(_pids(children, store), children.up)
         announce(address)
 
         def stopped() -> bool:
@@ -71,7 +71,7 @@ def serve(settings: ServeSettings, announce: Callable[[str], None]) -> None:
                 return True
             if store is not None:
                 store.revive()
-            told.pids(_pids(children, store))
+            told.pids(_pids(children, store), children.up)
             return False
 
         children.watch(stopped)
@@ -101,7 +101,7 @@ class _Told:
     def __init__(self, file: Path | None, address: str) -> None:
         self._file = file
         self._address = address
-        self._pids: dict[str, int] = {}
+        self._told: object = None
 
     @classmethod
     @contextmanager
@@ -113,11 +113,11 @@ class _Told:
             if file is not None:
                 file.unlink(missing_ok=True)
 
-    def pids(self, pids: dict[str, int]) -> None:
-        """Tell these process ids, if they are not the ones that were told."""
-        if self._file is not None and pids != self._pids:
-            self._pids = pids
-            _write(self._file, json.dumps({"address": self._address, "pids": pids}))
+    def pids(self, pids: dict[str, int], up: tuple[str, ...]) -> None:
+        """Tell these process ids, and which processes are ready, if that is not what was told."""
+        if self._file is not None and (pids, up) != self._told:
+            self._told = pids, up
+            _write(self._file, json.dumps({"address": self._address, "pids": pids, "ready": up}))
 
 
 class _Store:

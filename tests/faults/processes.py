@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import grpc
 from capacitybroker import Client, duration
@@ -21,7 +22,7 @@ from broker.domain.snapshot import Event
 from broker.ledger.fold import violations
 from tests.e2e.test_conservation import small_fleet
 
-__all__ = ["PATIENCE_SECONDS", "answered", "broker", "history", "pid_of", "request", "until", "work"]
+__all__ = ["PATIENCE_SECONDS", "answered", "broker", "history", "pid_of", "replaced", "request", "until", "work"]
 
 PATIENCE_SECONDS = 60.0
 
@@ -75,7 +76,17 @@ def answered(address: str, asked: CreateClaimRequest) -> Claim | grpc.StatusCode
 
 def pid_of(directory: Path, name: str) -> int:
     """The process of that name now."""
-    return int(json.loads((directory / "ready.json").read_text(encoding="utf-8"))["pids"][name])
+    return int(_told(directory)["pids"][name])
+
+
+def replaced(directory: Path, name: str, pid: int) -> Callable[[], bool]:
+    """Whether another process of that name than ``pid`` is ready."""
+    return lambda: pid_of(directory, name) != pid and name in _told(directory)["ready"]
+
+
+def _told(directory: Path) -> dict[str, Any]:
+    told: dict[str, Any] = json.loads((directory / "ready.json").read_text(encoding="utf-8"))
+    return told
 
 
 def history(directory: Path) -> tuple[Event, ...]:

@@ -13,7 +13,7 @@ from broker.domain.snapshot import EventKind
 from tests.e2e.test_conservation import small_fleet
 from tests.e2e.test_leases import _looked_at as looked_at
 from tests.faults.catalogue import fault
-from tests.faults.processes import PATIENCE_SECONDS, answered, broker, history, pid_of, request, until, work
+from tests.faults.processes import PATIENCE_SECONDS, answered, broker, history, pid_of, replaced, request, until, work
 from tests.world import NOON
 
 pytestmark = pytest.mark.long
@@ -32,7 +32,7 @@ def test_a_server_killed_in_a_call_did_it_once_or_not_at_all(point: str, tmp_pat
     with broker(tmp_path, f"{point}=kill") as server:
         killed = pid_of(tmp_path, "server-1")
         assert answered(server.address, request("one")).name == "UNAVAILABLE"
-        until(lambda: pid_of(tmp_path, "server-1") != killed)
+        until(replaced(tmp_path, "server-1", killed))
         with Client(server.address, tenant="atlas", timeout=PATIENCE_SECONDS) as client:
             assert len(list(client.list_claims())) == (point in AFTER_THE_EFFECT)
         first, again = answered(server.address, request("one")), answered(server.address, request("one"))
@@ -60,7 +60,7 @@ def test_a_planner_killed_while_it_plans_leaves_one_plan_in_force(point: str, tm
             names = [client.create_claim(work(devices=64), claim_id=f"run-{n}").name for n in range(3)]
             new = client.run_plan(timeout=PATIENCE_SECONDS)
             assert new.name != old.name
-            until(lambda: pid_of(tmp_path, "planner") != killed)
+            until(replaced(tmp_path, "planner", killed))
             client.run_plan(timeout=PATIENCE_SECONDS)
             assert all(client.get_claim(name).placements or client.get_claim(name).reasons for name in names)
         events = history(tmp_path)
@@ -93,7 +93,7 @@ def test_a_lease_ends_once_though_who_ends_it_dies(point: str, tmp_path: Path) -
                 until(partial(looked_at, tmp_path, now))
             found = client.get_claim("run")
             assert found.reasons[0].reason == Reason.REASON_LEASE_EXPIRED
-        until(lambda: pid_of(tmp_path, "server-1") != killed)
+        until(replaced(tmp_path, "server-1", killed))
         events = history(tmp_path)
     assert now >= NOON + 30
     assert len([event for event in events if event.kind is EventKind.LEASE_EXPIRED]) == 1
