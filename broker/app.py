@@ -136,7 +136,7 @@ async def _plan(settings: ServeSettings, store_url: str, planner_id: str, ready:
 
     stopping = _on_terminate()
     ledger = await _open(settings, store_url)
-    solver = SolverProcess(memory_bytes=_three_quarters_of_memory())
+    solver = SolverProcess(memory_bytes=_solver_bytes())
     planner = Planner(
         ledger,
         solver,
@@ -164,9 +164,11 @@ async def _plan(settings: ServeSettings, store_url: str, planner_id: str, ready:
         raise error
 
 
-def _three_quarters_of_memory() -> int:
-    """What the solver may take: it fails rather than have the machine choose a victim."""
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") * 3 // 4
+def _solver_bytes() -> int:
+    """Address space that the solver may take, three quarters of the machine's memory: it fails rather than have the
+    kernel choose a victim. What libraries merely map counts as well, so it is never less than 4 GiB.
+    """
+    return max(4 << 30, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") * 3 // 4)
 
 
 def _start_process(name: str, settings: ServeSettings) -> None:
