@@ -28,22 +28,24 @@ from pathlib import Path
 from typing import Any
 
 import grpc
-from capacitybroker import BrokerError, Client, duration
+from capacitybroker import BrokerError, Client, Fleet, duration
 from capacitybroker.v1.capacity_service_pb2 import CreateClaimRequest
 from capacitybroker.v1.capacity_service_pb2_grpc import CapacityServiceStub
 from capacitybroker.v1.claim_pb2 import TIER_SPOT, TIER_STANDARD, Claim
+from capacitybroker.v1.fleet_pb2 import Tenant
 
 from bench.cores import cores
 from bench.log import event_log
+from bench.served import small_fleet
 from broker.cli.local_server import LocalServer, local_server
 from broker.domain.snapshot import EventKind
 from broker.ledger.fold import violations
-from tests.e2e.test_conservation import TENANTS, small_fleet
 
 __all__ = ["Load", "back", "current", "main", "under_load"]
 
 PATIENCE_SECONDS = 90.0
 PLAN_SECONDS = 0.3
+TENANTS = ("atlas", "borealis", "cosmos", "dione")
 
 
 @dataclass(slots=True)
@@ -114,7 +116,7 @@ def under_load(directory: Path, server: LocalServer, address: str = "") -> Itera
     load, end = Load(), [0]
     reached = address or server.address
     with Client(reached, timeout=PATIENCE_SECONDS) as operator:
-        start = operator.apply_fleet(small_fleet()).revision + 1
+        start = operator.apply_fleet(_scarce()).revision + 1
         operator.run_plan()
         threads = [threading.Thread(target=load.call, args=(reached, tenant)) for tenant in TENANTS]
         threads.append(threading.Thread(target=load.watch, args=(reached, start, lambda: end[0])))
@@ -134,6 +136,15 @@ def under_load(directory: Path, server: LocalServer, address: str = "") -> Itera
     broken = load.judge(directory, start, end[0])
     if any(broken.values()):
         raise AssertionError(f"{broken}; {load.failed[:3]}")
+
+
+def _scarce() -> Fleet:
+    """Too little for all."""
+    fleet = small_fleet()
+    fleet.pools[0].deliveries[0].devices = 512
+    del fleet.tenants[:]
+    fleet.tenants.extend(Tenant(id=tenant) for tenant in TENANTS)
+    return fleet
 
 
 def until(condition: Callable[[], object]) -> None:

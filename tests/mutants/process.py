@@ -108,9 +108,16 @@ MUTANTS = (
     Mutant(
         "blamed without being tried alone",
         "broker/quarantine.py",
-        "guilty = not await survives((culprit,))",
+        "guilty = await _again(survives, (), (culprit,))",
         "guilty = True",
         "tests/planner/test_quarantine.py::test_two_that_are_harmless_alone_are_parted_and_not_blamed",
+    ),
+    Mutant(
+        "blamed though now this fails and now that",
+        "broker/quarantine.py",
+        "if not await survives(without) or await survives(with_it):",
+        "if False:",
+        "tests/planner/test_quarantine.py::test_nobody_is_blamed_where_a_solver_gets_no_time",
     ),
     Mutant(
         "a changed claim stays set aside",

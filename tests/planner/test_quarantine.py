@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from random import Random
 
 import pytest
 
@@ -61,7 +62,7 @@ async def test_those_of_whom_planning_fails_are_found_and_nobody_else(culprits: 
     ledger = market()
     quarantine, attempts = await searched(ledger, lambda names: bool(names & culprits))
     assert out(quarantine, ledger) == (culprits, culprits)
-    assert len(attempts) <= 2 + 9 * len(culprits)
+    assert len(attempts) <= 3 + 20 * len(culprits)
     assert all(one.because[0].reason is Reason.QUARANTINED for one in quarantine.untold(0))
 
 
@@ -72,6 +73,22 @@ async def test_two_that_are_harmless_alone_are_parted_and_not_blamed() -> None:
     assert len(left_out) == 1
     assert left_out < pair
     assert told == set()
+
+
+async def test_who_was_not_blamed_is_tried_again_after_a_while_and_who_was_is_not() -> None:
+    ledger, pair = market(), {NAMES[3], NAMES[20]}
+    quarantine, _ = await searched(ledger, lambda names: pair <= names or NAMES[30] in names)
+    assert out(quarantine, ledger)[0] > {NAMES[30]}
+    for _ in range(20):
+        quarantine.planned()
+    assert out(quarantine, ledger) == ({NAMES[30]}, {NAMES[30]})
+
+
+@pytest.mark.parametrize("seed", range(20))
+async def test_nobody_is_blamed_where_a_solver_gets_no_time(seed: int) -> None:
+    chance, ledger = Random(seed), market()
+    quarantine, _ = await searched(ledger, lambda _names: chance.random() < 0.3)
+    assert out(quarantine, ledger)[1] == set()
 
 
 async def test_nobody_is_blamed_for_what_fails_without_him_or_no_more() -> None:
