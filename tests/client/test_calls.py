@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from random import Random
 from threading import Event
+from typing import NoReturn
 
 import grpc
 import pytest
@@ -51,6 +52,16 @@ def test_a_mutation_is_repeated_with_the_same_request_id() -> None:
         assert [r.request_id for r in script.requests] == ["id-0"] * 3
         client.create_claim(Claim(devices=8))
         assert script.requests[-1].request_id == "id-1"
+
+
+def test_a_call_that_a_server_cut_short_as_it_ended_is_repeated() -> None:
+    def cut(_request: object, context: grpc.ServicerContext) -> NoReturn:
+        context.abort(grpc.StatusCode.CANCELLED, "")
+
+    script = Script(CreateClaim=[cut, answer(CREATED)])
+    with serving(script) as address, client_of(address, FakeTime()) as client:
+        client.create_claim(Claim(devices=8))
+    assert [r.request_id for r in script.requests] == ["id-0"] * 2
 
 
 @pytest.mark.parametrize(

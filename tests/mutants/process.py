@@ -47,7 +47,7 @@ MUTANTS = (
         "broker/leasing.py",
         "return self.skew + self.grace",
         "return 0",
-        "tests/leasing/test_model.py",
+        "tests/transport/test_leases.py::test_a_lease_that_is_over_is_given_away_a_skew_and_a_grace_later",
     ),
     Mutant(
         "expiry runs during a clock jump",
