@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from time import monotonic
@@ -29,6 +29,7 @@ from broker.on_record import bid_prices, gap, plan_record, with_domains
 from broker.optimiser.because import because
 from broker.optimiser.check import check
 from broker.optimiser.compile import Compiled, compile_problem
+from broker.optimiser.defragment import Defragmented, Leeway, defragment
 from broker.optimiser.outcome import Outcome, outcome
 from broker.optimiser.problem import Plan, Problem, Status
 from broker.optimiser.report import Earlier, Solved
@@ -78,6 +79,7 @@ class PlannerSettings:
     terms: Terms = field(default_factory=Terms)
     commit_claims_max: int = 3_000  # more changes than that come into force in several steps
     keeps: Mapping[Tier, float] = field(default_factory=lambda: KEEPS)  # see `broker.admission.policy`
+    leeway: Leeway = field(default_factory=Leeway)  # to move what is planned, so that whole domains stay free
     history_events: int = 20_000  # before a planner begins: what it learns from of who asks
 
 
@@ -146,13 +148,16 @@ class Planner:
         # 5. Leave room for who is insured, and for who is expected; let those give way who have to.
         solved, withheld, sure = await asyncio.to_thread(self._leave_room, compiled, solved)
         solved = await asyncio.to_thread(self._make_way, compiled, solved, frozenset(withheld))
-        # 6. What becomes of each claim, why, and on which domains.
+        # 6. Keep whole domains free for who may still come, by a few moves of what is merely planned, at no cost.
+        moved, kept = await asyncio.to_thread(self._defragment, compiled, solved)
+        # 7. What becomes of each claim, why, and on which domains.
         at = self.now()
-        decided = await asyncio.to_thread(self._decide, compiled, solved, withheld, at)
+        decided = await asyncio.to_thread(self._decide, compiled, moved, withheld, kept.moved, at)
         record = plan_record(compiled, solved, decided, millis, at)
+        record = replace(record, rooms=kept.rooms, defragmented=len(kept.moved))
         if sure is not None:
             record = replace(record, insurance=costs(compiled, sure.berths, solved.prices.reserves))
-        # 7. One step puts it into force, if this process still leads.
+        # 8. One step puts it into force, if this process still leads.
         changed = decided.changed[: max(decided.together, self.settings.commit_claims_max)]
         prices = bid_prices(compiled, solved)
         failpoints.reach("before-plan-commit")
@@ -162,7 +167,7 @@ class Planner:
         self.aside.planned()
         self._planned_slot = slot_at_or_after(at) if len(changed) == len(decided.changed) else -1
         if self.capture is not None:
-            await asyncio.to_thread(self.capture, compiled.problem, solved)
+            await asyncio.to_thread(self.capture, compiled.problem, moved)
         return replace(record, revision=done.revision, skipped=len(done.skipped))
 
     async def repair(self, fence: Fence) -> PlanRecord | None:
@@ -226,7 +231,7 @@ class Planner:
         problem, seed = compiled.problem, self.settings.seed
         solved = await self.solver.solve(problem, seconds=seconds, seed=seed, hint=problem.in_force())
         self._accept(compiled, solved)
-        await asyncio.to_thread(self._decide, compiled, solved, {}, self.now())
+        await asyncio.to_thread(self._decide, compiled, solved, {}, (), self.now())
 
     async def _turn(self) -> None:
         """Wait for a reason to plan, then plan."""
@@ -338,16 +343,24 @@ class Planner:
             )
         return solved if plan.same(solved.plan) else self._instead(compiled, solved, plan)
 
+    def _defragment(self, compiled: Compiled, solved: Solved) -> tuple[Solved, Defragmented]:
+        """The plan with a few moves more, and what they were; it is told by what it was worth without them."""
+        kept = defragment(compiled, solved.plan, self.settings.leeway, freeze_slots=self.settings.freeze_slots)
+        return (self._instead(compiled, solved, kept.plan) if kept.moved else solved), kept
+
     def _instead(self, compiled: Compiled, solved: Solved, plan: Plan) -> Solved:
         """The same with another plan, if that breaks no rule but reserves: berths are more exact, these only lead."""
         found = replace(solved, plan=plan, objective=check(compiled.problem, plan).objective, status=Status.FEASIBLE)
         self._accept(replace(compiled, problem=replace(compiled.problem, reserves=())), found)
         return found
 
-    def _decide(self, compiled: Compiled, solved: Solved, withheld: Mapping[int, Because], at: int) -> Outcome:
+    def _decide(
+        self, compiled: Compiled, solved: Solved, withheld: Mapping[int, Because], shifted: Sequence[int], at: int
+    ) -> Outcome:
         why = because(compiled, solved) | dict(withheld)
+        freeze = self.settings.freeze_slots
         failpoints.reach("before-plan-stage")
-        decided = outcome(compiled, solved.plan, why, freeze_slots=self.settings.freeze_slots, at=at)
+        decided = outcome(compiled, solved.plan, why, freeze_slots=freeze, at=at, defragmented=shifted)
         failpoints.reach("after-plan-stage")
         return with_domains(compiled, decided, slot_of(at))
 
