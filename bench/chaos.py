@@ -173,13 +173,20 @@ def back(directory: Path, server: LocalServer, victim: str) -> float:
     os.kill(pid, signal.SIGKILL)
     begun = time.monotonic()
     if victim.startswith("planner"):
-        with Client(server.address, timeout=PATIENCE_SECONDS) as operator:
-            operator.run_plan(timeout=PATIENCE_SECONDS)
+        planned(server)
     else:
         until(lambda: answers(server.address))
     seconds = time.monotonic() - begun
     until(lambda: current(directory, victim) != pid and (victim == "store" or victim in told(directory)["ready"]))
     return seconds
+
+
+def planned(server: LocalServer) -> float:
+    """Ask for a plan; seconds until it is in force."""
+    begun = time.monotonic()
+    with Client(server.address, timeout=PATIENCE_SECONDS) as operator:
+        operator.run_plan(timeout=PATIENCE_SECONDS)
+    return time.monotonic() - begun
 
 
 def answers(address: str) -> bool:
@@ -207,6 +214,8 @@ def run(directory: Path, victims: Sequence[str], count: int, workers: int, plann
         for n in range(count):
             for victim in victims:
                 names = numbers.get(victim, [victim])
+                if victim == "planner":
+                    seconds.setdefault("(a plan", []).append(planned(server))
                 seconds.setdefault(victim, []).append(back(directory, server, names[n % len(names)]))
                 more = len(load.created) + 20
                 until(lambda more=more: len(load.created) >= more)  # type: ignore[misc]
@@ -231,6 +240,8 @@ def main() -> int:
             print(f"broken: {broken}")
             return 1
     claims = int(seconds.pop("claims")[0])
+    usual = seconds.pop("(a plan", [0.0])
+    print(f"a plan, nobody killed: after {statistics.median(usual):.2f} s, at most {max(usual):.2f} s")
     for victim, times in seconds.items():
         print(
             f"{victim:8} killed {len(times):3}: back after {statistics.median(times):.2f} s, at most {max(times):.2f} s"
