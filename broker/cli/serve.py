@@ -48,18 +48,11 @@ def serve(
     quiet: Annotated[bool, typer.Option("--quiet", help="Do not say where the broker listens.")] = False,
 ) -> None:
     """Run a broker: embedded store, servers, planner. Stops on Ctrl-C."""
-    if durability not in ("strict", "relaxed"):
-        usage("--durability is strict or relaxed")
-    if not listen.rpartition(":")[2].isdigit() or int(listen.rpartition(":")[2]) > 65_535:
-        usage("--listen is host:port")
+    _checked(listen, durability)
     from broker.optimiser.defragment import Leeway
     from broker.planner import PlannerSettings
-    from broker.settings import ServeSettings, failpoints_of
+    from broker.settings import ServeSettings
 
-    try:
-        failpoints = failpoints_of(os.environ)
-    except ValueError as error:
-        usage(str(error))
     settings = ServeSettings(
         listen=listen,
         data_dir=data_dir,
@@ -68,7 +61,7 @@ def serve(
         create=create,
         workers=workers,
         planners=planners,
-        failpoints=failpoints,
+        failpoints=_failpoints(),
         durability="relaxed" if durability == "relaxed" else "strict",
         insecure=insecure,
         clock_file=clock_file,
@@ -79,6 +72,24 @@ def serve(
         ),
     )
     _run(settings, quiet=quiet)
+
+
+def _checked(listen: str, durability: str) -> None:
+    """Say what is wrong with an option, if anything is, and end."""
+    if durability not in ("strict", "relaxed"):
+        usage("--durability is strict or relaxed")
+    if not listen.rpartition(":")[2].isdigit() or int(listen.rpartition(":")[2]) > 65_535:
+        usage("--listen is host:port")
+
+
+def _failpoints() -> str:
+    """What the environment arms, if a developer allowed it; else say so and end."""
+    from broker.settings import failpoints_of
+
+    try:
+        return failpoints_of(os.environ)
+    except ValueError as error:
+        usage(str(error))
 
 
 def _run(settings: ServeSettings, *, quiet: bool) -> None:
