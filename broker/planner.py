@@ -146,7 +146,7 @@ class Planner:
         solved = await Lookout(self.ledger, known).over(solving)
         millis = round(1000 * (monotonic() - started))
         # 4. Believe nothing: a checker that knows no solver has the last word.
-        self._accept(compiled, solved)
+        accept(compiled.problem, solved)
         # 5. Leave room for who is insured, and for who is expected; let those give way who have to.
         solved, withheld, sure = await asyncio.to_thread(self._leave_room, compiled, solved)
         solved = await asyncio.to_thread(self._make_way, compiled, solved, frozenset(withheld))
@@ -163,8 +163,7 @@ class Planner:
         changed = decided.changed[: max(decided.together, self.settings.commit_claims_max)]
         prices = bid_prices(compiled, solved)
         failpoints.reach("before-plan-commit")
-        told = (*changed, *self.aside.untold(at))
-        done = await self.ledger.commit(told, record, fence=fence, at=at, prices=prices)
+        done = await self.ledger.commit((*changed, *self.aside.untold(at)), record, fence=fence, at=at, prices=prices)
         failpoints.reach("after-plan-commit")
         self.aside.planned()
         self._planned_slot = slot_at_or_after(at) if len(changed) == len(decided.changed) else -1
@@ -188,7 +187,7 @@ class Planner:
                 found = self.solver.solve(task.problem, seconds=seconds, seed=seed, hint=None, earlier=task.earlier)
                 solved = task.better(await found)
         millis, at = round(1000 * (monotonic() - started)), self.now()
-        self._accept(compiled, solved)
+        accept(compiled.problem, solved)
         why = unchanged_reasons(compiled, solved.plan)
         freeze = self.settings.freeze_slots
         decided = await asyncio.to_thread(outcome, compiled, solved.plan, why, freeze_slots=freeze, at=at)
@@ -235,7 +234,7 @@ class Planner:
         compiled = await self._compiled(snapshot, seconds)
         problem, seed = compiled.problem, self.settings.seed
         solved = await self.solver.solve(problem, seconds=seconds, seed=seed, hint=problem.in_force())
-        self._accept(compiled, solved)
+        accept(compiled.problem, solved)
         await asyncio.to_thread(self._decide, compiled, solved, {}, (), self.now())
 
     async def _turn(self) -> None:
@@ -309,10 +308,6 @@ class Planner:
         """Whether pools lost devices that claims hold, and nobody has looked for other places yet."""
         return any(event.revision > self._repaired and loses(event) for event in events)
 
-    def _accept(self, compiled: Compiled, solved: Solved) -> None:
-        """Refuse a plan that breaks a rule or is not worth what it says."""
-        accept(compiled.problem, solved)
-
     def _leave_room(self, compiled: Compiled, solved: Solved) -> tuple[Solved, dict[int, Because], Insured | None]:
         """The plan without what would leave too little for others, and why each of those rows is left out.
 
@@ -356,7 +351,7 @@ class Planner:
     def _instead(self, compiled: Compiled, solved: Solved, plan: Plan) -> Solved:
         """The same with another plan, if that breaks no rule but reserves: berths are more exact, these only lead."""
         found = replace(solved, plan=plan, objective=check(compiled.problem, plan).objective, status=Status.FEASIBLE)
-        self._accept(replace(compiled, problem=replace(compiled.problem, reserves=())), found)
+        accept(replace(compiled.problem, reserves=()), found)
         return found
 
     def _decide(
