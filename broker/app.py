@@ -18,6 +18,9 @@ import uvloop
 
 from broker.domain.faults import Fault
 from broker.ledger.redis.ledger import RedisLedger
+from broker.ledger.redis.link import StoreSettings
+from broker.ledger.redis.verify import Verifier
+from broker.ledger.redis.watch import watch_settings
 from broker.settings import ServeSettings
 
 __all__ = ["clock", "lease_clock", "new_id", "open_market", "run_planner", "run_server"]
@@ -67,7 +70,9 @@ def run_planner(settings: ServeSettings, store_url: str, ready: Ready) -> None:
     asyncio.run(_plan(settings, store_url, ready))
 
 
-async def _open(settings: ServeSettings, store_url: str, *, create: bool = False) -> RedisLedger:
+async def _open(
+    settings: ServeSettings, store_url: str, *, create: bool = False, call_seconds_max: float = 1.0
+) -> RedisLedger:
     return await RedisLedger.open(
         store_url,
         market=settings.market,
@@ -76,6 +81,7 @@ async def _open(settings: ServeSettings, store_url: str, *, create: bool = False
         create=create,
         durability=settings.durability,
         lease_clock=lease_clock(settings.clock_file),
+        settings=StoreSettings(call_seconds_max=call_seconds_max),
     )
 
 
@@ -100,6 +106,7 @@ async def _serve(settings: ServeSettings, store_url: str, ready: Ready) -> None:
         await server.start(settings.listen)
         ready()
         healthy = True
+        watch = asyncio.create_task(watch_settings(ledger.link, settings.durability))
         while not stopping.is_set():
             feed.assert_following()
             if feed.down is None:
@@ -115,6 +122,8 @@ async def _serve(settings: ServeSettings, store_url: str, ready: Ready) -> None:
             except TimeoutError:
                 continue
         await server.stop(settings.drain_seconds)
+        watch.cancel()
+        await asyncio.gather(watch, return_exceptions=True)
     await ledger.close()
 
 
@@ -124,7 +133,8 @@ async def _plan(settings: ServeSettings, store_url: str, ready: Ready) -> None:
     from broker.planner import Planner
 
     stopping = _on_terminate()
-    ledger = await _open(settings, store_url)
+    # Nobody waits for the planner, which looks away for a while when it reads or writes many claims.
+    ledger = await _open(settings, store_url, call_seconds_max=5.0)
     solver = SolverProcess()
     planner = Planner(
         ledger,
@@ -141,12 +151,16 @@ async def _plan(settings: ServeSettings, store_url: str, ready: Ready) -> None:
         await planner.run()
 
     ready()
+    beside = [
+        asyncio.create_task(watch_settings(ledger.link, settings.durability)),
+        asyncio.create_task(Verifier(ledger.link).run()),
+    ]
     run = asyncio.create_task(warm_and_run())
     stop = asyncio.create_task(stopping.wait())
     done, _ = await asyncio.wait({run, stop}, return_when=asyncio.FIRST_COMPLETED)
-    for task in (run, stop):
+    for task in (run, stop, *beside):
         task.cancel()
-    await asyncio.gather(run, stop, return_exceptions=True)
+    await asyncio.gather(run, stop, *beside, return_exceptions=True)
     await solver.close()
     await ledger.close()
     if run in done and (error := run.exception()) is not None:

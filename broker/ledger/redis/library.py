@@ -25,6 +25,9 @@ end
 local function verb_reading(name, body)
   register(name, body, {{ 'no-writes' }})
 end
+local function verb_relieving(name, body) -- also while the store has no room: it frees some, or keeps what is in use
+  register(name, body, {{ 'allow-oom' }})
+end
 """
 
 
