@@ -22,8 +22,9 @@ from broker.ledger.redis.link import StoreSettings
 from broker.ledger.redis.verify import Verifier
 from broker.ledger.redis.watch import watch_settings
 from broker.settings import ServeSettings
+from broker.witness import Witness
 
-__all__ = ["clock", "lease_clock", "new_id", "open_market", "run_planner", "run_server"]
+__all__ = ["clock", "lease_clock", "new_id", "open_market", "run_planner", "run_server", "wall_clock"]
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +41,11 @@ def clock(clock_file: Path | None) -> Clock:
     return lambda: int(clock_file.read_text())
 
 
+def wall_clock() -> float:
+    """The machine's clock in Unix seconds."""
+    return time.time()  # noqa: TID251 - for tools, which no replay drives
+
+
 def lease_clock(clock_file: Path | None) -> Callable[[], int] | None:
     """What times leases instead of the store's own clock, in milliseconds; None: nothing does."""
     shown = clock(clock_file)
@@ -53,6 +59,9 @@ def new_id() -> str:
 
 async def open_market(settings: ServeSettings, store_url: str, *, create: bool) -> None:
     """See that the market is there, or make it; Faults: SAFE_HALT when it is missing or the store is not fit."""
+    witness = Witness(settings.data_dir, settings.market)
+    if create and witness.file.exists():
+        create = False  # there was one: its absence is no reason to begin anew
     ledger = await _open(settings, store_url, create=create)
     await ledger.close()
 
@@ -73,7 +82,7 @@ def run_planner(settings: ServeSettings, store_url: str, ready: Ready) -> None:
 async def _open(
     settings: ServeSettings, store_url: str, *, create: bool = False, call_seconds_max: float = 1.0
 ) -> RedisLedger:
-    return await RedisLedger.open(
+    ledger = await RedisLedger.open(
         store_url,
         market=settings.market,
         new_id=new_id,
@@ -83,6 +92,12 @@ async def _open(
         lease_clock=lease_clock(settings.clock_file),
         settings=StoreSettings(call_seconds_max=call_seconds_max),
     )
+    try:
+        Witness(settings.data_dir, settings.market).check(ledger.link.incarnation, await ledger.revision())
+    except BaseException:
+        await ledger.close()
+        raise
+    return ledger
 
 
 async def _serve(settings: ServeSettings, store_url: str, ready: Ready) -> None:
@@ -107,9 +122,11 @@ async def _serve(settings: ServeSettings, store_url: str, ready: Ready) -> None:
         ready()
         healthy = True
         watch = asyncio.create_task(watch_settings(ledger.link, settings.durability))
+        witness = Witness(settings.data_dir, settings.market)
         while not stopping.is_set():
             feed.assert_following()
             if feed.down is None:
+                witness.note(ledger.link.incarnation, feed.revision)
                 await desk.lapse()
                 with suppress(Fault):  # the store is away: the feed says so, and lease time stands still
                     await leasing.lapse()
