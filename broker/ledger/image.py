@@ -18,6 +18,7 @@ from broker.domain.faults import Fault, FaultReason
 from broker.domain.slots import Steps
 from broker.ledger.books import Books
 from broker.ledger.codec import decode_claim, decode_fleet
+from broker.ledger.codec.text import Json, read
 
 __all__ = ["Image", "Stored", "differences", "digest", "granted"]
 
@@ -44,7 +45,9 @@ class Image:
 
     def apply(self, text: bytes) -> tuple[str, ...]:
         """Take in the next event as logged; returns the claims it wrote. Faults: SAFE_HALT when one is missing."""
-        event = orjson.loads(text)
+        return read(lambda: self._apply(orjson.loads(text)), "event")
+
+    def _apply(self, event: Json) -> tuple[str, ...]:
         revision: int = event["revision"]
         if revision != self.revision + 1:
             raise Fault(
@@ -52,7 +55,7 @@ class Image:
                 f"the log goes on with revision {revision} after {self.revision}",
                 remedy="Restore the market from a copy that has the revisions between",
             )
-        names = []
+        names: list[str] = []
         for claim in event.get("claims", ()):
             names.append(f"{claim['tenant']}/{claim['id']}")
             self.claims[names[-1]] = Stored(revision, orjson.dumps(claim))

@@ -119,8 +119,8 @@ class Link:
         if self._halted is not None:
             raise self._halted
         line = self._bulk if bulk or verb in _BULK else self._batches
-        named = [keys.prefix(self.market), *([replay] if replay else [])]
         seen = self._seen  # replies may overtake each other; none may be older than what was known when it was asked
+        named = [keys.prefix(self.market), *([replay] if replay else []), self._known(seen)]
         with translated():
             raw = await self._function(line, fcall, library().function(verb), len(named), *named, *args)
         try:
@@ -136,8 +136,12 @@ class Link:
             return
         # A replica may be read-only, and a store that fails cannot be told: then each process has to find out itself.
         with suppress(Fault), translated():
-            named = library().function("halt"), 1, keys.prefix(self.market)
+            named = library().function("halt"), 2, keys.prefix(self.market), self._known(self._seen)
             await self._function(self._batches, "FCALL", *named, self._incarnation, why.message)
+
+    def _known(self, revision: int) -> str:
+        """What this process knows of the market, for functions to refuse before they change one that has gone back."""
+        return keys.known_key(self.market, self._incarnation or "", revision)
 
     async def _function(self, line: Batches, fcall: str, function: str, *args: str | int | bytes) -> list[Any]:
         try:

@@ -11,7 +11,7 @@ from broker.domain.slots import Steps
 from broker.ledger import refusals
 from broker.ledger.codec import decode_claim
 from broker.ledger.image import Image, Stored
-from broker.ledger.redis.link import Link, safe_halt
+from broker.ledger.redis.link import Link, Reply, safe_halt
 from broker.ledger.redis.rows import holds_text
 
 __all__ = ["Books", "Kept", "log_texts", "read_books", "read_claims", "read_kept"]
@@ -60,6 +60,15 @@ async def read_books(link: Link) -> Books:
         raise safe_halt(f"the store holds no market {link.market}", "Check the store's address, or restore a copy")
     if reply.code == "SPOILT":
         raise safe_halt(f"the store contradicts itself: {reply.text(0)}", "Restore the store with its history")
+    try:
+        return _books(reply)
+    except (ValueError, KeyError, struct.error) as error:
+        raise safe_halt(
+            f"the store holds books that are none: {error}", "Restore the store with its history"
+        ) from error
+
+
+def _books(reply: Reply) -> Books:
     limits, lent, counts, head = reply.rest[3:7]
     return Books(
         revision=reply.revision,
@@ -83,7 +92,7 @@ async def read_claims(link: Link, where: str) -> AsyncIterator[tuple[int, str, b
         reply = await link.read("state_page", where, cursor, PAGE)
         cursor = reply.text(0)
         for key, text in _pairs(reply.rest[1]):
-            yield reply.revision, key.decode(), text
+            yield reply.revision, key.decode(errors="replace"), text
         if cursor == "0":
             return
 

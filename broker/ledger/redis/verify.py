@@ -22,6 +22,7 @@ __all__ = ["Verdict", "Verifier", "verify"]
 log = logging.getLogger(__name__)
 
 SECONDS = 20.0
+FOLD_EVENTS_MAX = 200_000
 PAGE = 100
 
 
@@ -72,7 +73,8 @@ def _limits(image: Image) -> dict[str, str]:
 class Verifier:
     """Follows the log beside a market in use, and halts it for every process once the store keeps anything else.
 
-    What was wrong before it began is found only where claims and books contradict each other.
+    What was wrong before it began is found by folding the log once, if that is whole and not too long; else only where
+    claims and books contradict each other.
     """
 
     link: Link
@@ -100,6 +102,9 @@ class Verifier:
     async def once(self) -> str:
         """Look at everything once: what is wrong, or nothing."""
         if not self._begun:
+            books = await read_books(self.link)
+            if books.whole_log and books.events <= FOLD_EVENTS_MAX and (wrong := (await verify(self.link)).wrong):
+                return wrong[0]
             await self._begin(await read_kept(self.link))
         return await self._wrong_claims() or await self._wrong_books()
 
