@@ -50,28 +50,39 @@ async def write_copy(path: Path, lines: AsyncIterator[Line]) -> str:
 
 
 def read_copy(path: Path) -> Iterator[list[Any]]:
-    """Each line but the seal; Faults: SAFE_HALT, after the last, when the file is torn or was changed."""
-    seal, count = sha256(), 0
-    try:
-        with gzip.open(path) if _packed(path) else path.open("rb") as file:
-            for text in file:
-                line = orjson.loads(text)
-                if line[0] == "end":
-                    if line[1:] != [count, seal.hexdigest()]:
-                        break
-                    return
-                if count == 0 and (line[0] != "market" or line[1]["format"] > FORMAT):
-                    break
-                seal.update(text)
-                count += 1
+    """Each line but the seal; Faults: SAFE_HALT, before the first, when the file is torn or was changed."""
+    if not _sealed(path):
+        raise Fault(
+            FaultReason.SAFE_HALT,
+            f"{path.name} is no whole copy of a market: it was cut short or changed, or a later release wrote it",
+            remedy="Take another copy",
+        )
+    with _opened(path) as file:
+        for text in file:
+            line = orjson.loads(text)
+            if line[0] != "end":
                 yield line
-    except (ValueError, EOFError, gzip.BadGzipFile, KeyError, IndexError, TypeError):
-        pass
-    raise Fault(
-        FaultReason.SAFE_HALT,
-        f"{path.name} is no whole copy of a market: it was cut short or changed, or a later release wrote it",
-        remedy="Take another copy",
-    )
+
+
+def _sealed(path: Path) -> bool:
+    """Whether the file is as it was written, by a release that is not later than this one."""
+    seal, count, before = sha256(), 0, b""
+    try:
+        with _opened(path) as file:
+            for text in file:
+                if count == 1 and orjson.loads(before)[1]["format"] > FORMAT:
+                    return False
+                seal.update(before)
+                before, count = text, count + 1
+        return bool(before == _text(("end", count - 1, seal.hexdigest())))
+    except (ValueError, EOFError, OSError, LookupError, TypeError):
+        if not path.exists():
+            raise
+        return False
+
+
+def _opened(path: Path) -> BinaryIO:
+    return cast(BinaryIO, gzip.open(path) if _packed(path) else path.open("rb"))
 
 
 def event_text(line: list[Any]) -> bytes:

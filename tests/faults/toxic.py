@@ -56,7 +56,8 @@ class Toxic:
                 if lost():
                     continue
                 if delayed and self.latency:
-                    await asyncio.wait([asyncio.get_running_loop().create_future()], timeout=self.latency)
+                    asyncio.get_running_loop().call_later(self.latency, writer.write, data)
+                    continue
                 writer.write(data)
                 await writer.drain()
 
@@ -73,12 +74,13 @@ async def toxic(store_url: str) -> AsyncIterator[Toxic]:
 
 @asynccontextmanager
 async def answering(line: bytes) -> AsyncIterator[str]:
-    """URL of a store that answers ``line`` to whatever it is asked."""
+    """URL of a store that answers ``line`` whatever function is called, or given to it."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(ConnectionError):
-            while await reader.read(BYTES):
-                writer.write(line)
+            while asked := await reader.read(BYTES):
+                about_the_line = asked.count(b"\r\nCLIENT\r\n")
+                writer.write(b"+OK\r\n" * about_the_line or line)
                 await writer.drain()
         writer.close()
 

@@ -164,7 +164,10 @@ class Link:
 
     def _believed(self, raw: list[Any], seen: int) -> Reply:
         """The reply, unless it shows that the store is not the one it was."""
-        incarnation, reply = raw[0].decode(), Reply(int(raw[1]), raw[2].decode(), tuple(raw[3:]))
+        try:
+            incarnation, reply = raw[0].decode(), Reply(int(raw[1]), raw[2].decode(), tuple(raw[3:]))
+        except (AttributeError, IndexError, TypeError, ValueError):
+            raise self._halt("the store answers as no store of ours does") from None
         if reply.code == "HALTED":
             raise self.halt(safe_halt(reply.text(0), _RESTORE))
         if reply.code == "DAMAGED":

@@ -106,7 +106,7 @@ class Verifier:
             if books.whole_log and books.events <= FOLD_EVENTS_MAX and (wrong := (await verify(self.link)).wrong):
                 return wrong[0]
             await self._begin(await read_kept(self.link))
-        return await self._wrong_claims() or await self._wrong_books()
+        return await self._wrong_books() or await self._wrong_claims()
 
     async def _begin(self, kept: Kept) -> None:
         if kept.spoilt:
