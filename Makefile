@@ -9,7 +9,7 @@ READY := $(VENV)/.ready
 PROTOS := $(sort $(wildcard proto/capacitybroker/v1/*.proto))
 STUBS := clients/python/src
 
-.PHONY: help demo test check serve bench gen clean setup constraints release-image
+.PHONY: help demo test faults check serve bench gen clean setup constraints release-image
 
 help: ## What can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -28,6 +28,9 @@ serve: $(READY) ## A broker with an embedded store, until interrupted
 
 test: $(READY) ## All tests, fast ones first
 	@$(BIN)/python -m tests
+
+faults: $(READY) ## Every fault with its expected outcome, on real processes and stores
+	@$(BIN)/python -m pytest tests/faults
 
 check: $(READY) ## Lint, format, types, import contracts, API gates, generated code, dependencies
 	@$(BIN)/ruff check .

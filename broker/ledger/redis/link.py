@@ -22,7 +22,7 @@ __all__ = ["Durability", "Link", "Reply", "StoreSettings", "command", "safe_halt
 
 Durability = Literal["strict", "relaxed"]
 
-_RESTORE = "Ask broker doctor; restore the store with its history, then restart the broker"
+_RESTORE = "Restore the store with its history (broker doctor tells more), then restart the broker"
 _BULK = frozenset({"apply_fleet", "balances", "claims_page", "commit", "snapshot", "state", "state_page"})
 
 
