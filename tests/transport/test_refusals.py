@@ -30,6 +30,8 @@ from broker.leasing import Leasing
 from broker.ledger.redis.embedded import EmbeddedStore
 from broker.ledger.redis.ledger import RedisLedger
 from broker.transport.server import Server
+from tests import builders
+from tests.ledger.ledgers import open_redis
 from tests.transport.calls import claim, create, fleet, pool, refusal
 from tests.world import NOON, World
 
@@ -321,6 +323,9 @@ async def test_with_a_store_that_lost_its_history_the_broker_halts(tmp_path: Pat
 
 async def test_with_a_store_that_is_full_only_what_is_new_is_refused(tmp_path: Path) -> None:
     with EmbeddedStore.start(tmp_path / "store") as store:
+        ledger = await open_redis(store.url, "refusals")
+        await ledger.apply_fleet(builders.fleet(), key=builders.key("fleet", scope="-"), at=0)
+        await ledger.close()
         async with _served_from(store) as callers:
             operator = Redis.from_url(store.url)
             await operator.config_set("maxmemory", 1)
