@@ -38,7 +38,7 @@ async def line(valkey: str) -> AsyncIterator[Toxic]:
 
 @pytest.fixture
 async def ledger(line: Toxic, market: str) -> AsyncIterator[RedisLedger]:
-    made = await open_redis(line.url, market)
+    made = await open_redis(line.url, market, call_seconds_max=PER_CALL)
     yield made
     await made.close()
 

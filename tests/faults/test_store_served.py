@@ -85,7 +85,7 @@ def test_broker_does_not_start_on_data_that_went_back(tmp_path: Path) -> None:
     file.write_bytes(whole[: whole.rindex(b"*1\r\n$5\r\nMULTI", 0, earlier)] if earlier < last else whole[:last])
     with pytest.raises(ServerFailed, match="broker accept"), local_server(tmp_path, horizon_slots=14 * 24):
         pass
-    accept = [Path(sys.executable).parent / "broker", "accept", "--data-dir", tmp_path / "data"]
+    accept = [str(Path(sys.executable).parent / "broker"), "accept", "--data-dir", str(tmp_path / "data")]
     subprocess.run(accept, check=True, capture_output=True, timeout=PATIENCE)
     with local_server(tmp_path, horizon_slots=14 * 24) as server:
         _until(lambda: _answers(server.address))
