@@ -16,14 +16,17 @@ import asyncio
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 
 from bench.ledger import claim_number, fleet_for, placed_claim, plan_of
-from broker.domain.claim import Active, Claim, Committed
+from broker.domain.claim import Active, Committed
 from broker.domain.faults import Fault, FaultReason
-from broker.ledger.copy_file import write_copy
+from broker.domain.snapshot import Event, EventKind
+from broker.ledger.codec import encode_event
+from broker.ledger.copy_file import FORMAT, Line, write_copy
 from broker.ledger.port import Renewal, RequestKey
 from broker.ledger.redis import RedisLedger
 from broker.ledger.redis.copying import copy_lines, restore
@@ -33,44 +36,50 @@ from broker.ledger.redis.verify import verify
 
 AT_ONCE = 200
 TTL_MILLIS = 600_000
+PATIENT = StoreSettings(call_seconds_max=10.0, bulk_seconds_max=60.0)  # with a busy machine: the store is measured
 
 
 async def opened(url: str, market: str = "main") -> RedisLedger:
     """The market's ledger, made if need be."""
-    patient = StoreSettings(call_seconds_max=10.0, bulk_seconds_max=60.0)  # with a busy machine: the store is measured
     return await RedisLedger.open(
-        url, market=market, new_id=lambda: "bench", now=lambda: 0, create=True, settings=patient
+        url, market=market, new_id=lambda: "bench", now=lambda: 0, create=True, settings=PATIENT
     )
 
 
-async def leased(ledger: RedisLedger, number: int) -> list[Claim]:
-    """So many claims, each with a lease."""
-    gate = asyncio.Semaphore(AT_ONCE)
-
-    async def one(n: int) -> Claim:
-        waiting = claim_number(n)
+async def history(number: int) -> AsyncIterator[Line]:
+    """A copy of a market with so many claims, each placed by one event and leased by the next."""
+    about = {"format": FORMAT, "market": "main", "revision": 2 * number + 1, "image": 0, "fleet": "", "epoch": "0"}
+    yield (
+        "market",
+        about | {"fleet_revision": 0, "schema": "1", "token_key": "00", "created_at": "0", "lease_time": "0"},
+    )
+    yield "event", encode_event(Event(1, EventKind.FLEET_APPLIED, 0, fleet=fleet_for(number))).encode()
+    for n in range(number):
+        waiting, revision = claim_number(n), 2 * n + 2
         places = placed_claim(waiting, n).placements
-        async with gate:
-            key = RequestKey(waiting.name.tenant, "CreateClaim", f"create-{n}", "d")
-            placed = waiting.becomes(Committed(places), at=0)
-            stored = (await ledger.submit(waiting, key=key, at=0, candidates=[placed], must_fit=True)).claim
-            key = RequestKey(waiting.name.tenant, "Acquire", f"acquire-{n}", "d")
-            active = stored.becomes(Active(places), at=0)
-            done = await ledger.acquire(active, key=key, at=0, ttl_millis=TTL_MILLIS, margin_millis=0)
-        return done.claim
+        stored = replace(waiting, state=Committed(places), revision=revision)
+        yield "event", encode_event(Event(revision, EventKind.SUBMITTED, 0, claims=(stored,))).encode()
+        active = replace(stored.becomes(Active(places), at=0), revision=revision + 1, replaced=revision)
+        yield "event", encode_event(Event(revision + 1, EventKind.LEASED, 0, claims=(active,))).encode()
+        yield "lease", waiting.name.key, revision + 1, TTL_MILLIS, TTL_MILLIS
 
-    await ledger.apply_fleet(fleet_for(number), key=RequestKey("-", "ApplyFleet", "fleet", "d"), at=0)
-    made: list[Claim] = []
-    for first in range(0, number, 2_000):
-        made += await asyncio.gather(*(one(n) for n in range(first, min(number, first + 2_000))))
-    return made
+
+async def restored(directory: Path, file: Path) -> EmbeddedStore:
+    """A store with the file's market."""
+    store = EmbeddedStore.start(directory)
+    link = Link(store.url, market="main", settings=PATIENT)
+    await link.load()
+    await restore(link, file, incarnation="bench", recovery_millis=0, now_millis=0)
+    await link.close()
+    return store
 
 
 async def restarts(directory: Path, number: int, rounds: int) -> None:
     """The store is killed with so many leases in it."""
-    store = EmbeddedStore.start(directory / "data")
+    await write_copy(directory / "history", history(number))
+    store = await restored(directory / "data", directory / "history")
     ledger = await opened(store.url)
-    claims = await leased(ledger, number)
+    leases = [Renewal(claim_number(n).name, 2 * n + 3) for n in range(number)]
     back: list[float] = []
     for _ in range(rounds):
         store.kill()
@@ -79,7 +88,7 @@ async def restarts(directory: Path, number: int, rounds: int) -> None:
         up = time.perf_counter() - start
         while True:
             try:
-                await ledger.renew([Renewal(claims[0].name, claims[0].revision)])
+                await ledger.renew(leases[:1])
                 break
             except Fault:
                 await asyncio.sleep(0.005)
@@ -87,8 +96,7 @@ async def restarts(directory: Path, number: int, rounds: int) -> None:
         print(f"restart with {number:,} leases: store up after {up:.2f} s, first OK after {back[-1]:.2f} s", flush=True)
     lost = 0
     for first in range(0, number, 1_000):
-        asked = [Renewal(each.name, each.revision) for each in claims[first : first + 1_000]]
-        lost += sum(left is None for left in await ledger.renew(asked))
+        lost += sum(left is None for left in await ledger.renew(leases[first : first + 1_000]))
     print(f"  median {median(back):.2f} s; {lost} leases lost")
     await rebuilt(directory, ledger)
     await ledger.close()
@@ -102,16 +110,15 @@ async def rebuilt(directory: Path, ledger: RedisLedger) -> None:
     await write_copy(file, copy_lines(ledger.link))
     exported = time.perf_counter()
     print(f"export of {revision:,} events: {exported - start:.1f} s, {file.stat().st_size >> 20} MiB", flush=True)
-    with EmbeddedStore.start(directory / "new") as store:
-        link = Link(store.url, market="main", settings=StoreSettings(bulk_seconds_max=60.0))
-        await link.load()
-        copy = await restore(link, file, incarnation="second", recovery_millis=0, now_millis=0)
-        restored = time.perf_counter()
-        verdict = await verify(link)
-        verified = time.perf_counter()
-        same = verdict.kept == verdict.told == copy.digest and not verdict.wrong
-        print(f"rebuild from it: restore {restored - exported:.1f} s, verify {verified - restored:.1f} s, same: {same}")
-        await link.close()
+    store = await restored(directory / "new", file)
+    back = time.perf_counter()
+    link = Link(store.url, market="main", settings=PATIENT)
+    verdict, before = await verify(link), await verify(ledger.link)
+    verified = time.perf_counter()
+    same = verdict.kept == verdict.told == before.kept and not verdict.wrong
+    print(f"rebuild from it: restore {back - exported:.1f} s, verify {(verified - back) / 2:.1f} s, same: {same}")
+    await link.close()
+    store.stop()
 
 
 async def halts(directory: Path, rounds: int) -> None:
