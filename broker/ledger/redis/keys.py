@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 from urllib.parse import quote
 
 __all__ = ["PERMANENT", "known_key", "log_key", "prefix", "replay_key"]
@@ -15,6 +16,7 @@ PERMANENT = (
 _MARKET = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 
 
+@cache
 def prefix(market: str) -> str:
     """What every key of ``market`` starts with; a ValueError when that is no name for a market."""
     if not _MARKET.fullmatch(market):

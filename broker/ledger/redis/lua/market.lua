@@ -41,7 +41,7 @@ function market.open(prefix)
     return nil, market.reply(m, 'HALTED', m.halted)
   end
   -- Whoever has seen more, or another life of the market, must change nothing in what is left of it.
-  local incarnation, revision = string.match(known, '([^:]*):(%d+)$')
+  local incarnation, revision = string.match(known, '^.*:([^:]*):(%d+)$')
   if m and incarnation ~= '' and (incarnation ~= m.incarnation or m.revision < tonumber(revision)) then
     return nil, market.reply(m, 'BEHIND')
   end
