@@ -11,6 +11,7 @@ from broker.admission.outlook import Outlook
 from broker.attempts import once, settled
 from broker.domain.claim import Active, Claim, ClaimName, Committed, Ended, Held, Placement, Planned
 from broker.domain.faults import Fault, FaultReason
+from broker.domain.options import parts
 from broker.domain.preemption import stopped
 from broker.domain.reason import Because, Reason
 from broker.domain.slots import SLOT_SECONDS, slot_of
@@ -109,7 +110,7 @@ class Leasing:
             active = claim.becomes(Active(_due(claim, at), claim.because), at=at)
             return await self.ledger.acquire(active, key=key, at=at, ttl_millis=ttl, margin_millis=self.terms.margin)
 
-        receipt = await once(self.ledger, key, lambda: settled(decide))
+        receipt = await once(self.ledger.recall, key, lambda: settled(decide))
         fence, left = receipt.claim.revision, ttl
         if receipt.replayed:
             # Another holder may have taken over since, or the lease be over.
@@ -183,7 +184,7 @@ class Leasing:
             over = _without_lease(claim, RELEASED, at)
             return await self.ledger.release(over, fence=fence, key=key, at=at)
 
-        return (await once(self.ledger, key, lambda: settled(decide))).claim
+        return (await once(self.ledger.recall, key, lambda: settled(decide))).claim
 
     async def lapse(self) -> int:
         """Let lease time pass, and end some of the claims whose leases were not renewed; how many."""
@@ -191,7 +192,7 @@ class Leasing:
         for name in await self.ledger.overdue(margin_millis=margin, limit=self.terms.lapses_at_once):
             with suppress(Fault):  # changed meanwhile, or ended by another server: looked at again if need be
                 claim, at = await self.ledger.claim(name), self.now()
-                over = _without_lease(claim, EXPIRED, at)
+                over = _unused(claim, at) or _without_lease(claim, EXPIRED, at)
                 # A revision ends once; no tenant is called like this scope.
                 key = RequestKey("-lapse", "ExpireLease", str(claim.revision), name.key)
                 count += await self.ledger.expire(over, margin_millis=margin, key=key, at=at) is not None
@@ -265,6 +266,14 @@ def _without_lease(claim: Claim, why: Because, at: int) -> Claim:
     slot = slot_of(at)
     stops = stopped(claim, slot)
     return claim.becomes(Ended(claim.used_until(slot), (why,)), at=at) if stops is None else claim.becomes(stops, at=at)
+
+
+def _unused(claim: Claim, at: int) -> Claim | None:
+    """Without a lease that nobody could renew, as its time is over: it goes on if a part waits; None if it is not."""
+    if at < _end(claim) or any(place.left_ppm for place in claim.placements):
+        return None
+    waits = len(claim.placements) < parts(claim.ask)
+    return claim.becomes(Committed(claim.placements, claim.because) if waits else Ended(claim.placements), at=at)
 
 
 def _end(claim: Claim) -> int:

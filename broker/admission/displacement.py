@@ -1,9 +1,9 @@
 """Who keeps a place where a pool has less than its claims hold, and who has to leave: as few as the rule lets.
 
 Where devices are missing, placements are kept in this order, each as far as it still fits beside those before it: by
-tier, guaranteed first; within a tier who would lose most for each device-hour that it takes, which is what the claim is
-worth an hour and once more the share of its time that it has run; then who started first. What is only kept for a quote
-comes last. Elsewhere, and at other times, nobody loses a place.
+tier, guaranteed first, and spot work on loan last; within a tier who would lose most for each device-hour that it
+takes, which is what the claim is worth an hour and once more the share of its time that it has run; then who started
+first. What is only kept for a quote comes last. Elsewhere, and at other times, nobody loses a place.
 """
 
 from __future__ import annotations
@@ -17,13 +17,14 @@ from numpy.typing import NDArray
 from broker.admission.calendar import Calendar
 from broker.admission.ranking import Ranking, legal, placed
 from broker.domain.bid_prices import BidPrices
-from broker.domain.claim import Claim, Held, Hold, Placement, Tier
+from broker.domain.claim import Claim, ClaimName, Held, Hold, Placement, Tier
 from broker.domain.fleet import Fleet
-from broker.domain.options import options, parts
+from broker.domain.options import parts
+from broker.domain.preemption import ways, ways_elsewhere
 from broker.domain.slots import Window
 from broker.domain.terms import Terms
 
-__all__ = ["Loss", "losses", "refuges"]
+__all__ = ["Loss", "leave", "losses", "refuges"]
 
 Ints = NDArray[np.int64]
 
@@ -50,6 +51,11 @@ def losses(claims: Iterable[Claim], fleet: Fleet, slot: int) -> tuple[Loss, ...]
     return tuple(sorted(out, key=lambda loss: _turn(loss, slot)))
 
 
+def leave(claims: Iterable[Claim], fleet: Fleet, slot: int) -> frozenset[tuple[ClaimName, int]]:
+    """Claims and parts that lose their place from ``slot`` on."""
+    return frozenset((one.claim.name, one.placement.part) for one in losses(claims, fleet, slot))
+
+
 def refuges(
     lost: Sequence[Loss], claims: Iterable[Claim], fleet: Fleet, window: Window, prices: BidPrices | None, terms: Terms
 ) -> tuple[Loss, ...]:
@@ -73,8 +79,9 @@ def _refuge(one: Loss, calendar: Calendar, terms: Terms) -> Placement | None:
     """The best free place for what was lost, which counts as used from then on."""
     if isinstance(one.claim.state, Held):
         return None
-    ranking, ask = Ranking(calendar, one.claim.name.tenant, terms), one.claim.ask
-    if parts(ask) == 1:
+    ranking, ask = Ranking(calendar, one.claim.quota, terms), one.claim.ask
+    has_begun = bool(one.claim.ran) or one.placement.window.first < calendar.window.first
+    if parts(ask) == 1 and not has_begun:
         whole = ranking.candidates(ask, most=1)
         found = whole[0].placements[0] if whole else None
     else:
@@ -85,10 +92,11 @@ def _refuge(one: Loss, calendar: Calendar, terms: Terms) -> Placement | None:
 
 
 def _part_alone(one: Loss, ranking: Ranking) -> Placement | None:
-    """The best free place for one part of several; the others stay where they are."""
-    calendar = ranking.calendar
-    ways = [way for way in options(one.claim.ask, calendar.fleet) if way.part == one.placement.part]
-    worths = [(worth, way) for way in legal(ways, calendar.window) if (worth := ranking.worth(way)) is not None]
+    """The best free place for one part of several, or for what is left of one; others stay where they are."""
+    calendar, slot = ranking.calendar, ranking.calendar.window.first
+    whole = [way for way in ways(one.claim, calendar.fleet, slot) if way.part == one.placement.part]
+    left = ways_elsewhere(one.claim, one.placement, whole, calendar.fleet, slot)
+    worths = [(worth, way) for way in legal(left, calendar.window) if (worth := ranking.worth(way)) is not None]
     if not worths:
         return None
     _, best = max(worths, key=lambda found: found[0])
@@ -99,7 +107,7 @@ def _part_alone(one: Loss, ranking: Ranking) -> Placement | None:
 
 
 def _holds(claim: Claim, placement: Placement) -> tuple[Hold, ...]:
-    accounts = (f"pools/{placement.pool}", f"tenants/{claim.name.tenant}")
+    accounts = (f"pools/{placement.pool}", claim.account)
     return tuple(Hold(account, placement.window, placement.devices) for account in accounts)
 
 
@@ -133,11 +141,12 @@ def _span(one: Loss, slot: int) -> slice:
     return slice(max(0, one.placement.window.first - slot), one.placement.window.end - slot)
 
 
-def _turn(one: Loss, slot: int) -> tuple[bool, int, int, int, str, int]:
+def _turn(one: Loss, slot: int) -> tuple[bool, int, bool, int, int, str, int]:
     """In which order placements are kept."""
     claim, window = one.claim, one.placement.window
     ran = min(max(0, slot - window.first), window.slots)
     hourly = claim.ask.worth_microusd // (claim.ask.devices * claim.ask.slots)
     weighs = hourly * (window.slots + ran) // window.slots
     held = isinstance(claim.state, Held)
-    return held, KEPT_FIRST.index(claim.ask.tier), -weighs, window.first, claim.name.key, one.placement.part
+    tier = KEPT_FIRST.index(claim.ask.tier), claim.ask.on_loan
+    return held, *tier, -weighs, window.first, claim.name.key, one.placement.part

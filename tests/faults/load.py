@@ -14,8 +14,9 @@ from broker.ledger.port import Ledger
 from broker.ledger.redis import RedisLedger
 from broker.ledger.redis.verify import verify
 from tests.builders import claim, key, placement
+from tests.ledger.ledgers import Desk, open_redis
 
-__all__ = ["Load", "all_events", "assert_sound"]
+__all__ = ["Load", "all_events", "assert_sound", "market_of"]
 
 
 @dataclass
@@ -70,6 +71,13 @@ class Load:
 
 def _placed(waiting: Claim) -> Claim:
     return waiting.becomes(Committed((placement(),)), at=0)
+
+
+async def market_of(url: str) -> tuple[RedisLedger, Load]:
+    """A market with much room on that store, and callers for it."""
+    ledger = await open_redis(url, "m")
+    await Desk(ledger).open_pools({"dc-1": 1_000_000})
+    return ledger, Load(ledger)
 
 
 async def all_events(ledger: Ledger) -> tuple[Event, ...]:

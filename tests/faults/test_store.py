@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import random
-import socket
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -18,8 +15,8 @@ from broker.app import open_market
 from broker.domain.claim import Active, Committed
 from broker.domain.faults import Fault, FaultReason
 from broker.ledger.copy_file import write_copy
-from broker.ledger.redis import RedisLedger, keys
-from broker.ledger.redis.copying import accept, copy_lines, restore
+from broker.ledger.redis import keys
+from broker.ledger.redis.copying import copy_lines, restore
 from broker.ledger.redis.embedded import EmbeddedStore
 from broker.ledger.redis.link import Link, StoreSettings
 from broker.ledger.redis.verify import Verifier, verify
@@ -29,17 +26,11 @@ from tests.builders import claim, key, placement, plan
 from tests.conftest import Eventually
 from tests.faults.catalogue import fault
 from tests.faults.disk import Disk
-from tests.faults.load import Load, assert_sound
-from tests.faults.toxic import Toxic, toxic
+from tests.faults.load import assert_sound, market_of
+from tests.faults.toxic import toxic
 from tests.ledger.ledgers import Desk, open_redis
 
 HALF_MINUTE = 30.0
-
-
-async def _market(url: str) -> tuple[RedisLedger, Load]:
-    ledger = await open_redis(url, "m")
-    await Desk(ledger).open_pools({"dc-1": 1_000_000})
-    return ledger, Load(ledger)
 
 
 @fault(
@@ -49,7 +40,7 @@ async def _market(url: str) -> tuple[RedisLedger, Load]:
 )
 async def test_killed_store_loses_nothing(tmp_path: Path, count: int, eventually: Eventually) -> None:
     store = EmbeddedStore.start(tmp_path / "store")
-    ledger, load = await _market(store.url)
+    ledger, load = await market_of(store.url)
     load.start()
     for _ in range(count):
         await eventually(partial(load.more, len(load.acknowledged) + 50), within=HALF_MINUTE)
@@ -81,7 +72,7 @@ async def test_power_loss_loses_nothing(
 ) -> None:
     disk = Disk.made(tmp_path, monkeypatch)
     store = disk.start()
-    ledger, load = await _market(store.url)
+    ledger, load = await market_of(store.url)
     load.start()
     for _ in range(count):
         await eventually(partial(load.more, len(load.acknowledged) + 50), within=HALF_MINUTE)
@@ -99,7 +90,7 @@ async def test_power_loss_is_one_where_the_store_acknowledges_first(
     """The test above can fail: with everysec, which the broker refuses, the same fault loses what was acknowledged."""
     disk = Disk.made(tmp_path, monkeypatch)
     store = disk.start()
-    ledger, load = await _market(store.url)
+    ledger, load = await market_of(store.url)
     client = Redis.from_url(store.url)
     await client.config_set("appendfsync", "everysec")
     load.start()
@@ -131,7 +122,7 @@ async def test_a_store_that_acknowledges_first_is_refused(tmp_path: Path, settin
 async def _filled(directory: Path) -> tuple[int, Path]:
     """A store with twenty claims, stopped: its revision and its append-only file."""
     with EmbeddedStore.start(directory) as store:
-        ledger, load = await _market(store.url)
+        ledger, load = await market_of(store.url)
         for n in range(20):
             await load.once(f"atlas/run-{n}")
         revision = await ledger.revision()
@@ -196,114 +187,6 @@ async def test_flipped_bit_is_never_believed(tmp_path: Path, count: int, seed: i
             await link.close()
 
 
-@asynccontextmanager
-async def _pair(tmp_path: Path) -> AsyncIterator[tuple[EmbeddedStore, EmbeddedStore, Toxic]]:
-    """A primary, a replica of it, and a line to the primary that can be led to the replica."""
-    with EmbeddedStore.start(tmp_path / "a") as primary, EmbeddedStore.start(tmp_path / "b") as standby:
-        async with toxic(primary.url) as line:
-            yield primary, standby, line
-
-
-async def _follow(primary: EmbeddedStore, standby: EmbeddedStore, eventually: Eventually) -> None:
-    """The standby has all that the primary has, and then no longer hears of it."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    one, two = Redis.from_url(primary.url), Redis.from_url(standby.url)
-    await one.config_set("port", port)
-    await two.replicaof("127.0.0.1", port)
-
-    async def followed() -> bool:
-        told = await two.info("replication")
-        ours = await one.info("replication")
-        return bool(told["master_link_status"] == "up" and told["slave_repl_offset"] == ours["master_repl_offset"])
-
-    await eventually(followed, within=HALF_MINUTE)
-    await two.replicaof("NO", "ONE")
-    await one.aclose()
-    await two.aclose()
-
-
-@fault(
-    "F6",
-    injected="failover to a replica that lacks the last changes",
-    expected="SAFE_HALT within 2 s for every process, also those that start later; accepted: another incarnation, "
-    "no new leases while unknown ones may live",
-)
-async def test_failover_to_a_stale_replica_halts(tmp_path: Path, eventually: Eventually) -> None:
-    async with _pair(tmp_path) as (primary, standby, line):
-        ledger, load = await _market(line.url)
-        first = await load.once("atlas/run-1")
-        await load.once("atlas/run-2")
-        await _follow(primary, standby, eventually)
-        await load.once("atlas/run-3")
-        primary.kill()
-        line.target = standby.url.removeprefix("unix://")
-        line.cut()
-        start = time.monotonic()
-        with pytest.raises(Fault) as refused:
-            await load.once("atlas/run-4")
-        assert refused.value.reason is FaultReason.SAFE_HALT
-        assert time.monotonic() - start <= 2.0
-        with pytest.raises(Fault, match="is now at") as refused:  # one that never saw what is lost
-            await open_redis(line.url, "m")
-        assert refused.value.reason is FaultReason.SAFE_HALT
-
-        link = Link(standby.url, market="m", settings=StoreSettings())
-        await accept(link, incarnation="second", recovery_millis=60_000)
-        await link.close()
-        again = await open_redis(line.url, "m", lease_clock=lambda: 10**12)
-        assert (await again.snapshot()).incarnation == "second"
-        active = replace(first, state=Active((placement(),)))
-        with pytest.raises(Fault) as refused:
-            await again.acquire(active, key=key("lease"), at=0, ttl_millis=9_000, margin_millis=0)
-        assert refused.value.reason is FaultReason.LEASE_HANDOVER
-        with pytest.raises(Fault) as refused:
-            await ledger.revision()  # whoever knew the first stays away
-        assert refused.value.reason is FaultReason.SAFE_HALT
-        await again.close()
-        await ledger.close()
-
-
-@fault(
-    "F7",
-    injected="split brain: the old primary comes back, with changes of its own, after the replica was accepted",
-    expected="nobody who saw the new incarnation believes it; its planner's fence is refused",
-)
-async def test_split_brain_is_refused(tmp_path: Path, eventually: Eventually) -> None:
-    async with _pair(tmp_path) as (primary, standby, line):
-        old, load = await _market(primary.url)
-        fence = await Desk(old).lead()
-        stored = await load.once("atlas/run-1")
-        await _follow(primary, standby, eventually)
-        link = Link(standby.url, market="m", settings=StoreSettings())
-        await accept(link, incarnation="second", recovery_millis=0)
-        await link.close()
-        line.target = standby.url.removeprefix("unix://")
-        new = await open_redis(line.url, "m")
-        with pytest.raises(Fault) as refused:
-            await new.commit([stored], plan(), fence=fence, at=0)
-        assert refused.value.reason is FaultReason.FENCED
-        await load.once("atlas/run-2")  # the old side does not know better
-        line.target = primary.url.removeprefix("unix://")
-        line.cut()
-
-        async def halted() -> bool:
-            try:
-                await new.submit(claim("atlas/run-3"), key=key("r3"), at=0)
-            except Fault as found:
-                return found.reason is FaultReason.SAFE_HALT
-            return False
-
-        await eventually(halted)
-        witness = Witness(tmp_path, "m")
-        witness.note("second", 1)
-        with pytest.raises(Fault):
-            witness.check("first", 99)
-        await new.close()
-        await old.close()
-
-
 @fault(
     "F8",
     injected="FLUSHALL, FLUSHDB, another database, an empty store behind the same address",
@@ -314,7 +197,7 @@ async def test_wiped_store_halts(tmp_path: Path, wiped: str) -> None:
     settings = ServeSettings(data_dir=tmp_path / "broker", market="m")
     with EmbeddedStore.start(tmp_path / "store") as store, EmbeddedStore.start(tmp_path / "empty") as empty:
         async with toxic(store.url) as line:
-            ledger, load = await _market(line.url)
+            ledger, load = await market_of(line.url)
             await load.once("atlas/run-1")
             Witness(settings.data_dir, "m").note("first", await ledger.revision())
             url = line.url
@@ -347,7 +230,7 @@ async def test_wiped_store_halts(tmp_path: Path, wiped: str) -> None:
 )
 async def test_wiped_store_is_restored_from_its_export(tmp_path: Path) -> None:
     with EmbeddedStore.start(tmp_path / "store") as store:
-        ledger, load = await _market(store.url)
+        ledger, load = await market_of(store.url)
         stored = await load.once("atlas/run-1")
         for n in range(2, 30):
             await load.once(f"atlas/run-{n}")
@@ -398,7 +281,7 @@ async def test_full_disk_acknowledges_nothing(
 ) -> None:
     disk = Disk.made(tmp_path, monkeypatch)
     store = disk.start()
-    ledger, load = await _market(store.url)
+    ledger, load = await market_of(store.url)
     load.start()
     await eventually(partial(load.more, 50), within=HALF_MINUTE)
     disk.full.touch()

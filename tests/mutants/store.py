@@ -4,7 +4,7 @@ from tests.mutants import Mutant
 
 LUA = "broker/ledger/redis/lua"
 REDIS = "broker/ledger/redis"
-STORE, LINE, DAMAGE = (f"tests/faults/test_store{name}.py" for name in ("", "_line", "_damage"))
+STORE, LINE, DAMAGE, REPLICA = (f"tests/faults/test_store{name}.py" for name in ("", "_line", "_damage", "_replica"))
 
 MUTANTS = (
     Mutant(
@@ -87,28 +87,28 @@ MUTANTS = (
         f"{LUA}/market.lua",
         "m.revision < tonumber(revision)",
         "m.revision < tonumber(revision) - 1",
-        f"{STORE}::test_failover_to_a_stale_replica_halts",
+        f"{REPLICA}::test_failover_to_a_stale_replica_halts",
     ),
     Mutant(
         "another incarnation is believed",
         f"{REDIS}/link.py",
         "if incarnation != self._incarnation:",
         "if False:",
-        f"{STORE}::test_split_brain_is_refused",
+        f"{REPLICA}::test_split_brain_is_refused",
     ),
     Mutant(
         "a halt is not told to others",
         f"{REDIS}/link.py",
         "            await self.halt_all(spoilt.why)\n",
         "            self.halt(spoilt.why)\n",
-        f"{STORE}::test_failover_to_a_stale_replica_halts",
+        f"{REPLICA}::test_failover_to_a_stale_replica_halts",
     ),
     Mutant(
         "an operator's acceptance waits for nobody",
         f"{LUA}/leases.lua",
         "  return known and leases.time(m, given) < tonumber(known)\n",
         "  return false\n",
-        f"{STORE}::test_failover_to_a_stale_replica_halts",
+        f"{REPLICA}::test_failover_to_a_stale_replica_halts",
     ),
     Mutant(
         "an empty store is a new market",

@@ -11,7 +11,7 @@ verb('acquire', function(keys, args)
     if not held and leases.recovering(m, clock) then
       return market.reply(m, 'HANDOVER')
     end
-    if not held and not leases.room(m, args[9], tonumber(slot), leases.time(m, clock) - margin) then
+    if not held and not leases.room(m, args[6], args[9], args[10], tonumber(slot), leases.time(m, clock) - margin) then
       return market.reply(m, 'HANDOVER')
     end
   end, function(m, revision)
