@@ -19,9 +19,13 @@ import uvloop
 from broker import failpoints
 from broker.domain.faults import Fault
 from broker.ledger.redis.ledger import RedisLedger
+from broker.ledger.redis.link import StoreSettings
+from broker.ledger.redis.verify import Verifier
+from broker.ledger.redis.watch import watch_settings
 from broker.settings import ServeSettings
+from broker.witness import Witness
 
-__all__ = ["clock", "lease_clock", "new_id", "open_market", "resign", "run_planner", "run_server"]
+__all__ = ["clock", "lease_clock", "new_id", "open_market", "resign", "run_planner", "run_server", "wall_clock"]
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +42,11 @@ def clock(clock_file: Path | None) -> Clock:
     return lambda: int(clock_file.read_text())
 
 
+def wall_clock() -> float:
+    """The machine's clock in Unix seconds."""
+    return time.time()  # noqa: TID251 - for tools, which no replay drives
+
+
 def lease_clock(clock_file: Path | None) -> Callable[[], int] | None:
     """What times leases instead of the store's own clock, in milliseconds; None: nothing does."""
     shown = clock(clock_file)
@@ -51,6 +60,9 @@ def new_id() -> str:
 
 async def open_market(settings: ServeSettings, store_url: str, *, create: bool) -> None:
     """See that the market is there, or make it; Faults: SAFE_HALT when it is missing or the store is not fit."""
+    witness = Witness(settings.data_dir, settings.market)
+    if create and witness.file.exists():
+        create = False  # there was one: its absence is no reason to begin anew
     ledger = await _open(settings, store_url, create=create)
     await ledger.close()
 
@@ -78,8 +90,10 @@ def run_planner(settings: ServeSettings, store_url: str, planner_id: str, ready:
     asyncio.run(_plan(settings, store_url, planner_id, ready))
 
 
-async def _open(settings: ServeSettings, store_url: str, *, create: bool = False) -> RedisLedger:
-    return await RedisLedger.open(
+async def _open(
+    settings: ServeSettings, store_url: str, *, create: bool = False, call_seconds_max: float = 1.0
+) -> RedisLedger:
+    ledger = await RedisLedger.open(
         store_url,
         market=settings.market,
         new_id=new_id,
@@ -87,7 +101,14 @@ async def _open(settings: ServeSettings, store_url: str, *, create: bool = False
         create=create,
         durability=settings.durability,
         lease_clock=lease_clock(settings.clock_file),
+        settings=StoreSettings(call_seconds_max=call_seconds_max),
     )
+    try:
+        Witness(settings.data_dir, settings.market).check(ledger.link.incarnation, await ledger.revision())
+    except BaseException:
+        await ledger.close()
+        raise
+    return ledger
 
 
 async def _serve(settings: ServeSettings, store_url: str, ready: Ready) -> None:
@@ -111,9 +132,12 @@ async def _serve(settings: ServeSettings, store_url: str, ready: Ready) -> None:
         await server.start(settings.listen)
         ready()
         healthy = True
+        watch = asyncio.create_task(watch_settings(ledger.link, settings.durability))
+        witness = Witness(settings.data_dir, settings.market)
         while not stopping.is_set():
             feed.assert_following()
             if feed.down is None:
+                witness.note(ledger.link.incarnation, feed.revision)
                 await desk.lapse()
                 with suppress(Fault):  # the store is away: the feed says so, and lease time stands still
                     await leasing.lapse()
@@ -126,6 +150,8 @@ async def _serve(settings: ServeSettings, store_url: str, ready: Ready) -> None:
             except TimeoutError:
                 continue
         await server.stop(settings.drain_seconds)
+        watch.cancel()
+        await asyncio.gather(watch, return_exceptions=True)
     await ledger.close()
 
 
@@ -135,7 +161,8 @@ async def _plan(settings: ServeSettings, store_url: str, planner_id: str, ready:
     from broker.planner import Planner
 
     stopping = _on_terminate()
-    ledger = await _open(settings, store_url)
+    # Nobody waits for the planner, which looks away for a while when it reads or writes many claims.
+    ledger = await _open(settings, store_url, call_seconds_max=5.0)
     solver = SolverProcess(memory_bytes=_solver_bytes())
     planner = Planner(
         ledger,
@@ -152,12 +179,16 @@ async def _plan(settings: ServeSettings, store_url: str, planner_id: str, ready:
         await planner.run()
 
     ready()
+    beside = [
+        asyncio.create_task(watch_settings(ledger.link, settings.durability)),
+        asyncio.create_task(Verifier(ledger.link).run()),
+    ]
     run = asyncio.create_task(warm_and_run())
     stop = asyncio.create_task(stopping.wait())
     done, _ = await asyncio.wait({run, stop}, return_when=asyncio.FIRST_COMPLETED)
-    for task in (run, stop):
+    for task in (run, stop, *beside):
         task.cancel()
-    await asyncio.gather(run, stop, return_exceptions=True)
+    await asyncio.gather(run, stop, *beside, return_exceptions=True)
     await solver.close()
     await ledger.close()
     if run in done and (error := run.exception()) is not None:

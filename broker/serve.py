@@ -16,6 +16,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from time import monotonic
 
 from broker.app import open_market, resign, run_planner, run_server
 from broker.domain.faults import Fault, FaultReason
@@ -28,6 +29,7 @@ __all__ = ["serve"]
 log = logging.getLogger(__name__)
 
 READY_SECONDS = 60.0
+REVIVE_SECONDS = 1.0, 10.0  # first and most between two attempts at a store that does not come up
 
 
 def serve(settings: ServeSettings, announce: Callable[[str], None]) -> None:
@@ -126,6 +128,7 @@ class _Store:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._running = EmbeddedStore.start(directory)
+        self._failures, self._again_at = 0, 0.0
         self.url = self._running.url
 
     @classmethod
@@ -153,10 +156,19 @@ class _Store:
         self._running.mark_used()
 
     def revive(self) -> None:
-        """Start it again if it died."""
-        if not self._running.alive:
-            log.error("the embedded store ended; starting it again on the same data")
+        """Start it again if it died; if it does not come up, as on a full disk or a spoilt file, again in a while."""
+        if self._running.alive or monotonic() < self._again_at:
+            return
+        log.error("the embedded store ended; starting it again on the same data")
+        try:
             self._running = EmbeddedStore.start(self._directory)
+            self._failures = 0
+        except Fault as fault:
+            first, most = REVIVE_SECONDS
+            delay = min(most, first * 2**self._failures)
+            self._failures += 1
+            self._again_at = monotonic() + delay
+            log.error("%s; nothing is served, and it is tried again in %.0f s", fault, delay)  # noqa: TRY400
 
 
 @contextmanager
