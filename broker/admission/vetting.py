@@ -12,9 +12,20 @@ from broker.domain.fleet import Fleet
 from broker.domain.options import options
 from broker.domain.slots import slot_at_or_after, slot_of
 
-__all__ = ["dated", "recut", "too_large", "unknown"]
+__all__ = ["check_open", "dated", "recut", "too_large", "unknown"]
 
 KNOWN_NAMED_MAX = 20  # names that a refusal lists
+
+
+def check_open(claims: int, most: int) -> None:
+    """Whether a tenant with so many open claims may have one more; Faults: CLAIM_LIMIT."""
+    if claims >= most:
+        raise Fault(
+            FaultReason.CLAIM_LIMIT,
+            f"The tenant has {most} open claims already",
+            remedy="Cancel some, or wait until some end; work that belongs together can be one claim.",
+            facts={"max_claims": str(most)},
+        )
 
 
 def dated(ask: Ask, at: int) -> Ask:

@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 MESSAGE_BYTES_MAX = 256 * 1024
 FLEET_BYTES_MAX = 4 * 1024 * 1024  # a thousand pools with all of their deliveries
 BODY_SECONDS = 10.0
+STREAMS_MAX = 10_000
 
 Context = ServicerContext[Any, Any]
 Read = Callable[[Any], Any]
@@ -38,12 +39,14 @@ class Door(grpc.GenericRpcHandler):
     """Collects services as a server does, and then is what the server asks for each call.
 
     The message of a call is there within ``seconds``; messages of a method have at most ``bytes_max`` of it, else
-    256 KiB.
+    256 KiB. ``streams_max`` are the calls that may send one message after the other at once.
     """
 
     seconds: float = BODY_SECONDS
+    streams_max: int = STREAMS_MAX
     bytes_max: Mapping[str, int] = field(default_factory=lambda: {"ApplyFleet": FLEET_BYTES_MAX})
     _methods: dict[str, grpc.RpcMethodHandler[Any, Any]] = field(default_factory=dict)
+    _streams: int = 0
 
     def __post_init__(self) -> None:
         if api_implementation.Type() != "upb":
@@ -70,7 +73,7 @@ class Door(grpc.GenericRpcHandler):
         """A method that takes bytes for one that takes messages."""
         read = _reader(found.request_deserializer, self.bytes_max.get(method, MESSAGE_BYTES_MAX))
         if found.request_streaming:
-            many = _each(read, found.stream_stream)
+            many = self._each(read, found.stream_stream)
             return grpc.stream_stream_rpc_method_handler(many, None, found.response_serializer)
         if found.response_streaming:
             stream = self._stream(read, found.unary_stream)
@@ -97,6 +100,25 @@ class Door(grpc.GenericRpcHandler):
 
         return entered
 
+    def _each(self, read: Read, call: Callable[[Any, Context], AsyncIterator[Any]]) -> Any:
+        async def messages(raws: AsyncIterator[Any]) -> AsyncIterator[Any]:
+            async for raw in raws:
+                yield read(raw)
+
+        async def entered(raws: AsyncIterator[Any], context: Context) -> AsyncIterator[Any]:
+            if self._streams >= self.streams_max:
+                await _end(context, status_of(_too_many(self.streams_max)))
+            self._streams += 1
+            try:
+                async for reply in call(messages(raws), context):
+                    yield reply
+            except Exception as error:  # noqa: BLE001 - the last line of defence
+                await _abort(context, error)
+            finally:
+                self._streams -= 1
+
+        return entered
+
     async def _message(self, read: Read, context: Context) -> Any:
         try:
             async with asyncio.timeout(self.seconds):
@@ -104,21 +126,6 @@ class Door(grpc.GenericRpcHandler):
         except TimeoutError:
             await _end(context, too_late())
         return read(raw)
-
-
-def _each(read: Read, call: Callable[[Any, Context], AsyncIterator[Any]]) -> Any:
-    async def messages(raws: AsyncIterator[Any]) -> AsyncIterator[Any]:
-        async for raw in raws:
-            yield read(raw)
-
-    async def entered(raws: AsyncIterator[Any], context: Context) -> AsyncIterator[Any]:
-        try:
-            async for reply in call(messages(raws), context):
-                yield reply
-        except Exception as error:  # noqa: BLE001 - the last line of defence
-            await _abort(context, error)
-
-    return entered
 
 
 def _reader(read: Read, most: int) -> Read:
@@ -140,6 +147,15 @@ def _reader(read: Read, most: int) -> Read:
             raise _malformed("The body of the call is not a message of this method") from None
 
     return checked
+
+
+def _too_many(most: int) -> Fault:
+    return Fault(
+        FaultReason.STREAM_LIMIT,
+        f"This server has {most} such streams open already",
+        remedy="Close one, or put more leases on each.",
+        facts={"max_streams": str(most)},
+    )
 
 
 def _malformed(message: str) -> Fault:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from typing import Any
 
 import grpc
 from capacitybroker.v1 import (
@@ -34,6 +35,7 @@ from broker.transport.planning_service import PlanningService
 __all__ = ["Server"]
 
 METADATA_BYTES_MAX = 16 * 1024
+CALLS_MAX = 20_000  # at once in one process, watches and streams of renewals included
 STREAMS_MAX = 1_000  # of one connection; a caller that opens more waits
 SERVICES = (
     capacity_service_pb2.DESCRIPTOR.services_by_name["CapacityService"].full_name,
@@ -46,7 +48,7 @@ SERVICES = (
 class Server:
     """Listens on an address that several processes may share; drains before it stops."""
 
-    def __init__(self, desk: Desk, leasing: Leasing, feed: Feed) -> None:
+    def __init__(self, desk: Desk, leasing: Leasing, feed: Feed, door: Door | None = None) -> None:
         options = [
             ("grpc.so_reuseport", 1),
             ("grpc.max_receive_message_length", FLEET_BYTES_MAX),
@@ -62,18 +64,23 @@ class Server:
             ("grpc.http2.ping_timeout_ms", 10_000),
         ]
         logging.getLogger("grpc._cython.cygrpc").addFilter(_worth_a_line)
-        self._server = grpc.aio.server(options=options)
+        self._server = grpc.aio.server(options=options, maximum_concurrent_rpcs=CALLS_MAX)
         self._health = HealthServicer()
         supplying = Supplying(desk.ledger, feed, desk.now, desk.terms.policy.terms)
-        guard, door = Guard(), Door()
-        capacity_service_pb2_grpc.add_CapacityServiceServicer_to_server(guard.around(CapacityService(desk, feed)), door)
-        fleet_service_pb2_grpc.add_FleetServiceServicer_to_server(guard.around(FleetService(desk, supplying)), door)
-        lease_service_pb2_grpc.add_LeaseServiceServicer_to_server(guard.around(LeaseService(leasing)), door)
-        planning_service_pb2_grpc.add_PlanningServiceServicer_to_server(guard.around(PlanningService(desk)), door)
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, door)
+        guard = Guard()
+        services: Any = door or Door()  # takes them as the server would
+        capacity_service_pb2_grpc.add_CapacityServiceServicer_to_server(
+            guard.around(CapacityService(desk, feed)), services
+        )
+        fleet_service_pb2_grpc.add_FleetServiceServicer_to_server(guard.around(FleetService(desk, supplying)), services)
+        lease_service_pb2_grpc.add_LeaseServiceServicer_to_server(guard.around(LeaseService(leasing)), services)
+        planning_service_pb2_grpc.add_PlanningServiceServicer_to_server(guard.around(PlanningService(desk)), services)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, services)
         named = (*SERVICES, reflection.SERVICE_NAME, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name)
-        reflection_pb2_grpc.add_ServerReflectionServicer_to_server(ReflectionServicer(named), door)
-        self._server.add_generic_rpc_handlers((door,))
+        reflection_pb2_grpc.add_ServerReflectionServicer_to_server(  # type: ignore[no-untyped-call]
+            ReflectionServicer(named), services
+        )
+        self._server.add_generic_rpc_handlers((services,))
 
     async def start(self, address: str) -> int:
         """Serve on ``host:port`` (port 0: a free one); returns the port."""

@@ -41,7 +41,7 @@ def table() -> str:
     lines = ["| row | sent | code | reason |", "|---|---|---|---|"]
     for (row, code, reason), alike in groupby(ROWS, key=lambda row: (row.id, CODES[row.code], row.reason)):
         sent = "; ".join(dict.fromkeys(one.what.partition(": ")[0].replace("|", "\\|") for one in alike))
-        lines.append(f"| {row} | {sent} | {code} | {reason or '–'} |")
+        lines.append(f"| {row} | {sent} | {code} | {reason or '-'} |")
     return "\n".join(lines)
 
 

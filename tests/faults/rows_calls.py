@@ -188,7 +188,7 @@ CHANGED = [
 ]
 
 LISTED = [
-    says("B68", "page_size −1", LIST, ALL + wire.field(2, -1), INVALID, "PAGE_SIZE", "page_size"),
+    says("B68", "page_size -1", LIST, ALL + wire.field(2, -1), INVALID, "PAGE_SIZE", "page_size"),
     says("B68", "page_size 0", LIST, ALL + wire.field(2, 0), OK),
     says("B68", "page_size 10^9", LIST, ALL + wire.field(2, 10**9), OK),
     *(
@@ -203,8 +203,8 @@ LISTED = [
     says("B70", "10,000 parentheses", LIST, ALL + wire.text(5, b"(" * 10_000), INVALID, "NAME_TOO_LONG"),
     says("B70", "a regular expression", LIST, ALL + wire.text(5, b"(a+)+$"), INVALID, "NAME_MALFORMED"),
     says("B32", "a state 999", LIST, ALL + wire.field(4, 999), INVALID, "ENUM_UNKNOWN", "states"),
-    says("B32", "a tier −1", LIST, ALL + wire.field(6, -1), INVALID, "ENUM_UNKNOWN", "tiers"),
-    says("B72", "a watch from revision −1", WATCH, ALL + wire.field(2, -1), INVALID, "QUANTITY_OUT_OF_RANGE"),
+    says("B32", "a tier -1", LIST, ALL + wire.field(6, -1), INVALID, "ENUM_UNKNOWN", "tiers"),
+    says("B72", "a watch from revision -1", WATCH, ALL + wire.field(2, -1), INVALID, "QUANTITY_OUT_OF_RANGE"),
     says("B72", "a watch from 2^62", WATCH, ALL + wire.field(2, 1 << 62), OUT_OF_RANGE, "REVISION_AHEAD"),
 ]
 
@@ -292,7 +292,7 @@ FLEETS = [
     ),
     says(
         "B79",
-        "a committed level of −1",
+        "a committed level of -1",
         FLEET,
         declared(wire.text(1, b"k") + wire.text(2, b"c-1") + wire.text(4, wire.field(2, -1))),
         INVALID,
@@ -308,7 +308,7 @@ FLEETS = [
         "TEXT_TOO_LONG",
         "fleet.contracts.counterparty",
     ),
-    says("B82", "a drain of −1", SUPPLY, moved(4, wire.field(2, -1)), INVALID, "QUANTITY_OUT_OF_RANGE"),
+    says("B82", "a drain of -1", SUPPLY, moved(4, wire.field(2, -1)), INVALID, "QUANTITY_OUT_OF_RANGE"),
     says("B82", "a drain of more than there is", SUPPLY, moved(4, wire.field(2, 65)), INVALID, "QUANTITY_OUT_OF_RANGE"),
     says(
         "B82",

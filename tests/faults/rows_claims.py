@@ -62,11 +62,11 @@ def _stored(id: str, what: str, **parts: bytes) -> Row:  # noqa: A002
 NUMBERS = [
     _invalid("B1", "devices absent", "QUANTITY_REQUIRED", DEVICES, devices=b""),
     _invalid("B1", "devices 0", "QUANTITY_REQUIRED", DEVICES, devices=wire.field(3, 0)),
-    _invalid("B2", "devices −1", "QUANTITY_OUT_OF_RANGE", DEVICES, devices=wire.field(3, -1)),
+    _invalid("B2", "devices -1", "QUANTITY_OUT_OF_RANGE", DEVICES, devices=wire.field(3, -1)),
     _invalid("B3", "devices 2^31", "QUANTITY_OUT_OF_RANGE", DEVICES, devices=wire.field(3, 1 << 31)),
     _invalid("B3", "devices 2^40+7", "QUANTITY_OUT_OF_RANGE", DEVICES, devices=wire.field(3, (1 << 40) + 7)),
-    _invalid("B3", "devices 2^63−1", "QUANTITY_OUT_OF_RANGE", DEVICES, devices=wire.field(3, (1 << 63) - 1)),
-    _invalid("B3", "value −1", "QUANTITY_OUT_OF_RANGE", "claim.value_microusd", value=wire.field(17, -1)),
+    _invalid("B3", "devices 2^63-1", "QUANTITY_OUT_OF_RANGE", DEVICES, devices=wire.field(3, (1 << 63) - 1)),
+    _invalid("B3", "value -1", "QUANTITY_OUT_OF_RANGE", "claim.value_microusd", value=wire.field(17, -1)),
     _claim(
         "B5",
         "a gang larger than every pool",
@@ -77,7 +77,7 @@ NUMBERS = [
         gang=wire.field(5, 1),
     ),
     _stored("B6", "whole domains of 12 devices: rounded up to 16", devices=wire.field(3, 12), whole=wire.field(6, 1)),
-    _invalid("B9", "a duration of −1 h", "DURATION_OUT_OF_RANGE", DURATION, duration=wire.text(10, span(-HOUR))),
+    _invalid("B9", "a duration of -1 h", "DURATION_OUT_OF_RANGE", DURATION, duration=wire.text(10, span(-HOUR))),
     _invalid("B10", "a duration of 0", "DURATION_GRANULARITY", DURATION, duration=wire.text(10, b"")),
     _invalid("B10", "a duration of 1 ns", "DURATION_GRANULARITY", DURATION, duration=wire.text(10, span(0, 1))),
     _invalid("B10", "a duration of 5,000 s", "DURATION_GRANULARITY", DURATION, duration=wire.text(10, span(5000))),
@@ -93,7 +93,7 @@ TIMES = [
     *_moments("B14", "before the year 1", -62_135_596_801),
     *_moments("B14", "after the year 9999", 253_402_300_800),
     *_moments("B14", "in 1970", 0),
-    *_moments("B14", "2^63−1", (1 << 63) - 1),
+    *_moments("B14", "2^63-1", (1 << 63) - 1),
     _invalid(
         "B15",
         "latest start before the earliest",
@@ -174,7 +174,7 @@ ENUMS = [
     _invalid("B31", "tier absent", "ENUM_REQUIRED", "claim.tier", tier=b""),
     _invalid("B31", "tier 0", "ENUM_REQUIRED", "claim.tier", tier=wire.field(16, 0)),
     _invalid("B32", "tier 999", "ENUM_UNKNOWN", "claim.tier", tier=wire.field(16, 999)),
-    _invalid("B32", "tier −1", "ENUM_UNKNOWN", "claim.tier", tier=wire.field(16, -1)),
+    _invalid("B32", "tier -1", "ENUM_UNKNOWN", "claim.tier", tier=wire.field(16, -1)),
     _invalid("B32", "tier 2^31", "ENUM_UNKNOWN", "claim.tier", tier=wire.field(16, 1 << 31)),
 ]
 

@@ -104,7 +104,7 @@ HEADS = [
     instead("B49", "te: x", INTERNAL, (b"te", b"x")),
     instead("B49", ":scheme ftp", INTERNAL, (b":scheme", b"ftp")),
     head("B49", "100 headers of 100 bytes", OK, *((b"x-%d" % n, b"y" * 100) for n in range(100))),
-    head("B51", "grpc-timeout −1S", INTERNAL, (b"grpc-timeout", b"-1S")),
+    head("B51", "grpc-timeout -1S", INTERNAL, (b"grpc-timeout", b"-1S")),
     head("B51", "grpc-timeout 1", INTERNAL, (b"grpc-timeout", b"1")),
     head("B51", "grpc-timeout 0n", DEADLINE_EXCEEDED, (b"grpc-timeout", b"0n")),
     head("B51", "grpc-timeout 99999999H: a minute", OK, (b"grpc-timeout", b"99999999H")),

@@ -175,7 +175,7 @@ EMPTY = [
 SPANS = [
     says(
         "B11",
-        "time_limit of 1 s and −1 ns",
+        "time_limit of 1 s and -1 ns",
         "PlanningService/RunPlan",
         wire.text(1, b"r") + wire.text(2, wire.field(1, 1) + wire.field(2, -1)),
         INVALID,

@@ -141,7 +141,7 @@ def _fleet() -> fleets.Fleet:
 
 @contextmanager
 def broker_to_attack(directory: Path) -> Iterator[Target]:
-    """A broker whose clock stands still at noon, with a claim that waits, one that is cancelled and one that is leased."""
+    """A broker whose clock stands still at noon, with one claim that waits, one cancelled and one leased."""
     clock = directory / "clock"
     set_clock(clock, NOON)
     with local_server(directory, clock_file=clock, horizon_slots=14 * 24) as server:
