@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import struct
 import time
+from base64 import b64decode
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -15,12 +16,12 @@ import h2.config
 import h2.connection
 import h2.events
 import h2.exceptions
-from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2
 
 __all__ = ["CLOSED", "RESET", "RawConnection", "Reply", "framed"]
 
 PREFIX_BYTES = 5
+CANCEL = 8
 RESET, CLOSED = -1, -2  # instead of a status code: the stream was reset, the connection is gone
 Headers = Sequence[tuple[bytes | str, bytes | str]]
 
@@ -82,8 +83,6 @@ class Reply:
                     pass
 
     def _details(self, value: bytes) -> None:
-        from base64 import b64decode
-
         status = status_pb2.Status.FromString(b64decode(value + b"=" * (-len(value) % 4)))
         for detail in status.details:
             info, bad = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest()
@@ -180,6 +179,10 @@ class RawConnection:
             reply.code, reply.ended = CLOSED, True
         return reply
 
+    def cancel(self, stream: int) -> None:
+        """Want no more of a call."""
+        self._try(lambda: self.http.reset_stream(stream, CANCEL))
+
     def forget(self, stream: int) -> None:
         """Let go of what came back on a call."""
         self.replies.pop(stream, None)
@@ -234,11 +237,3 @@ class RawConnection:
                 reply.ended = True
             case _:
                 pass
-
-
-def decoded(kind: type, body: bytes) -> object | None:
-    """A message of that kind, None if it is none."""
-    try:
-        return kind.FromString(body)  # type: ignore[attr-defined,no-any-return]
-    except DecodeError:
-        return None

@@ -21,7 +21,7 @@ from grpc.aio import EOF, AbortError, InternalError, ServicerContext
 from broker.domain.faults import Fault, FaultReason
 from broker.transport.status import internal, status_of, too_late
 
-__all__ = ["FLEET_BYTES_MAX", "MESSAGE_BYTES_MAX", "Door"]
+__all__ = ["FLEET_BYTES_MAX", "MESSAGE_BYTES_MAX", "Door", "reader"]
 
 log = logging.getLogger(__name__)
 
@@ -71,7 +71,7 @@ class Door(grpc.GenericRpcHandler):
 
     def _opened(self, method: str, found: Any) -> grpc.RpcMethodHandler[Any, Any]:
         """A method that takes bytes for one that takes messages."""
-        read = _reader(found.request_deserializer, self.bytes_max.get(method, MESSAGE_BYTES_MAX))
+        read = reader(found.request_deserializer, self.bytes_max.get(method, MESSAGE_BYTES_MAX))
         if found.request_streaming:
             many = self._each(read, found.stream_stream)
             return grpc.stream_stream_rpc_method_handler(many, None, found.response_serializer)
@@ -128,7 +128,7 @@ class Door(grpc.GenericRpcHandler):
         return read(raw)
 
 
-def _reader(read: Read, most: int) -> Read:
+def reader(read: Read, most: int) -> Read:
     """The message of these bytes; Faults: MALFORMED_MESSAGE, MESSAGE_TOO_LARGE."""
 
     def checked(raw: Any) -> Any:

@@ -284,3 +284,35 @@ def test_moments_at_the_edge() -> None:
     for seconds in (EARLIEST - 1, LATEST):
         with pytest.raises(Fault):
             seconds_of(Timestamp(seconds=seconds), "at", up=False)
+
+
+async def test_a_fleet_whose_money_cannot_be_counted_is_refused() -> None:
+    plenty = [fleets.Delivery(devices=1_000_000_000)]  # of which one claim takes ten million at most
+
+    def declared(price: int) -> fleets.Fleet:
+        lent = pool(kind=fleets.POOL_KIND_CONTRACTED, deliveries=plenty)
+        contract = fleets.Contract(id="k", pool="dc-1", committed_price_microusd=price)
+        contract.committed.add(devices=1_000_000_000)
+        return fleet(lent, contracts=[contract])
+
+    async with world(serve=True, at_once=True) as served:
+        await _dear(served, declared)
+
+
+async def _dear(served: World, declared: Callable[[int], fleets.Fleet]) -> None:
+    asked = fleet_service.ApplyFleetRequest(fleet=declared(10**12), request_id="absurd")
+    assert (await refusal(served.fleet.ApplyFleet(asked)))[:2] == (INVALID, "FLEET_INVALID")
+    most = 2**62 // (10_000_000 * 26 * 168)
+    await served.fleet.ApplyFleet(fleet_service.ApplyFleetRequest(fleet=declared(most), request_id="dear"))
+    span = Duration(seconds=4_000 * HOUR)
+    dearest = claim(devices=10_000_000, duration=span, gang=True, value_microusd=10**15)
+    offered = await served.capacity.QuoteClaim(capacity.QuoteClaimRequest(parent="tenants/atlas", claim=dearest))
+    assert offered.offers[0].paid_microusd == most * 10_000_000 * 4_000
+    grown = fleet_service.ChangeSupplyRequest(name="pools/dc-1", request_id="g")
+    grown.growth.devices = 8
+    await served.fleet.ChangeSupply(grown)
+    small = declared(most * 2)
+    small.pools[0].deliveries[0].devices = 1_000_000
+    await served.fleet.ApplyFleet(fleet_service.ApplyFleetRequest(fleet=small, request_id="small"))
+    grown.request_id, grown.growth.devices = "more", 9_000_000
+    assert (await refusal(served.fleet.ChangeSupply(grown)))[:2] == (INVALID, "FLEET_INVALID")
