@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
@@ -57,12 +57,19 @@ class Door(grpc.GenericRpcHandler):
                 remedy="Install protobuf from a wheel, and leave PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION unset.",
             )
 
-    def add_generic_rpc_handlers(self, handlers: Iterable[grpc.GenericRpcHandler]) -> None:
-        """Generated code calls it for older servers; `add_registered_method_handlers` is told the same."""
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        """What generated code calls of a server to give it a service; it tells older servers the same otherwise."""
+        match name:
+            case "add_registered_method_handlers":
+                return self.take
+            case "add_generic_rpc_handlers":
+                return lambda _: None
+            case _:
+                raise AttributeError(name)
 
-    def add_registered_method_handlers(self, service: str, handlers: Mapping[str, Any]) -> None:
+    def take(self, service: str, methods: Mapping[str, Any]) -> None:
         """The methods of one service, by name."""
-        for method, found in handlers.items():
+        for method, found in methods.items():
             self._methods[f"/{service}/{method}"] = self._opened(method, found)
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[Any, Any] | None:
