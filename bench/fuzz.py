@@ -36,6 +36,7 @@ IN_FLIGHT = 50
 BATCH = 1_000
 S = Claim.State
 OPEN = [S.STATE_WAITING, S.STATE_PLANNED, S.STATE_COMMITTED, S.STATE_HELD, S.STATE_DISPLACED]
+BARE = (0, 4, 8)  # what gRPC says for itself: all well, too late, beyond what any message may have
 BAD = {-2: "connection closed", -1: "stream reset", 2: "UNKNOWN", 13: "INTERNAL"}
 TIMEOUT = [(b"grpc-timeout", b"2S")]
 
@@ -91,7 +92,7 @@ def _together(connection: RawConnection, batch: dict[int, Sent], found: Found) -
         code = reply.code if reply.code is not None else 0
         found.codes[code] += 1
         found.reasons[reply.reason] += 1
-        if code in BAD or (code != 0 and not reply.reason and code != 4):
+        if code in BAD or (code not in BARE and not reply.reason):
             found.wrong.append((number, batch[number].method, f"{BAD.get(code, code)} {reply.message}"))
 
 
