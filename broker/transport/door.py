@@ -11,6 +11,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from inspect import isasyncgenfunction
 from typing import Any, NoReturn
 
 import grpc
@@ -83,7 +84,9 @@ class Door(grpc.GenericRpcHandler):
             many = self._each(read, found.stream_stream)
             return grpc.stream_stream_rpc_method_handler(many, None, found.response_serializer)
         if found.response_streaming:
-            stream = self._stream(read, found.unary_stream)
+            # Who answers with a stream either yields it or writes it to the context.
+            enter = self._stream if isasyncgenfunction(found.unary_stream) else self._unary
+            stream = enter(read, found.unary_stream)
             return grpc.stream_stream_rpc_method_handler(stream, None, found.response_serializer)
         unary = self._unary(read, found.unary_unary)
         return grpc.stream_unary_rpc_method_handler(unary, None, found.response_serializer)
