@@ -48,6 +48,8 @@ class Door(grpc.GenericRpcHandler):
     bytes_max: Mapping[str, int] = field(default_factory=lambda: {"ApplyFleet": FLEET_BYTES_MAX})
     _methods: dict[str, grpc.RpcMethodHandler[Any, Any]] = field(default_factory=dict)
     _streams: int = 0
+    _looking: bool = False  # whether somebody will look at those who wait
+    _awaited: dict[asyncio.Task[Any], float] = field(default_factory=dict)  # calls without a message, until when
 
     def __post_init__(self) -> None:
         if api_implementation.Type() != "upb":
@@ -130,12 +132,33 @@ class Door(grpc.GenericRpcHandler):
         return entered
 
     async def _message(self, read: Read, context: Context) -> Any:
+        task, loop = asyncio.current_task(), asyncio.get_running_loop()
+        assert task is not None, "each call is a task of its own"
+        self._awaited[task] = loop.time() + self.seconds
+        if not self._looking:
+            self._looking = True
+            loop.call_later(self.seconds, self._let_go, loop)
         try:
-            async with asyncio.timeout(self.seconds):
-                raw: Any = await context.read()
-        except TimeoutError:
+            raw: Any = await context.read()
+        except asyncio.CancelledError:
+            if task in self._awaited:
+                raise
+            task.uncancel()
             await _end(context, too_late())
+        finally:
+            self._awaited.pop(task, None)
         return read(raw)
+
+    def _let_go(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Interrupt those who have waited too long; a timer for each call would cost a tenth of a short one."""
+        now = loop.time()
+        for task, due in list(self._awaited.items()):
+            if due > now:
+                loop.call_at(due, self._let_go, loop)
+                return
+            del self._awaited[task]
+            task.cancel()
+        self._looking = False
 
 
 def reader(read: Read, most: int) -> Read:

@@ -167,6 +167,7 @@ EMPTY = [
     for method in (
         "FleetService/GetFleet",
         "FleetService/ListPools",
+        "FleetService/ListTenants",
         "PlanningService/GetCalibration",
         "PlanningService/StressTest",
     )
