@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
+from broker import failpoints
 from broker.admission.outlook import Outlook
 from broker.attempts import once, settled
 from broker.domain.claim import Active, Claim, ClaimName, Committed, Ended, Held, Placement, Planned
@@ -195,7 +196,9 @@ class Leasing:
                 over = _unused(claim, at) or _without_lease(claim, EXPIRED, at)
                 # A revision ends once; no tenant is called like this scope.
                 key = RequestKey("-lapse", "ExpireLease", str(claim.revision), name.key)
+                failpoints.reach("before-lease-reap")
                 count += await self.ledger.expire(over, margin_millis=margin, key=key, at=at) is not None
+                failpoints.reach("after-lease-reap")
         return count
 
     def _ttl(self, millis: int) -> int:
