@@ -12,6 +12,7 @@ import heapq
 import random
 from collections import deque
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from typing import Any, TypeVar
 
 __all__ = ["VirtualLoop", "run_in"]
@@ -25,6 +26,10 @@ def _context_of(process: str) -> contextvars.Context:
     context = contextvars.Context()
     context.run(_process.set, process)
     return context
+
+
+class Stillness(RuntimeError):
+    """Nobody waits for anything that will come."""
 
 
 class VirtualLoop(asyncio.BaseEventLoop):
@@ -107,7 +112,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
                 self._elapsed = max(self._elapsed, timer.when())
                 ready.append(timer)
         if not ready:
-            raise RuntimeError("nothing will ever happen again")
+            raise Stillness("nothing will ever happen again")
         i = int(self._rng.random() * len(ready)) if len(ready) > 1 else 0
         handle, ready[i] = ready[i], ready[-1]
         ready.pop()
@@ -148,7 +153,8 @@ def run_in(loop: VirtualLoop, main: Coroutine[Any, Any, _T]) -> _T:
         for task in left:
             task.cancel()
         if left:
-            loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
+            with suppress(Stillness):  # all is judged; some wait for those who were killed
+                loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
         loop.run_until_complete(loop.shutdown_asyncgens())
         asyncio.set_event_loop(None)
         loop.close()
