@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -40,6 +41,17 @@ def serve(
         Path | None, typer.Option(help="Keep the last planning problem and its plan here, as public files.")
     ] = None,
     ready_file: Annotated[Path | None, typer.Option(help="Write address and process ids here, once serving.")] = None,
+    audit_dir: Annotated[
+        Path | None, typer.Option(help="Where each change and each refusal is put on record [DATA_DIR/audit].")
+    ] = None,
+    metrics: Annotated[
+        str | None,
+        typer.Option(envvar="BROKER_METRICS", help="host:port for Prometheus; further workers take the ports behind it."),
+    ] = None,
+    traces: Annotated[
+        bool, typer.Option("--traces", help="Send OpenTelemetry spans where OTEL_EXPORTER_OTLP_ENDPOINT says.")
+    ] = False,
+    log_format: Annotated[str, typer.Option(envvar="BROKER_LOG_FORMAT", help="text or json.")] = "text",
     quiet: Annotated[bool, typer.Option("--quiet", help="Do not say where the broker listens.")] = False,
 ) -> None:
     """Run a broker: embedded store, servers, planner. Stops on Ctrl-C."""
@@ -47,6 +59,12 @@ def serve(
         usage("--durability is strict or relaxed")
     if not listen.rpartition(":")[2].isdigit() or int(listen.rpartition(":")[2]) > 65_535:
         usage("--listen is host:port")
+    if log_format not in ("text", "json"):
+        usage("--log-format is text or json")
+    if metrics is not None and not metrics.rpartition(":")[2].isdigit():
+        usage("--metrics is host:port")
+    _need("prometheus_client", "metrics", wanted=metrics is not None)
+    _need("opentelemetry.sdk", "traces", wanted=traces)
     from broker.planner import PlannerSettings
     from broker.settings import ServeSettings
 
@@ -62,9 +80,23 @@ def serve(
         clock_file=clock_file,
         capture_dir=capture,
         ready_file=ready_file,
+        audit_dir=audit_dir or data_dir / "audit",
+        metrics=metrics,
+        traces=traces,
+        log_format="json" if log_format == "json" else "text",
         planner=PlannerSettings(solve_seconds=plan_seconds, horizon_slots=horizon_slots),
     )
     _run(settings, quiet=quiet)
+
+
+def _need(module: str, extra: str, *, wanted: bool) -> None:
+    """What is wanted needs an extra of the package: say which."""
+    try:
+        missing = wanted and find_spec(module) is None
+    except ModuleNotFoundError:
+        missing = True
+    if missing:
+        usage(f"--{extra} needs more packages: pip install 'capacity-broker[{extra}]'")
 
 
 def _run(settings: ServeSettings, *, quiet: bool) -> None:
@@ -72,6 +104,9 @@ def _run(settings: ServeSettings, *, quiet: bool) -> None:
     from broker.domain.faults import Fault
     from broker.processes import StartFailed
     from broker.serve import serve as run
+    from broker.telemetry.logs import log_to_stderr
+
+    log_to_stderr("broker", settings.log_format)
 
     def announce(address: str) -> None:
         if not quiet:

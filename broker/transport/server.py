@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from enum import Enum, auto
+
 import grpc
 from capacitybroker.v1 import (
     capacity_service_pb2,
@@ -27,7 +29,7 @@ from broker.transport.guard import Guard
 from broker.transport.lease_service import LeaseService
 from broker.transport.planning_service import PlanningService
 
-__all__ = ["Server"]
+__all__ = ["Health", "Server"]
 
 MESSAGE_BYTES_MAX = 4 * 1024 * 1024
 SERVICES = (
@@ -36,12 +38,21 @@ SERVICES = (
     lease_service_pb2.DESCRIPTOR.services_by_name["LeaseService"].full_name,
     planning_service_pb2.DESCRIPTOR.services_by_name["PlanningService"].full_name,
 )
+READY, LIVE = "ready", "live"
+
+
+class Health(Enum):
+    """What a server can do now: answer; nothing until its store is back; nothing until somebody has seen to the store."""
+
+    SERVING = auto()
+    RECOVERING = auto()
+    HALTED = auto()
 
 
 class Server:
     """Listens on an address that several processes may share; drains before it stops."""
 
-    def __init__(self, desk: Desk, leasing: Leasing, feed: Feed) -> None:
+    def __init__(self, desk: Desk, leasing: Leasing, feed: Feed, guard: Guard | None = None) -> None:
         options = [
             ("grpc.so_reuseport", 1),
             ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
@@ -55,7 +66,7 @@ class Server:
         self._server = grpc.aio.server(options=options)
         self._health = HealthServicer()
         supplying = Supplying(desk.ledger, feed, desk.now, desk.terms.policy.terms)
-        guard, capacity = Guard(), CapacityService(desk, feed)
+        guard, capacity = guard or Guard(), CapacityService(desk, feed)
         capacity_service_pb2_grpc.add_CapacityServiceServicer_to_server(guard.around(capacity), self._server)
         fleet_service_pb2_grpc.add_FleetServiceServicer_to_server(
             guard.around(FleetService(desk, supplying)), self._server
@@ -72,14 +83,18 @@ class Server:
         """Serve on ``host:port`` (port 0: a free one); returns the port."""
         port = self._server.add_insecure_port(address)
         await self._server.start()
-        await self.serving(yes=True)
+        await self.tell(Health.SERVING)
         return port
 
-    async def serving(self, *, yes: bool) -> None:
-        """Tell health checks whether calls can succeed now."""
-        status = health_pb2.HealthCheckResponse.SERVING if yes else health_pb2.HealthCheckResponse.NOT_SERVING
-        for service in ("", *SERVICES):
-            await self._health.set(service, status)
+    async def tell(self, health: Health) -> None:
+        """Tell health checks: ``ready`` and every service are up while calls can succeed, ``live`` unless halted."""
+        for names, up in (
+            (("", READY, *SERVICES), health is Health.SERVING),
+            ((LIVE,), health is not Health.HALTED),
+        ):
+            status = health_pb2.HealthCheckResponse.SERVING if up else health_pb2.HealthCheckResponse.NOT_SERVING
+            for name in names:
+                await self._health.set(name, status)
 
     async def stop(self, grace_seconds: float) -> None:
         """Refuse new calls, let running ones end within the grace, then cut them."""
