@@ -18,7 +18,7 @@ HEADER_TABLE_SIZE, ENABLE_PUSH, INITIAL_WINDOW = 1, 2, 4
 CANCEL = (8).to_bytes(4, "big")
 WINDOW, FRESH = 1 << 24, 65_535
 STREAMS_MAX = 900  # of one connection; the server allows a thousand
-STATUS = b"grpc-status"
+STATUS, PUSHBACK = b"grpc-status", b"grpc-retry-pushback-ms"
 SETTING = Struct(">HI")
 OK, LATE, LOST = 0, -1, -2  # beside the codes of gRPC: not answered in time, the connection ended
 
@@ -72,6 +72,7 @@ class Flood(asyncio.Protocol):
 
     def __init__(self) -> None:
         self._transport: asyncio.Transport | None = None
+        self.pushback = 0.0  # seconds that the last refusal asked for
         self._read = b""
         self._next, self._room = 1, FRESH
         self._waiting: dict[int, tuple[float, Callable[[int, float], None]]] = {}
@@ -143,8 +144,8 @@ class Flood(asyncio.Protocol):
     def _frame(self, kind: int, flags: int, stream: int, payload: bytes) -> None:
         transport = self._transport
         if kind == HEADERS and flags & END_STREAM:
-            at = payload.find(STATUS) + len(STATUS)
-            self._end(stream, int(payload[at + 1 : at + 1 + payload[at]]))
+            self.pushback = int(_value(payload, PUSHBACK) or 0) / 1000
+            self._end(stream, int(_value(payload, STATUS)))
         elif kind == RST_STREAM:
             self._end(stream, LOST)
         elif transport is None:
@@ -160,6 +161,12 @@ class Flood(asyncio.Protocol):
         sent = self._waiting.pop(stream, None)
         if sent is not None:
             sent[1](code, time.perf_counter() - sent[0])
+
+
+def _value(block: bytes, name: bytes) -> bytes:
+    """Of a header that was written out, since the other side may keep no table; empty without one."""
+    at = block.find(bytes([len(name)]) + name) + len(name) + 1
+    return block[at + 1 : at + 1 + block[at]] if at > len(name) else b""
 
 
 async def opened(address: str, connections: int) -> list[Flood]:

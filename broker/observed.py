@@ -31,6 +31,7 @@ class Observed:
         audit = Audit(settings.audit_dir, settings.slot, now_millis) if settings.audit_dir else None
         self.guard = Guard(audit=audit, traces=Traces.exporting() if settings.traces else None)
         self._feed = feed
+        self._tasks = 0
         self._hide = expose(settings.metrics, self._readings, self.guard.tally) if settings.metrics else lambda: None
         self._ticking = asyncio.create_task(self._tick())
 
@@ -45,8 +46,12 @@ class Observed:
 
     async def _tick(self) -> None:
         ticks = 0
-        while (audit := self.guard.audit) is not None:
+        audit = self.guard.audit
+        while True:
             await asyncio.sleep(TICK_SECONDS)
+            self._tasks = len(asyncio.all_tasks())
+            if audit is None:
+                continue
             audit.tick()
             await asyncio.to_thread(audit.sync)
             ticks += 1
@@ -67,6 +72,8 @@ class Observed:
             yield "broker_state", (one.name.lower(),), one is state
         yield "broker_revision", (), self._feed.revision
         yield "broker_watches", (), self._feed.watches
+        yield "broker_late_seconds", (), load.lag
+        yield "broker_tasks", (), self._tasks
         yield "broker_claims", (), len(self._feed.outlook.claims)
         if (audit := self.guard.audit) is not None:
             yield "broker_audit_records_total", (), audit.records

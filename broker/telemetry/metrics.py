@@ -30,6 +30,8 @@ METRICS = (
     Metric("broker_running_cost", "gauge", "Cost of the calls under way; a plain call costs 1."),
     Metric("broker_waiting_calls", "gauge", "Calls that wait for their turn.", ("lane",)),
     Metric("broker_shed_total", "counter", "Calls refused because there was too much to do.", ("lane",)),
+    Metric("broker_late_seconds", "gauge", "How late calls come, before anybody has looked at them."),
+    Metric("broker_tasks", "gauge", "Tasks of the server's loop."),
     Metric("broker_state", "gauge", "1 for the state that the server is in: serving, recovering or halted.", ("state",)),
     Metric("broker_revision", "gauge", "Newest revision that the server has seen."),
     Metric("broker_watches", "gauge", "Watches that are open."),

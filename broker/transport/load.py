@@ -9,7 +9,11 @@ from dataclasses import dataclass
 from enum import Enum
 from time import monotonic
 
+from broker.transport.pulse import Quota
+
 __all__ = ["Lane", "Limits", "Load"]
+
+AWAY_SECONDS = 0.25  # the least that who is refused stays away
 
 
 class Lane(Enum):
@@ -100,6 +104,8 @@ class Load:
         self.limits = limits or Limits()
         self.running = self.heavy = 0  # cost under way
         self.shed = dict.fromkeys(Lane, 0)
+        self.quota = Quota(clock)
+        self.lag = 0.0  # seconds that calls come late
         self._clock = clock
         self._lanes = {lane: _InTurn() for lane in Lane}
         self._waiting = 0
@@ -108,7 +114,8 @@ class Load:
         self._room = self.limits.running_max
         # Cost a second, seen while somebody waited.
         self._pace = max(1.0, self._room / self.limits.running_seconds)
-        self._refusals = self._refused_a_second = 0.0
+        self._refusals, self._away = 0, AWAY_SECONDS
+        self._left_before = 0
         self._since, self._left_then = 0.0, 0
         self._nobody_since, self._left_with_nobody = 0.0, 0
 
@@ -117,9 +124,13 @@ class Load:
         return self._lanes[lane].size
 
     def enter(self, lane: Lane, cost: int) -> bool:
-        """Take the call on, if there is room and nobody waits."""
+        """Take the call on, if there is room, nobody waits, and calls do not come late."""
         if self._waiting or not self._fits(lane, cost):
             return False
+        if lane is not Lane.URGENT:
+            if self.quota.most is not None:
+                return False
+            self.quota.count()
         self._take(lane, cost)
         return True
 
@@ -134,12 +145,30 @@ class Load:
             # Renewals that wait, and those of this lane; the other lane has turns between.
             ahead, most = urgent + cost * line.ahead(tenant), limits.waiting_max
             patience = min(limits.wait_seconds_max, seconds_left)
-        if ahead / pace <= patience and line.size < most:
+        if ahead / pace <= patience and line.size < most and self._within_quota(lane, tenant):
             return None
         self.shed[lane] += 1
         self._refusals += 1
-        too_often = self._refused_a_second / (limits.refusals_share * pace)
-        return min(limits.away_seconds_max, (urgent + line.size) / pace * max(1.0, too_often))
+        return max(self._away, (urgent + line.size) / pace)
+
+    def beat(self, lag: float) -> None:
+        """Calls are so late when they come."""
+        self.lag = lag
+        self.quota.beat(lag)
+        ended, self._left_before = self._left - self._left_before, self._left
+        if self._refusals > self.limits.refusals_share * ended:
+            self._away = min(self.limits.away_seconds_max, self._away * 1.25)
+        else:
+            self._away = max(AWAY_SECONDS, self._away * 0.95)
+        self._refusals = 0
+
+    def _within_quota(self, lane: Lane, tenant: str) -> bool:
+        if lane is Lane.URGENT:
+            return True
+        if self.quota.most is None:
+            self.quota.count()
+            return True
+        return self.quota.take(tenant)
 
     async def turn(self, lane: Lane, cost: int, tenant: str) -> None:
         """Wait for the call's turn, and take it on; whoever is cancelled meanwhile has not entered."""
@@ -211,7 +240,6 @@ class Load:
         if self._waiting and (span := self._clock() - self._since) >= 0.1:
             limits = self.limits
             self._pace = max(1.0, (self._pace + (self._left - self._left_then) / span) / 2)
-            self._refused_a_second = (self._refused_a_second + self._refusals / span) / 2
-            self._since, self._left_then, self._refusals = self._since + span, self._left, 0.0
+            self._since, self._left_then = self._since + span, self._left
             self._room = round(max(limits.running_least, min(limits.running_max, self._pace * limits.running_seconds)))
         return self._pace

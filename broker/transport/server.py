@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
+import secrets
+import sys
 from enum import Enum, auto
 
 import grpc
@@ -28,6 +32,7 @@ from broker.transport.fleet_service import FleetService
 from broker.transport.guard import Guard
 from broker.transport.lease_service import LeaseService
 from broker.transport.planning_service import PlanningService
+from broker.transport.pulse import keep_pulse
 
 __all__ = ["Health", "Server"]
 
@@ -66,7 +71,9 @@ class Server:
         self._server = grpc.aio.server(options=options)
         self._health = HealthServicer()
         supplying = Supplying(desk.ledger, feed, desk.now, desk.terms.policy.terms)
-        guard, capacity = guard or Guard(), CapacityService(desk, feed)
+        self._guard = guard = guard or Guard()
+        self._pulse: asyncio.Task[None] | None = None
+        capacity = CapacityService(desk, feed)
         capacity_service_pb2_grpc.add_CapacityServiceServicer_to_server(guard.around(capacity), self._server)
         fleet_service_pb2_grpc.add_FleetServiceServicer_to_server(
             guard.around(FleetService(desk, supplying)), self._server
@@ -82,6 +89,10 @@ class Server:
     async def start(self, address: str) -> int:
         """Serve on ``host:port`` (port 0: a free one); returns the port."""
         port = self._server.add_insecure_port(address)
+        # Of this process alone: behind the other address there may be several.
+        own = f"unix-abstract:broker-{os.getpid()}-{port}-{secrets.token_hex(4)}"
+        if sys.platform == "linux" and self._server.add_insecure_port(own):
+            self._pulse = asyncio.create_task(self._keep_pulse(own))
         await self._server.start()
         await self.tell(Health.SERVING)
         return port
@@ -99,4 +110,12 @@ class Server:
     async def stop(self, grace_seconds: float) -> None:
         """Refuse new calls, let running ones end within the grace, then cut them."""
         await self._health.enter_graceful_shutdown()
+        if self._pulse is not None:
+            self._pulse.cancel()
+            await asyncio.gather(self._pulse, return_exceptions=True)
         await self._server.stop(grace_seconds)
+
+    async def _keep_pulse(self, own: str) -> None:
+        async with grpc.aio.insecure_channel(own, options=[("grpc.use_local_subchannel_pool", 1)]) as channel:
+            stub, request = health_pb2_grpc.HealthStub(channel), health_pb2.HealthCheckRequest()
+            await keep_pulse(self._guard.load.beat, lambda: stub.Check(request))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import cast
 
 import grpc
 from google.protobuf.any_pb2 import Any
@@ -18,6 +19,7 @@ __all__ = ["DOMAIN", "internal", "overloaded", "status_of", "too_late"]
 DOMAIN = "capacitybroker"
 RETRY_MILLIS = 250
 OVERLOAD_MILLIS_MAX = 8_000
+PUSHBACK = "grpc-retry-pushback-ms"
 
 CODES: dict[Kind, code_pb2.Code.ValueType] = {
     Kind.INVALID: code_pb2.INVALID_ARGUMENT,
@@ -47,7 +49,10 @@ def _overloaded(millis: int) -> grpc.Status:
         "The server has more to do than it can; nothing was changed",
         remedy="Send it again with the same request_id, after the delay that RetryInfo names and a random one more.",
     )
-    return status_of(fault, retry_millis=millis)
+    status = status_of(fault, retry_millis=millis)
+    # The same delay where gRPC's own retries look for it.
+    metadata = (*status.trailing_metadata, (PUSHBACK, str(millis)))
+    return cast(grpc.Status, status._replace(trailing_metadata=metadata))  # type: ignore[attr-defined] # a named tuple
 
 
 def status_of(fault: Fault, *, retry_millis: int = RETRY_MILLIS) -> grpc.Status:

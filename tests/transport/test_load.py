@@ -155,16 +155,61 @@ async def test_the_room_follows_what_ends_in_a_tenth_of_a_second() -> None:
 
 
 async def test_the_more_are_refused_the_longer_they_are_asked_to_stay_away() -> None:
-    clock = Clock()
-    load = full(clock=clock)
-    for _ in range(8):
+    load = full()
+    for _ in range(11):
         await waiting(load, Lane.PLAIN, "a")
-    delays = []
-    for _ in range(12):
-        clock.now += 0.1
-        for _ in range(4):
-            load.leave(Lane.PLAIN, 1)
-            await waiting(load, Lane.PLAIN, "a")
-        delays += [load.refused(Lane.PLAIN, 1, "a", 9) for _ in range(50)]
-    assert None not in delays
-    assert delays[-1] == load.limits.away_seconds_max
+
+    def refused(times: int, ended: int) -> float:
+        for _ in range(ended):
+            load.leave(Lane.URGENT, 0)
+        delays = [load.refused(Lane.PLAIN, 1, "a", 9) for _ in range(times)]
+        load.beat(0.0)
+        assert delays[-1] is not None
+        return delays[-1]
+
+    first = refused(1, 0)
+    assert first == pytest.approx(11 / 40)
+    for _ in range(20):
+        longest = refused(50, 0)
+    assert longest == load.limits.away_seconds_max
+    for _ in range(200):
+        load.beat(0.0)
+    assert refused(1, 0) == first
+
+
+async def test_while_calls_come_late_who_asks_for_little_has_it_and_renewals_are_not_counted() -> None:
+    clock = Clock()
+    load = Load(Limits(running_least=1_000, running_max=1_000), clock)
+
+    def second(lag: float) -> dict[str, int]:
+        """What is taken on of ten calls of one tenant and a hundred of another, in two steps of half a second."""
+        taken = {"little": 0, "much": 0}
+        for n in range(110):
+            tenant = "little" if n % 11 == 0 else "much"
+            if load.enter(Lane.PLAIN, 1) or load.refused(Lane.PLAIN, 1, tenant, 9) is None:
+                taken[tenant] += 1
+                if load.running:
+                    load.leave(Lane.PLAIN, 1)
+            if n % 11 == 10:
+                clock.now += 0.1
+                load.beat(lag)
+        return taken
+
+    assert second(0.01) == {"little": 10, "much": 100}
+    for _ in range(8):
+        late = second(0.5)
+    assert load.enter(Lane.URGENT, 1)
+    load.leave(Lane.URGENT, 1)
+    assert late["little"] == 10
+    assert late["much"] < 40
+    assert load.refused(Lane.URGENT, 1, "much", 9) is None
+    for _ in range(8):
+        second(0.01)
+    assert second(0.01) == {"little": 10, "much": 100}
+
+
+def test_one_late_call_is_no_sign() -> None:
+    load = Load(clock=Clock())
+    for lag in (0.0, 0.9, 0.9, 0.9, 0.9) * 4:
+        load.beat(lag)
+    assert load.quota.most is None

@@ -56,7 +56,9 @@ async def test_the_delay_is_told_as_retry_info() -> None:
     assert status is not None
     retry = error_details_pb2.RetryInfo()
     assert any(detail.Unpack(retry) for detail in status.details)
-    assert 0.25 <= retry.retry_delay.ToMilliseconds() / 1000 <= 8
+    millis = retry.retry_delay.ToMilliseconds()
+    assert 250 <= millis <= 8_000
+    assert ("grpc-retry-pushback-ms", str(millis)) in tuple(refused.value.trailing_metadata())
 
 
 async def test_every_call_gives_its_place_back_however_it_ends() -> None:
