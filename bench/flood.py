@@ -70,7 +70,8 @@ def prepared(method: str, body: bytes, *, id_field: int = 0, seconds: float = 1.
 class Flood(asyncio.Protocol):
     """One connection; ``send`` never waits, and what became of each call is told to whoever sent it."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, reads: bool = True) -> None:
+        self._window = WINDOW if reads else 0
         self._transport: asyncio.Transport | None = None
         self.pushback = 0.0  # seconds that the last refusal asked for
         self._read = b""
@@ -119,7 +120,7 @@ class Flood(asyncio.Protocol):
         """Open the conversation."""
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
-        settings = ((HEADER_TABLE_SIZE, 0), (ENABLE_PUSH, 0), (INITIAL_WINDOW, WINDOW))
+        settings = ((HEADER_TABLE_SIZE, 0), (ENABLE_PUSH, 0), (INITIAL_WINDOW, self._window))
         transport.write(PREFACE + _frame(SETTINGS, 0, 0, b"".join(SETTING.pack(*one) for one in settings)))
         transport.write(_frame(WINDOW_UPDATE, 0, 0, (WINDOW - FRESH).to_bytes(4, "big")))
 
@@ -169,11 +170,11 @@ def _value(block: bytes, name: bytes) -> bytes:
     return block[at + 1 : at + 1 + block[at]] if at > len(name) else b""
 
 
-async def opened(address: str, connections: int) -> list[Flood]:
-    """So many connections to ``host:port``."""
+async def opened(address: str, connections: int, *, reads: bool = True) -> list[Flood]:
+    """So many connections to ``host:port``; unless it ``reads``, the other side may send nothing of any message."""
     host, _, port = address.rpartition(":")
     loop = asyncio.get_running_loop()
-    made = [await loop.create_connection(Flood, host, int(port)) for _ in range(connections)]
+    made = [await loop.create_connection(lambda: Flood(reads=reads), host, int(port)) for _ in range(connections)]
     return [protocol for _, protocol in made]
 
 

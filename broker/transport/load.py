@@ -37,7 +37,11 @@ class Limits:
     heavy_max: int = 32  # of it, cost of heavy calls
     waiting_max: int = 1_024  # plain and heavy calls that wait
     urgent_waiting_max: int = 20_000
-    wait_seconds_max: float = 0.25  # urgent calls wait as long as their callers do
+    # Urgent calls wait as long as their callers do. Others so long if they came in a burst, of at most that length; where
+    # somebody waits all the time it would only be longer for everybody.
+    burst_seconds: float = 1.0
+    wait_seconds_max: float = 0.25
+    late_seconds: float = 0.15  # that calls come late all the time before they are shared out
     urgent_in_a_row: int = 7  # then somebody else who waits has a turn
     # To refuse a call costs about a quarter of what it costs to answer one: callers are asked to stay away for so long
     # that refusals are no more than this share of what is answered.
@@ -104,7 +108,7 @@ class Load:
         self.limits = limits or Limits()
         self.running = self.heavy = 0  # cost under way
         self.shed = dict.fromkeys(Lane, 0)
-        self.quota = Quota(clock)
+        self.quota = Quota(clock, late_seconds=self.limits.late_seconds)
         self.lag = 0.0  # seconds that calls come late
         self._clock = clock
         self._lanes = {lane: _InTurn() for lane in Lane}
@@ -118,6 +122,7 @@ class Load:
         self._left_before = 0
         self._since, self._left_then = 0.0, 0
         self._nobody_since, self._left_with_nobody = 0.0, 0
+        self._crowded_since = 0.0
 
     def waiting(self, lane: Lane) -> int:
         """How many calls wait."""
@@ -144,7 +149,8 @@ class Load:
         else:
             # Renewals that wait, and those of this lane; the other lane has turns between.
             ahead, most = urgent + cost * line.ahead(tenant), limits.waiting_max
-            patience = min(limits.wait_seconds_max, seconds_left)
+            burst = self._clock() - self._crowded_since < limits.burst_seconds
+            patience = min(limits.burst_seconds if burst else limits.wait_seconds_max, seconds_left)
         if ahead / pace <= patience and line.size < most and self._within_quota(lane, tenant):
             return None
         self.shed[lane] += 1
@@ -174,7 +180,8 @@ class Load:
         """Wait for the call's turn, and take it on; whoever is cancelled meanwhile has not entered."""
         waiter = _Waiter(lane, cost, asyncio.get_running_loop().create_future())
         if not self._waiting:  # the time in which nobody waited does not count
-            self._since += self._clock() - self._nobody_since
+            self._crowded_since = self._clock()
+            self._since += self._crowded_since - self._nobody_since
             self._left_then += self._left - self._left_with_nobody
         self._waiting += 1
         self._lanes[lane].push(tenant, waiter)

@@ -23,13 +23,14 @@ class Quota:
     ``most`` falls while they are late all the time, rises while they are not, and is None once it is more than comes.
     """
 
-    LATE_SECONDS, LEAST = 0.15, 20.0
+    LEAST = 20.0
     FIRST, FALL, RISE, MORE = 0.5, 0.85, 1.1, 10.0
 
-    def __init__(self, clock: Callable[[], float] = monotonic) -> None:
+    def __init__(self, clock: Callable[[], float] = monotonic, *, late_seconds: float = 0.15) -> None:
         self.most: float | None = None  # calls a second
-        self._clock = clock
+        self._clock, self._late_seconds = clock, late_seconds
         self._since = clock()
+        self._late = False
         self._lags: list[float] = []
         self._came: Counter[str] = Counter()
         self._taken: Counter[str] = Counter()
@@ -48,11 +49,12 @@ class Quota:
         return True
 
     def beat(self, lag: float) -> None:
-        """Calls are so late now; every fifth beat is judged by the least of the five."""
+        """Calls are so late now; every fifth beat is judged by the least of the five. A burst is over by the tenth."""
         self._lags.append(lag)
         if len(self._lags) < BEATS:
             return
-        late, span = min(self._lags) > self.LATE_SECONDS, max(0.01, self._clock() - self._since)
+        before, self._late = self._late, min(self._lags) > self._late_seconds
+        late, span = self._late and (before or self.most is not None), max(0.01, self._clock() - self._since)
         came, taken = sum(self._came.values()) / span, self._taken.total() / span
         if late:
             self.most = max(self.LEAST, self.FIRST * taken if self.most is None else self.FALL * min(self.most, taken))

@@ -8,7 +8,7 @@ import pytest
 
 from broker.transport.load import Lane, Limits, Load
 
-LIMITS = Limits(running_least=4, running_max=4, urgent_more=1, heavy_max=2, waiting_max=8, wait_seconds_max=0.25)
+LIMITS = Limits(running_least=4, running_max=4, urgent_more=1, heavy_max=2, waiting_max=8, burst_seconds=0.25, wait_seconds_max=0.25)
 
 
 class Clock:
@@ -78,7 +78,7 @@ async def test_tenants_have_their_turns_one_after_the_other() -> None:
 
 
 async def test_who_floods_is_refused_and_others_are_not() -> None:
-    load = full(Limits(running_least=4, running_max=4, wait_seconds_max=0.25, waiting_max=100))
+    load = full(Limits(running_least=4, running_max=4, burst_seconds=0.25, waiting_max=100))
     for _ in range(10):  # a quarter of a second at forty a second
         assert load.refused(Lane.PLAIN, 1, "b", 9) is None
         await waiting(load, Lane.PLAIN, "b")
@@ -99,7 +99,7 @@ async def test_a_renewal_is_served_before_a_claim_that_came_first_and_claims_hav
 
 @pytest.mark.parametrize("renewals", [0, 5, 12, 50, 400])
 async def test_a_renewal_is_never_refused_where_a_claim_would_not_be(renewals: int) -> None:
-    load = full(Limits(running_least=4, running_max=4, waiting_max=1_000))
+    load = full(Limits(running_least=4, running_max=4, burst_seconds=0.25, waiting_max=1_000))
     for _ in range(renewals):
         await waiting(load, Lane.URGENT, "a")
     for seconds_left in (0.0, 0.15, 0.3, 1.0, 30.0):
@@ -117,6 +117,21 @@ async def test_a_call_whose_deadline_would_pass_meanwhile_is_refused_at_once() -
         await waiting(load, Lane.PLAIN, "a")
     assert load.refused(Lane.PLAIN, 1, "a", 0.15) is not None  # a tenth for those under way, a tenth for who waits
     assert load.refused(Lane.PLAIN, 1, "a", 0.3) is None
+
+
+async def test_a_burst_may_wait_longer_than_a_crowd_that_stays() -> None:
+    clock = Clock()
+    load = full(Limits(running_least=4, running_max=4, burst_seconds=1.0, wait_seconds_max=0.25), clock)
+    for _ in range(20):  # half a second at forty a second
+        assert load.refused(Lane.PLAIN, 1, "a", 9) is None
+        await waiting(load, Lane.PLAIN, "a")
+    for _ in range(12):
+        clock.now += 0.1
+        for _ in range(4):
+            load.leave(Lane.PLAIN, 1)
+            await waiting(load, Lane.PLAIN, "a")
+    assert load.refused(Lane.PLAIN, 1, "a", 9) is not None
+    assert load.refused(Lane.PLAIN, 1, "b", 9) is None
 
 
 async def test_who_is_cancelled_while_it_waits_leaves_no_trace() -> None:
