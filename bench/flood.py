@@ -124,7 +124,7 @@ class Flood(asyncio.Protocol):
         transport.write(PREFACE + _frame(SETTINGS, 0, 0, b"".join(SETTING.pack(*one) for one in settings)))
         transport.write(_frame(WINDOW_UPDATE, 0, 0, (WINDOW - FRESH).to_bytes(4, "big")))
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio gives it
         """Whoever waits learns it."""
         self._transport = None
         for stream in list(self._waiting):

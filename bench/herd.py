@@ -102,8 +102,8 @@ async def measured(address: str, directory: Path, store: EmbeddedStore, args: ar
         back.stop()
     rate = (len(leases) - herd.lost) / span
     print(
-        f"{len(leases):,} holders after {args.away_seconds:.0f} s without a store: {herd.lost} leases lost, all renewed "
-        f"in {span:.1f} s ({span / args.ttl:.2f} of the ttl) with {herd.repeats:,} repeats; {rate:,.0f}/s, "
+        f"{len(leases):,} holders after {args.away_seconds:.0f} s without a store: {herd.lost} leases lost, "
+        f"all renewed in {span:.1f} s ({span / args.ttl:.2f} of the ttl) with {herd.repeats:,} repeats; {rate:,.0f}/s, "
         f"{rate / peak:.2f} of the peak"
     )
     for channel in channels:

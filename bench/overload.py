@@ -221,7 +221,10 @@ async def fairness(bench: Bench, peak: float) -> None:
     """One tenant alone, and beside one that sends ten times as much whatever it is told."""
     alone = bench.load("atlas", peak / 5, 20, polite=True)
     await alone.run(bench.args.seconds, bench.tag())
-    beside, flooding = bench.load("atlas", peak / 5, 20, polite=True), bench.load("borealis", 2 * peak, 20, polite=False)
+    beside, flooding = (
+        bench.load("atlas", peak / 5, 20, polite=True),
+        bench.load("borealis", 2 * peak, 20, polite=False),
+    )
     await asyncio.gather(beside.run(bench.args.seconds, bench.tag()), flooding.run(bench.args.seconds, bench.tag()))
     rate = beside.said.count(OK) / max(1, alone.said.count(OK))
     p99 = [quantiles(load.said.seconds.get(OK, [0.0, 0.0]), n=100)[98] for load in (beside, alone)]

@@ -2,10 +2,11 @@
 
     python -m bench.soak [--minutes 30] [--warm-minutes 2] [--callers 6] [--pause 0.05]
 
-Callers create, quote, read, amend and cancel claims, renew leases, watch, and ask for what is not there; the planner plans. Every ten seconds memory (RSS), open files and threads of each process are read from the
-system, and the tasks of the server's loop from its metrics. Printed: each process's slope of memory after the warm-up
-and its files and threads then and at the end; refusals by reason; and what `broker.ledger.fold` finds wrong in the log,
-and `broker audit verify` in the record.
+Callers create, quote, read, amend and cancel claims, renew leases, watch, and ask for what is not there; the planner
+plans. Every ten seconds memory (RSS), open files and threads of each process are read from the system, and the tasks of
+the server's loop from its metrics. Printed: each process's slope of memory after the warm-up, its files and
+threads then and at the end, refusals by reason, what `broker.ledger.fold` finds wrong in the log, and whether the audit record is
+whole.
 """
 
 from __future__ import annotations
@@ -53,8 +54,8 @@ class Process:
         """One sample."""
         self.at.append(at)
         self.mib.append(rss_kib(pid) / 1024)
-        self.files.append(len(os.listdir(f"/proc/{pid}/fd")))
-        self.threads.append(len(os.listdir(f"/proc/{pid}/task")))
+        self.files.append(len(list(Path(f"/proc/{pid}/fd").iterdir())))
+        self.threads.append(len(list(Path(f"/proc/{pid}/task").iterdir())))
 
     def slope(self) -> float:
         """MiB a minute, by least squares."""
@@ -117,7 +118,7 @@ def watch_all_day(address: str, leave: threading.Event, said: Counter[str]) -> N
 
 def tasks(port: int) -> int:
     """Of the server's loop."""
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:  # noqa: S310 - our own
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
         lines = answer.read().decode().splitlines()
     return int(float(next(line.split()[1] for line in lines if line.startswith("broker_tasks "))))
 
@@ -143,8 +144,8 @@ def judged(seen: dict[str, Process], counts: list[int]) -> bool:
         # The store keeps the log, up to a million events, and what each request was answered, for a day.
         flat = flat and (name == "store" or slope < SLOPE_MIB_MAX)
         print(
-            f"{name:9} {process.mib[0]:.0f} to {process.mib[-1]:.0f} MiB, {slope:+.2f} MiB/min; files {process.files[0]} "
-            f"to {process.files[-1]}, at most {max(process.files)}; threads {process.threads[0]} to "
+            f"{name:9} {process.mib[0]:.0f} to {process.mib[-1]:.0f} MiB, {slope:+.2f} MiB/min; files "
+            f"{process.files[0]} to {process.files[-1]}, at most {max(process.files)}; threads {process.threads[0]} to "
             f"{process.threads[-1]}, at most {max(process.threads)}"
         )
     print(f"tasks of the server: {counts[0]} to {counts[-1]}, at most {max(counts)}", flush=True)
@@ -183,9 +184,9 @@ def main() -> int:
                 leave.set()
                 for job in jobs:
                     job.join()
+            flat = judged(seen, counts)
             events, _ = event_log(directory)
         broken = violations(events)
-        flat = judged(seen, counts)
         print(f"{len(events):,} revisions; " + ", ".join(f"{what} {count:,}" for what, count in said.most_common()))
         records = verified(directory / "data" / "audit")
         print(f"rules broken: {len(broken)}; audit: {sum(file.records for file in records):,} records, ", end="")

@@ -15,6 +15,18 @@ if TYPE_CHECKING:
 
 __all__ = ["serve"]
 
+AuditDir = Annotated[
+    Path | None, typer.Option(help="Where each change and each refusal is put on record [DATA_DIR/audit].")
+]
+MetricsAddress = Annotated[
+    str | None,
+    typer.Option(envvar="BROKER_METRICS", help="host:port for Prometheus; further workers take the ports behind it."),
+]
+Traces = Annotated[
+    bool, typer.Option("--traces", help="Send OpenTelemetry spans where OTEL_EXPORTER_OTLP_ENDPOINT says.")
+]
+LogFormat = Annotated[str, typer.Option(envvar="BROKER_LOG_FORMAT", help="text or json.")]
+
 
 def serve(
     listen: Annotated[str, typer.Option(envvar="BROKER_LISTEN", help="host:port; port 0 takes a free one.")] = (
@@ -41,17 +53,10 @@ def serve(
         Path | None, typer.Option(help="Keep the last planning problem and its plan here, as public files.")
     ] = None,
     ready_file: Annotated[Path | None, typer.Option(help="Write address and process ids here, once serving.")] = None,
-    audit_dir: Annotated[
-        Path | None, typer.Option(help="Where each change and each refusal is put on record [DATA_DIR/audit].")
-    ] = None,
-    metrics: Annotated[
-        str | None,
-        typer.Option(envvar="BROKER_METRICS", help="host:port for Prometheus; further workers take the ports behind it."),
-    ] = None,
-    traces: Annotated[
-        bool, typer.Option("--traces", help="Send OpenTelemetry spans where OTEL_EXPORTER_OTLP_ENDPOINT says.")
-    ] = False,
-    log_format: Annotated[str, typer.Option(envvar="BROKER_LOG_FORMAT", help="text or json.")] = "text",
+    audit_dir: AuditDir = None,
+    metrics: MetricsAddress = None,
+    traces: Traces = False,
+    log_format: LogFormat = "text",
     quiet: Annotated[bool, typer.Option("--quiet", help="Do not say where the broker listens.")] = False,
 ) -> None:
     """Run a broker: embedded store, servers, planner. Stops on Ctrl-C."""
@@ -59,12 +64,7 @@ def serve(
         usage("--durability is strict or relaxed")
     if not listen.rpartition(":")[2].isdigit() or int(listen.rpartition(":")[2]) > 65_535:
         usage("--listen is host:port")
-    if log_format not in ("text", "json"):
-        usage("--log-format is text or json")
-    if metrics is not None and not metrics.rpartition(":")[2].isdigit():
-        usage("--metrics is host:port")
-    _need("prometheus_client", "metrics", wanted=metrics is not None)
-    _need("opentelemetry.sdk", "traces", wanted=traces)
+    _check_telling(log_format, metrics, traces=traces)
     from broker.planner import PlannerSettings
     from broker.settings import ServeSettings
 
@@ -87,6 +87,16 @@ def serve(
         planner=PlannerSettings(solve_seconds=plan_seconds, horizon_slots=horizon_slots),
     )
     _run(settings, quiet=quiet)
+
+
+def _check_telling(log_format: str, metrics: str | None, *, traces: bool) -> None:
+    """What is told and where: wrong options end the command."""
+    if log_format not in ("text", "json"):
+        usage("--log-format is text or json")
+    if metrics is not None and not metrics.rpartition(":")[2].isdigit():
+        usage("--metrics is host:port")
+    _need("prometheus_client", "metrics", wanted=metrics is not None)
+    _need("opentelemetry.sdk", "traces", wanted=traces)
 
 
 def _need(module: str, extra: str, *, wanted: bool) -> None:

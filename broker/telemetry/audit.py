@@ -110,7 +110,7 @@ class Audit:
                 raise OSError("the line did not fit")  # noqa: TRY301 - as a write that fails at once
         except OSError as error:
             if self.lost == self._told_lost:
-                log.error("the audit file takes no records: %s", error)
+                log.error("the audit file takes no records: %s", error)  # noqa: TRY400 - a full disk is no bug
             self.lost += 1
             return
         self._head, self._told_lost = head, self.lost

@@ -26,7 +26,7 @@ def link(before: str, text: bytes) -> str:
 def follow(lines: Iterable[bytes], before: str = START) -> tuple[int, str]:
     """How many lines there are, and the hash of the last; raises Broken at the first that is not genuine."""
     count = 0
-    for count, line in enumerate(lines, start=1):  # noqa: B007 - the last is the count
+    for count, line in enumerate(lines, start=1):
         shown, _, text = line.partition(b" ")
         before = link(before, text)
         if shown != before.encode():

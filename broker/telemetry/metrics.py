@@ -1,4 +1,4 @@
-"""Numbers for Prometheus, where the extra ``metrics`` is installed and somebody asks; their labels are few and known."""
+"""Numbers for Prometheus, where the extra ``metrics`` is installed and somebody asks; labels are few and known."""
 
 from __future__ import annotations
 
@@ -25,14 +25,18 @@ class Metric:
 Reading = tuple[str, tuple[str, ...], float]
 
 METRICS = (
-    Metric("broker_calls_total", "counter", "Calls that ended: OK, or the reason of the refusal.", ("method", "outcome")),
+    Metric(
+        "broker_calls_total", "counter", "Calls that ended: OK, or the reason of the refusal.", ("method", "outcome")
+    ),
     Metric("broker_call_seconds", "histogram", "How long calls took in the server.", ("method",)),
     Metric("broker_running_cost", "gauge", "Cost of the calls under way; a plain call costs 1."),
     Metric("broker_waiting_calls", "gauge", "Calls that wait for their turn.", ("lane",)),
     Metric("broker_shed_total", "counter", "Calls refused because there was too much to do.", ("lane",)),
     Metric("broker_late_seconds", "gauge", "How late calls come, before anybody has looked at them."),
     Metric("broker_tasks", "gauge", "Tasks of the server's loop."),
-    Metric("broker_state", "gauge", "1 for the state that the server is in: serving, recovering or halted.", ("state",)),
+    Metric(
+        "broker_state", "gauge", "1 for the state that the server is in: serving, recovering or halted.", ("state",)
+    ),
     Metric("broker_revision", "gauge", "Newest revision that the server has seen."),
     Metric("broker_watches", "gauge", "Watches that are open."),
     Metric("broker_claims", "gauge", "Live claims."),
@@ -52,9 +56,11 @@ class _Numbers:
         """See `prometheus_client.registry.Collector`."""
         from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 
-        calls = CounterMetricFamily("broker_calls_total", BY_NAME["broker_calls_total"].says, labels=["method", "outcome"])
-        for labels, count in list(self._tally.calls.items()):
-            calls.add_metric(labels, count)
+        calls = CounterMetricFamily(
+            "broker_calls_total", BY_NAME["broker_calls_total"].says, labels=["method", "outcome"]
+        )
+        for call, count in list(self._tally.calls.items()):
+            calls.add_metric(call, count)
         took = HistogramMetricFamily("broker_call_seconds", BY_NAME["broker_call_seconds"].says, labels=["method"])
         for method, counts in list(self._tally.took.items()):
             took.add_metric([method], _buckets(list(counts)), self._tally.seconds[method])

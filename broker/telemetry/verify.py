@@ -16,7 +16,7 @@ __all__ = ["Found", "has_record", "verified"]
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """One file: its records, the hash of the last, whether its server closed it, and what is wrong with it, if anything."""
+    """One file: its records, the hash of the last, whether its server closed it, and what is wrong, if anything."""
 
     path: Path
     records: int

@@ -40,7 +40,7 @@ class _Overloaded(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Guard:
-    """Gives unary calls a turn and a deadline even when the caller set none; no exception leaves as anything but a status.
+    """Gives unary calls a turn, and a deadline where the caller set none; no exception leaves as anything but a status.
 
     Around each service of ours when it is added to a server: as an interceptor it would be asked again for every call.
     """
@@ -135,9 +135,7 @@ class Guard:
         if self.audit is not None:
             self.audit.shed(tenant_of(method.target(request)), name)
 
-    def _refused(
-        self, name: str, method: Method, request: Any, context: Context, outcome: str, begun: float
-    ) -> None:
+    def _refused(self, name: str, method: Method, request: Any, context: Context, outcome: str, begun: float) -> None:
         """Put on record what came of a call that has no answer."""
         self.tally.add(name, outcome, perf_counter() - begun)
         if self.audit is not None:

@@ -28,8 +28,8 @@ class Lane(Enum):
 class Limits:
     """Of one server process; a plain call costs 1."""
 
-    # Half a batch of the ledger under way and half a batch that fills at least, two whole ones at most: what it ends in a
-    # tenth of a second, so that an answer takes no longer than that on a slow day either.
+    # Half a batch of the ledger at least, one under way and one that fills at most: what it ends in a tenth of a
+    # second, so that an answer takes no longer than that on a slow day either.
     running_least: int = 32  # cost of all that is under way
     running_max: int = 128
     running_seconds: float = 0.1
@@ -37,8 +37,8 @@ class Limits:
     heavy_max: int = 32  # of it, cost of heavy calls
     waiting_max: int = 1_024  # plain and heavy calls that wait
     urgent_waiting_max: int = 20_000
-    # Urgent calls wait as long as their callers do. Others so long if they came in a burst, of at most that length; where
-    # somebody waits all the time it would only be longer for everybody.
+    # Urgent calls wait as long as their callers do. Others so long if they came in a burst, of at most that length;
+    # where somebody waits all the time it would only be longer for everybody.
     burst_seconds: float = 1.0
     wait_seconds_max: float = 0.25
     late_seconds: float = 0.15  # that calls come late all the time before they are shared out
@@ -99,9 +99,9 @@ class _InTurn:
 class Load:
     """Admits calls: `enter` at once, or `refused` says when to come back, or `turn` waits; `leave` after each.
 
-    A tenant that floods waits behind its own calls only: others have their turns between. A call that would not have its
-    turn within its deadline, or not soon, is refused at once. Whatever would refuse an urgent call for lack of room
-    refuses new claims first, since these wait behind it.
+    A tenant that floods waits behind its own calls only: others have their turns between. A call that would not have
+    its turn within its deadline, or not soon, is refused at once. Whatever would refuse an urgent call for lack of
+    room refuses new claims first, since these wait behind it.
     """
 
     def __init__(self, limits: Limits | None = None, clock: Callable[[], float] = monotonic) -> None:

@@ -7,6 +7,7 @@ import os
 import secrets
 import sys
 from enum import Enum, auto
+from typing import Any
 
 import grpc
 from capacitybroker.v1 import (
@@ -47,7 +48,7 @@ READY, LIVE = "ready", "live"
 
 
 class Health(Enum):
-    """What a server can do now: answer; nothing until its store is back; nothing until somebody has seen to the store."""
+    """What a server can do now: answer; nothing until its store is back; nothing until somebody has seen to it."""
 
     SERVING = auto()
     RECOVERING = auto()
@@ -117,5 +118,6 @@ class Server:
 
     async def _keep_pulse(self, own: str) -> None:
         async with grpc.aio.insecure_channel(own, options=[("grpc.use_local_subchannel_pool", 1)]) as channel:
-            stub, request = health_pb2_grpc.HealthStub(channel), health_pb2.HealthCheckRequest()
+            stub: Any = health_pb2_grpc.HealthStub(channel)  # thinner than what it describes
+            request = health_pb2.HealthCheckRequest()
             await keep_pulse(self._guard.load.beat, lambda: stub.Check(request))

@@ -68,7 +68,7 @@ def served() -> Iterator[Served]:
 async def until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
     """Polls until it is so."""
     async with asyncio.timeout(seconds):
-        while not condition():
+        while not condition():  # noqa: ASYNC110 - any condition will do
             await asyncio.sleep(0.01)
 
 

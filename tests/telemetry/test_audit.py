@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import resource
 from collections.abc import Callable
 from pathlib import Path
@@ -164,4 +163,4 @@ def test_a_full_disk_costs_records_and_they_are_counted(tmp_path: Path) -> None:
 
 
 def test_only_its_owner_reads_it(tmp_path: Path) -> None:
-    assert os.stat(written(tmp_path)).st_mode & 0o777 == 0o600
+    assert written(tmp_path).stat().st_mode & 0o777 == 0o600

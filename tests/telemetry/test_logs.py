@@ -20,7 +20,7 @@ def record(message: str, *args: object, error: BaseException | None = None) -> l
 
 def failed(text: str) -> BaseException:
     try:
-        raise ValueError(text)
+        raise ValueError(text)  # noqa: TRY301
     except ValueError as error:
         return error
 

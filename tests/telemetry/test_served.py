@@ -1,4 +1,4 @@
-"""What a whole broker tells of itself while it serves: no secret anywhere, one record for each change, and its health."""
+"""What a whole broker tells of itself: no secret anywhere, one record for each change, and its health."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -52,12 +52,12 @@ def refused(call: Callable[[], object]) -> str:
 
 
 @pytest.fixture
-def metrics(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+def metrics(monkeypatch: pytest.MonkeyPatch) -> str:
     with free_port() as port:
         pass
     monkeypatch.setenv("BROKER_METRICS", f"127.0.0.1:{port}")
     monkeypatch.setenv("BROKER_LOG_FORMAT", "json")
-    yield f"http://127.0.0.1:{port}/metrics"
+    return f"http://127.0.0.1:{port}/metrics"
 
 
 def story(client: Client, said: list[str]) -> Lease:
@@ -105,7 +105,11 @@ def test_no_token_is_in_logs_metrics_records_or_errors_and_each_change_is_on_rec
     assert acquired["revision"] == lease.fencing_token
     assert acquired["target"] == lease.name
     refusals = [(one["method"], one["outcome"]) for one in told if one.get("outcome") not in (None, "OK")]
-    assert refusals[:3] == [("RenewLease", "LEASE_TOKEN"), ("RenewLease", "LEASE_TOKEN"), ("ReleaseLease", "LEASE_TOKEN")]
+    assert refusals[:3] == [
+        ("RenewLease", "LEASE_TOKEN"),
+        ("RenewLease", "LEASE_TOKEN"),
+        ("ReleaseLease", "LEASE_TOKEN"),
+    ]
     assert len(refusals) == 5
     done = subprocess.run(
         [str(BROKER), "audit", "verify", str(tmp_path / "data" / "audit")], capture_output=True, text=True, check=False
@@ -114,19 +118,23 @@ def test_no_token_is_in_logs_metrics_records_or_errors_and_each_change_is_on_rec
 
 
 def test_a_server_that_is_killed_leaves_a_record_that_the_next_goes_on_from(tmp_path: Path) -> None:
-    with local_server(tmp_path, horizon_slots=7 * 24) as server:
-        with Client(server.address, tenant="atlas", timeout=PATIENCE_SECONDS) as client:
-            client.apply_fleet(small_fleet())
-            client.create_claim(a_claim(), claim_id="one")
-            os.kill(server.pids["server-1"], signal.SIGKILL)
-            client.create_claim(a_claim(), claim_id="two")
+    with (
+        local_server(tmp_path, horizon_slots=7 * 24) as server,
+        Client(server.address, tenant="atlas", timeout=PATIENCE_SECONDS) as client,
+    ):
+        client.apply_fleet(small_fleet())
+        client.create_claim(a_claim(), claim_id="one")
+        os.kill(server.pids["server-1"], signal.SIGKILL)
+        client.create_claim(a_claim(), claim_id="two")
     first, second = verified(tmp_path / "data" / "audit")
     assert (first.wrong, first.closed, second.wrong, second.closed) == ("", False, "", True)
     found = [one["target"].rpartition("/")[2] for one in records(tmp_path / "data" / "audit") if one.get("revision")]
     assert found == ["fleet", "one", "two"]
     path = next((tmp_path / "data" / "audit").glob("*1.audit"))
     path.write_bytes(path.read_bytes().replace(b'"atlas"', b'"other"'))
-    done = subprocess.run([str(BROKER), "audit", "verify", str(path.parent)], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [str(BROKER), "audit", "verify", str(path.parent)], capture_output=True, text=True, check=False
+    )
     assert done.returncode == 1
     assert "is not what was written" in done.stdout
 

@@ -8,7 +8,9 @@ import pytest
 
 from broker.transport.load import Lane, Limits, Load
 
-LIMITS = Limits(running_least=4, running_max=4, urgent_more=1, heavy_max=2, waiting_max=8, burst_seconds=0.25, wait_seconds_max=0.25)
+LIMITS = Limits(
+    running_least=4, running_max=4, urgent_more=1, heavy_max=2, waiting_max=8, burst_seconds=0.25, wait_seconds_max=0.25
+)
 
 
 class Clock:
