@@ -4,9 +4,9 @@
 
 Callers create, quote, read, amend and cancel claims, renew leases, watch, and ask for what is not there; the planner
 plans. Every ten seconds memory (RSS), open files and threads of each process are read from the system, and the tasks of
-the server's loop from its metrics. Printed: each process's slope of memory after the warm-up, its files and
-threads then and at the end, refusals by reason, what `broker.ledger.fold` finds wrong in the log, and whether the audit record is
-whole.
+the server's loop from its metrics. Printed: each process's slope of memory after the warm-up, its files and threads
+then and at the end, refusals by reason, what `broker.ledger.fold` finds wrong in the log, and whether the audit record
+is whole.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from time import monotonic
@@ -28,6 +28,7 @@ from broker.on_record import bid_prices, gap, plan_record, with_domains
 from broker.optimiser.because import because
 from broker.optimiser.check import check
 from broker.optimiser.compile import Compiled, compile_problem
+from broker.optimiser.defragment import Defragmented, Leeway, defragment
 from broker.optimiser.outcome import Outcome, outcome
 from broker.optimiser.problem import Plan, Problem, Status
 from broker.optimiser.report import Earlier, Solved
@@ -76,6 +77,7 @@ class PlannerSettings:
     terms: Terms = field(default_factory=Terms)
     commit_claims_max: int = 3_000  # more changes than that come into force in several steps
     keeps: Mapping[Tier, float] = field(default_factory=lambda: KEEPS)  # see `broker.admission.policy`
+    leeway: Leeway = field(default_factory=Leeway)  # to move what is planned, so that whole domains stay free
     history_events: int = 20_000  # before a planner begins: what it learns from of who asks
 
 
@@ -141,19 +143,22 @@ class Planner:
         # 5. Leave room for who is insured, and for who is expected; let those give way who have to.
         solved, withheld, sure = await asyncio.to_thread(self._leave_room, compiled, solved)
         solved = await asyncio.to_thread(self._make_way, compiled, solved, frozenset(withheld))
-        # 6. What becomes of each claim, why, and on which domains.
+        # 6. Keep whole domains free for who may still come, by a few moves of what is merely planned, at no cost.
+        moved, kept = await asyncio.to_thread(self._defragment, compiled, solved)
+        # 7. What becomes of each claim, why, and on which domains.
         at = self.now()
-        decided = await asyncio.to_thread(self._decide, compiled, solved, withheld, at)
+        decided = await asyncio.to_thread(self._decide, compiled, moved, withheld, kept.moved, at)
         record = plan_record(compiled, solved, decided, millis, at)
+        record = replace(record, rooms=kept.rooms, defragmented=len(kept.moved))
         if sure is not None:
             record = replace(record, insurance=costs(compiled, sure.berths, solved.prices.reserves))
-        # 7. One step puts it into force, if this process still leads.
+        # 8. One step puts it into force, if this process still leads.
         changed = decided.changed[: max(decided.together, self.settings.commit_claims_max)]
         prices = bid_prices(compiled, solved)
         done = await self.ledger.commit(changed, record, fence=fence, at=at, prices=prices)
         self._planned_slot = slot_at_or_after(at) if len(changed) == len(decided.changed) else -1
         if self.capture is not None:
-            await asyncio.to_thread(self.capture, compiled.problem, solved)
+            await asyncio.to_thread(self.capture, compiled.problem, moved)
         return replace(record, revision=done.revision, skipped=len(done.skipped))
 
     async def repair(self, fence: Fence) -> PlanRecord | None:
@@ -206,7 +211,7 @@ class Planner:
         compiled = await self._compiled(await self.ledger.snapshot(), seconds)
         saving = await asyncio.to_thread(rescue, compiled)
         if saving is None:
-            return compiled, _in_force(compiled)
+            return compiled, compiled.problem.in_force()
         # Who gives way may now go elsewhere; rows and options of all others are the same.
         lifted = (compiled.snapshot, compiled.horizon, self.settings.terms, saving.lifted)
         return await asyncio.to_thread(compile_problem, *lifted, slot=compiled.slot), saving.plan
@@ -303,7 +308,7 @@ class Planner:
         sure = insured(compiled, solved.plan, policy) if compiled.snapshot.fleet.insurance else None
         plan = sure.plan if sure is not None else solved.plan
         without = dict.fromkeys(sure.without, RESERVED) if sure is not None else {}
-        if not self.demand.known and _same(plan, solved.plan):
+        if not self.demand.known and plan.same(solved.plan):
             return solved, without, sure
         if self.demand.known:
             silicon = [pool.silicon for pool in compiled.snapshot.fleet.pools]
@@ -312,7 +317,7 @@ class Planner:
             plan, withheld = withhold(compiled, plan, kept)
             without |= dict.fromkeys(withheld, ROOM_KEPT)
         plan = backfill(compiled, plan, policy, self.demand, sure.berths if sure is not None else None)
-        if not without and _same(plan, solved.plan):
+        if not without and plan.same(solved.plan):
             return solved, without, sure
         found = self._instead(compiled, solved, plan)
         return found, {row: why for row, why in without.items() if plan.option[row] < 0}, sure
@@ -326,7 +331,12 @@ class Planner:
                 "The plan is too late for the notice that it gives",
                 remedy="The last plan stays.",
             )
-        return solved if _same(plan, solved.plan) else self._instead(compiled, solved, plan)
+        return solved if plan.same(solved.plan) else self._instead(compiled, solved, plan)
+
+    def _defragment(self, compiled: Compiled, solved: Solved) -> tuple[Solved, Defragmented]:
+        """The plan with a few moves more, and what they were; it is told by what it was worth without them."""
+        kept = defragment(compiled, solved.plan, self.settings.leeway, freeze_slots=self.settings.freeze_slots)
+        return (self._instead(compiled, solved, kept.plan) if kept.moved else solved), kept
 
     def _instead(self, compiled: Compiled, solved: Solved, plan: Plan) -> Solved:
         """The same with another plan, if that breaks no rule but reserves: berths are more exact, these only lead."""
@@ -334,9 +344,12 @@ class Planner:
         self._accept(replace(compiled, problem=replace(compiled.problem, reserves=())), found)
         return found
 
-    def _decide(self, compiled: Compiled, solved: Solved, withheld: Mapping[int, Because], at: int) -> Outcome:
+    def _decide(
+        self, compiled: Compiled, solved: Solved, withheld: Mapping[int, Because], shifted: Sequence[int], at: int
+    ) -> Outcome:
         why = because(compiled, solved) | dict(withheld)
-        decided = outcome(compiled, solved.plan, why, freeze_slots=self.settings.freeze_slots, at=at)
+        freeze = self.settings.freeze_slots
+        decided = outcome(compiled, solved.plan, why, freeze_slots=freeze, at=at, defragmented=shifted)
         return with_domains(compiled, decided, slot_of(at))
 
     async def _learn(self) -> None:
@@ -377,17 +390,3 @@ class Planner:
                     raise
                 log.warning("planner lease: %s", fault)
             await asyncio.sleep(self.settings.lease_millis / 3000)
-
-
-def _same(one: Plan, other: Plan) -> bool:
-    """Whether two plans choose the same."""
-    placed = one.option >= 0
-    return bool((one.option == other.option).all() and (one.start == other.start)[placed].all())
-
-
-def _in_force(compiled: Compiled) -> Plan | None:
-    """The plan that holds now, as far as it still can."""
-    requests = compiled.problem.requests
-    if not (requests.current_option >= 0).any():
-        return None
-    return Plan(requests.current_option.copy(), requests.current_start.copy())

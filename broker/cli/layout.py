@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import string
 from collections.abc import Iterator, Sequence
-from itertools import groupby
+from itertools import accumulate, groupby
 
 from capacitybroker import GetPoolLayoutResponse, Stay
 from rich.table import Table
@@ -14,6 +14,8 @@ from broker.cli.show import WIDE, grid, short, when
 __all__ = ["layout_lines", "stays_table"]
 
 COLUMNS = 56
+HOUR = 3600
+STRETCHES = (("a day", 24), ("3 days", 72), ("a week", 168), ("2 weeks", 336))  # in hours
 LETTERS = string.ascii_lowercase + string.ascii_uppercase
 FREE, PARTLY, MANY = "·", "▁▂▃▄▅▆▇", "█"
 
@@ -30,6 +32,28 @@ def layout_lines(found: GetPoolLayoutResponse, *, start: int, end: int) -> Itera
         count = len(list(alike))
         yield f"{_range(domain, count):>11}  {line}"
         domain += count
+    yield from _whole(found, start, end)
+
+
+def _whole(found: GetPoolLayoutResponse, start: int, end: int) -> Iterator[str]:
+    """How many whole domains one gang could have for how long, at best; nothing where domains are shared."""
+    if found.slices_per_domain > 1:
+        return
+    hours = (end - start) // HOUR
+    change = [0] * (hours + 1)
+    for stay in found.stays:
+        first, last = ((t.seconds - start) // HOUR for t in (stay.start_time, stay.end_time))
+        taken = sum(span.domains for span in stay.domains)
+        change[min(hours, max(0, first))] += taken
+        change[min(hours, max(0, last))] -= taken
+    free = [found.domains - found.slices_away - taken for taken in accumulate(change[:-1])]
+    most = [
+        f"{max(0, *(min(free[at : at + length]) for at in range(hours - length + 1))):,} for {words}"
+        for words, length in STRETCHES
+        if length <= hours
+    ]
+    if most:
+        yield f"whole domains that one gang could have: {', '.join(most)}"
 
 
 def _timeline(found: GetPoolLayoutResponse, domain: int, each: int, start: int, end: int) -> str:

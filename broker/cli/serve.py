@@ -46,6 +46,9 @@ def serve(
     insecure: Annotated[bool, typer.Option("--insecure", help="Listen on addresses that others can reach.")] = False,
     plan_seconds: Annotated[float, typer.Option(min=0.1, max=600, help="Time of one planning cycle.")] = 2.0,
     horizon_slots: Annotated[int, typer.Option(min=24, max=8760, help="Hours that a plan looks ahead.")] = 26 * 168,
+    defragment: Annotated[
+        int, typer.Option(min=0, max=100, help="Placements that a plan may move so that whole domains stay free.")
+    ] = 4,
     clock_file: Annotated[
         Path | None, typer.Option(help="Take the present Unix second from this file (for replays).")
     ] = None,
@@ -65,6 +68,7 @@ def serve(
     if not listen.rpartition(":")[2].isdigit() or int(listen.rpartition(":")[2]) > 65_535:
         usage("--listen is host:port")
     _check_telling(log_format, metrics, traces=traces)
+    from broker.optimiser.defragment import Leeway
     from broker.planner import PlannerSettings
     from broker.settings import ServeSettings
 
@@ -84,7 +88,9 @@ def serve(
         metrics=metrics,
         traces=traces,
         log_format="json" if log_format == "json" else "text",
-        planner=PlannerSettings(solve_seconds=plan_seconds, horizon_slots=horizon_slots),
+        planner=PlannerSettings(
+            solve_seconds=plan_seconds, horizon_slots=horizon_slots, leeway=Leeway(moves=defragment)
+        ),
     )
     _run(settings, quiet=quiet)
 

@@ -244,6 +244,7 @@ def plan_lines(plan: Plan) -> Iterator[str]:
                 f"  price    {short(price.pool)}: one more device-hour is worth"
                 f" ${price.mean_microusd / 1e6:.2f} on average, ${price.peak_microusd / 1e6:.2f} at the peak"
             )
+    yield from _rooms(plan)
     for cost in plan.insurance:
         if cost.hit:
             pools = " and ".join(map(short, cost.pools))
@@ -252,3 +253,16 @@ def plan_lines(plan: Plan) -> Iterator[str]:
                 f"  insured  {cost.insurance}, {pools}: {cost.insured:,} of {cost.hit:,} guaranteed places have a berth"
                 f"{never}; room worth {dollars(cost.at_most_microusd)} at most is kept"
             )
+
+
+def _rooms(plan: Plan) -> Iterator[str]:
+    """Room for gangs of whole domains, and what moving others did for it."""
+    if plan.defragmented:
+        placements = "1 placement" if plan.defragmented == 1 else f"{plan.defragmented:,} placements"
+        yield f"  domains  {placements} moved so that whole domains stay free"
+    for room in plan.rooms:
+        percent, week = f"{room.after_percent:.1f} %", f"{room.week_domains_after:,.1f}"
+        if plan.defragmented:
+            percent, week = f"{room.before_percent:.1f} % -> {percent}", f"{room.week_domains_before:,.1f} -> {week}"
+        pool = short(room.pool)
+        yield f"  room     {pool}: {week} whole domains stay free for a week on average, open room {percent}"

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from broker.domain.slots import Window
 
-__all__ = ["LossCost", "PlanRecord", "PoolPrice"]
+__all__ = ["LossCost", "PlanRecord", "PoolPrice", "PoolRoom"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +37,21 @@ class LossCost:
 
 
 @dataclass(frozen=True, slots=True)
+class PoolRoom:
+    """Room for gangs of whole domains in a pool, before and after claims were moved for it.
+
+    Of all such gangs that might come in the coming weeks so many millionths would fit, by their domain-hours; and so
+    many thousandths of domains stay free for a week from any hour, on average.
+    """
+
+    pool: str
+    before_ppm: int
+    after_ppm: int
+    week_before_milli: int
+    week_after_milli: int
+
+
+@dataclass(frozen=True, slots=True)
 class PlanRecord:
     """The outcome of a planning cycle; ``revision`` is the one that put it into force, 0 before."""
 
@@ -55,4 +70,6 @@ class PlanRecord:
     insurance: tuple[LossCost, ...] = ()
     skipped: int = 0
     revision: int = 0
+    rooms: tuple[PoolRoom, ...] = ()
+    defragmented: int = 0  # placements moved so that whole domains stay free
     repair: bool = False  # made at once, for those who lost their places to an outage and for nobody else

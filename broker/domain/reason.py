@@ -30,6 +30,7 @@ class Reason(StrEnum):
     LEASE_RELEASED = "LEASE_RELEASED"
     RESERVED = "RESERVED"
     PREEMPTED = "PREEMPTED"
+    DEFRAGMENTED = "DEFRAGMENTED"
 
 
 @dataclass(frozen=True, slots=True)

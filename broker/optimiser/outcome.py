@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -52,15 +52,24 @@ class Outcome:
     together: int = 0
 
 
-def outcome(compiled: Compiled, plan: Plan, because: Mapping[int, Because], *, freeze_slots: int, at: int) -> Outcome:
+def outcome(
+    compiled: Compiled,
+    plan: Plan,
+    because: Mapping[int, Because],
+    *,
+    freeze_slots: int,
+    at: int,
+    defragmented: Collection[int] = (),
+) -> Outcome:
     """What ``plan`` makes of every claim of the snapshot.
 
-    ``because`` says why a row is not placed. A claim is committed once it starts within ``freeze_slots``. What did not
-    move keeps its placement to the letter, costs included, so that a plan that changes nothing changes no claim.
+    ``because`` says why a row is not placed; rows ``defragmented`` moved so that whole domains stay free. A claim is
+    committed once it starts within ``freeze_slots``. What did not move keeps its placement to the letter, costs
+    included, so that a plan that changes nothing changes no claim.
     """
     placements = _placements(compiled, plan)
     lacking = _lacking(compiled, plan, because)
-    notices = _notices(compiled, plan)
+    notices = _notices(compiled, plan, defragmented)
     changed, moved, reasons, placed = [], 0, Counter[str](), 0
     for index, seen in enumerate(compiled.snapshot.claims):
         now_held = tuple(sorted(placements.get(index, []), key=lambda p: p.part))
@@ -153,22 +162,28 @@ def _lacking(compiled: Compiled, plan: Plan, because: Mapping[int, Because]) -> 
     return {index: _distinct(whys) for index, whys in found.items()}
 
 
-def _notices(compiled: Compiled, plan: Plan) -> dict[int, tuple[Because, ...]]:
-    """What is told to claims that lost a place and have another, by claim."""
+def _notices(compiled: Compiled, plan: Plan, defragmented: Collection[int]) -> dict[int, tuple[Because, ...]]:
+    """What is told to claims that lost a place and have another, or were moved to keep domains whole, by claim."""
     found: dict[int, list[Because]] = {}
     for row, request in enumerate(compiled.requests):
-        held = request.placement
-        if held is None or request.lost is None or plan.option[row] < 0:
+        held, lost = request.placement, request.lost
+        if held is None or (lost is None and row not in defragmented) or plan.option[row] < 0:
             continue
         new = _placement(compiled, request, int(plan.option[row]), int(plan.start[row]))
         if new is not held:
-            start = str(new.window.first * SLOT_SECONDS)
-            facts = _lost_facts(held.pool, request.lost) | {"new_pool": f"pools/{new.pool}"}
-            message = f"Pool {held.pool} lost devices that it was placed on; it has another place in {new.pool}."
-            found.setdefault(request.claim, []).append(
-                Because(Reason.SUPPLY_LOST, message, facts | {"new_start_unix_seconds": start})
-            )
+            found.setdefault(request.claim, []).append(_moved(held, new, lost))
     return {index: tuple(whys) for index, whys in found.items()}
+
+
+def _moved(held: Placement, new: Placement, lost: Window | None) -> Because:
+    """Why a part is elsewhere: its pool lost devices, or whole domains stay free so."""
+    facts = {"new_pool": f"pools/{new.pool}", "new_start_unix_seconds": str(new.window.first * SLOT_SECONDS)}
+    if lost is not None:
+        message = f"Pool {held.pool} lost devices that it was placed on; it has another place in {new.pool}."
+        return Because(Reason.SUPPLY_LOST, message, _lost_facts(held.pool, lost) | facts)
+    message = f"It was moved so that whole domains stay free in {held.pool}, to where it is worth as much."
+    start = str(held.window.first * SLOT_SECONDS)
+    return Because(Reason.DEFRAGMENTED, message, {"pool": f"pools/{held.pool}", "start_unix_seconds": start} | facts)
 
 
 def _left_out(pool: str, lost: Window | None) -> Because:

@@ -114,6 +114,11 @@ class Problem:
     options: Options
     reserves: tuple[Reserve, ...]
 
+    def in_force(self) -> Plan | None:
+        """The plan that holds now, as far as it still can; None where nobody has a place."""
+        now = self.requests
+        return Plan(now.current_option.copy(), now.current_start.copy()) if (now.current_option >= 0).any() else None
+
 
 class Status(StrEnum):
     """How good a plan is known to be."""
@@ -133,6 +138,11 @@ class Plan:
     def empty(requests: int) -> Plan:
         """The plan that serves nobody."""
         return Plan(np.full(requests, UNPLACED, np.int64), np.zeros(requests, np.int64))
+
+    def same(self, other: Plan) -> bool:
+        """Whether both choose the same."""
+        placed = self.option >= 0
+        return bool((self.option == other.option).all() and (self.start == other.start)[placed].all())
 
 
 def levels(steps: Iterable[tuple[int, int]], slots: int) -> Ints:

@@ -59,6 +59,15 @@ class Room:
         least: Ints = self.free_of(row, option).min(axis=0)
         return least
 
+    def of_pools(self) -> Ints:
+        """Devices free in each pool and slot; a view."""
+        return self._free
+
+    def of_quota(self, row: int) -> Ints | None:
+        """What is left of a row's quota in each slot, a view; None without one."""
+        quota = self.problem.requests.quota[row]
+        return self._quota[quota] if quota >= 0 else None
+
     def free_of(self, row: int, option: int) -> Ints:
         """The same, once for what its pool leaves and once for its quota."""
         options, quota = self.problem.options, self.problem.requests.quota[row]

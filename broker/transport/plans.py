@@ -31,6 +31,17 @@ def plan_message(plan: PlanRecord) -> pb.Plan:
         moved=plan.moved,
         skipped=plan.skipped,
         repair=plan.repair,
+        defragmented=plan.defragmented,
+        rooms=[
+            pb.PoolRoom(
+                pool=f"pools/{room.pool}",
+                before_percent=room.before_ppm / 10_000,
+                after_percent=room.after_ppm / 10_000,
+                week_domains_before=room.week_before_milli / 1_000,
+                week_domains_after=room.week_after_milli / 1_000,
+            )
+            for room in plan.rooms
+        ],
         reasons=[
             pb.ReasonCount(reason=reason_value(reason), claims=claims)
             for reason, claims in sorted(plan.reasons.items(), key=lambda item: (-item[1], item[0]))

@@ -41,7 +41,7 @@ def drawn(found: GetPoolLayoutResponse) -> list[str]:
 
 def test_domains_that_look_alike_are_one_line() -> None:
     found = layout(stay("one", 0, 56, (0, 2, 72)), stay("two", 28, 56, (2, 1, 72)))
-    head, both, half, idle = drawn(found)
+    head, both, half, idle, _ = drawn(found)
     assert head == "6 domains of 72 devices that can be given out, 1 slice"
     assert both.split() == ["0-1", "a" * 56]
     assert half.split() == ["2", "·" * 28 + "b" * 28]
@@ -53,6 +53,14 @@ def test_a_shared_domain_is_drawn_by_how_full_it_is() -> None:
     head, line = drawn(found)
     assert head.endswith("9 slices of 8, up to 9 slices away")
     assert line.split()[1] == "▁" * 4 + "█" * 4 + "·" * 48
+
+
+def test_it_is_told_how_many_whole_domains_one_gang_could_have_and_for_how_long() -> None:
+    found = layout(stay("one", -4, 30, (0, 2, 72)), stay("two", 40, 99, (0, 3, 72)), away=1)
+    assert drawn(found)[-1] == "whole domains that one gang could have: 3 for a day"
+    week = list(layout_lines(found, start=START, end=START + 168 * HOUR))
+    assert week[-1] == "whole domains that one gang could have: 5 for a day, 2 for 3 days, 2 for a week"
+    assert not any("one gang" in line for line in drawn(layout(slices=9)))
 
 
 @pytest.mark.parametrize("fixed", [True, False])

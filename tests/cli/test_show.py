@@ -7,7 +7,7 @@ import io
 import pytest
 from capacitybroker import Claim, Plan, Reason, SiliconChoice
 from capacitybroker.v1.fleet_pb2 import POOL_KIND_CUSTOM_SILICON, PoolKind
-from capacitybroker.v1.plan_pb2 import PoolPrice, ReasonCount
+from capacitybroker.v1.plan_pb2 import PoolPrice, PoolRoom, ReasonCount
 from google.protobuf.json_format import ParseDict
 from rich.console import Console
 
@@ -174,6 +174,17 @@ def test_pools_and_plan() -> None:
     assert "1 because: outbid" in text
     assert "dc-a: one more device-hour is worth $0.02 on average, $2.00 at the peak" in text
     assert "price    b" not in text
+
+
+def test_room_for_whole_domains_and_what_moves_did_for_it() -> None:
+    room = PoolRoom(pool="pools/a", before_percent=20, after_percent=30, week_domains_before=2.25, week_domains_after=3)
+    idle = Plan(name="plans/9", rooms=[room])
+    assert "room     a: 3.0 whole domains stay free for a week on average, open room 30.0 %" in "\n".join(
+        plan_lines(idle)
+    )
+    some = "\n".join(plan_lines(Plan(name="plans/9", rooms=[room], defragmented=2)))
+    assert "2 placements moved so that whole domains stay free" in some
+    assert "a: 2.2 -> 3.0 whole domains stay free for a week on average, open room 20.0 % -> 30.0 %" in some
 
 
 def test_every_state_has_a_word() -> None:

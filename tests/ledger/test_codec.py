@@ -21,7 +21,7 @@ from broker.domain.claim import (
 from broker.domain.faults import Fault, FaultReason
 from broker.domain.fleet import CommittedLevel, Contract, Delivery, Maintenance, PoolKind
 from broker.domain.insurance import Insurance, LossKind
-from broker.domain.plan import LossCost, PoolPrice
+from broker.domain.plan import LossCost, PoolPrice, PoolRoom
 from broker.domain.reason import Because, Reason
 from broker.domain.slots import Window
 from broker.domain.snapshot import Event, EventKind, Shortfall
@@ -77,6 +77,7 @@ FLEET = replace(
 )
 COST = LossCost("any", ("dc-1", "cw"), 1, 2**62, hit=3, insured=2, uninsurable=1)
 PLAN = plan(reasons={"OUTBID": 3}, prices=(PoolPrice("dc-1", 1, 2**62),), insurance=(COST,), revision=5, skipped=2)
+MOVED = replace(PLAN, rooms=(PoolRoom("dc-1", 1, 10**6, 2_500, 0),), defragmented=2)
 
 
 @pytest.mark.parametrize("state", STATES, ids=lambda state: type(state).__name__)
@@ -96,6 +97,7 @@ def test_what_a_claim_ran_and_on_which_domains() -> None:
 def test_fleets_plans_and_shortfalls() -> None:
     assert codec.decode_fleet(codec.encode_fleet(FLEET)) == FLEET
     assert codec.decode_plan(codec.encode_plan(PLAN), revision=5, skipped=2) == PLAN
+    assert codec.decode_plan(codec.encode_plan(MOVED), revision=5, skipped=2) == MOVED
     short = (Shortfall("pools/dc-1", Window(1, 2), 3),)
     assert codec.decode_shortfalls(codec.encode_shortfalls(short)) == short
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from broker.domain.plan import LossCost, PlanRecord, PoolPrice
+from broker.domain.plan import LossCost, PlanRecord, PoolPrice, PoolRoom
 from broker.domain.slots import Window
 from broker.ledger.codec.text import VERSION, Json, checked
 
@@ -26,6 +26,8 @@ def plan_record(plan: PlanRecord) -> dict[str, Json]:
         "reasons": dict(plan.reasons),
         "prices": [[p.pool, p.mean_microusd, p.peak_microusd] for p in plan.prices],
         **({"repair": True} if plan.repair else {}),
+        "defragmented": plan.defragmented,
+        "rooms": [[r.pool, r.before_ppm, r.after_ppm, r.week_before_milli, r.week_after_milli] for r in plan.rooms],
         "insurance": [
             [c.insurance, list(c.pools), c.mean_microusd, c.at_most_microusd, c.hit, c.insured, c.uninsurable]
             for c in plan.insurance
@@ -50,6 +52,8 @@ def plan_of(record: Json, revision: int, skipped: int) -> PlanRecord:
         reasons=record["reasons"],
         prices=tuple(PoolPrice(p[0], p[1], p[2]) for p in record["prices"]),
         insurance=tuple(LossCost(c[0], tuple(c[1]), *c[2:7]) for c in record.get("insurance", ())),
+        rooms=tuple(PoolRoom(*r[:5]) for r in record.get("rooms", ())),
+        defragmented=record.get("defragmented", 0),
         skipped=skipped,
         revision=revision,
         repair=record.get("repair", False),

@@ -99,6 +99,10 @@ class _ReasonEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_Reason.ValueTyp
     """
     REASON_PREEMPTED: _Reason.ValueType  # 18
     """It gives way to claims of a higher tier; what is left of it is planned again."""
+    REASON_DEFRAGMENTED: _Reason.ValueType  # 19
+    """It holds capacity, and was moved to where it is worth as much, so that whole
+    domains stay free.
+    """
 
 class Reason(_Reason, metaclass=_ReasonEnumTypeWrapper):
     """Why a claim waits, or was refused. Names are stable."""
@@ -143,6 +147,10 @@ survive what the fleet insures it against.
 """
 REASON_PREEMPTED: Reason.ValueType  # 18
 """It gives way to claims of a higher tier; what is left of it is planned again."""
+REASON_DEFRAGMENTED: Reason.ValueType  # 19
+"""It holds capacity, and was moved to where it is worth as much, so that whole
+domains stay free.
+"""
 
 @typing.final
 class Claim(message.Message):
@@ -347,7 +355,8 @@ class Claim(message.Message):
     def reasons(self) -> containers.RepeatedCompositeFieldContainer[ReasonDetail]:
         """Output only. Why the claim, or a part of it, holds no capacity, or ended
         before its time; the dominant reason first. What lost its place and got
-        another keeps REASON_SUPPLY_LOST, with the new place among its facts.
+        another keeps REASON_SUPPLY_LOST, with the new place among its facts; what was
+        moved so that whole domains stay free keeps REASON_DEFRAGMENTED so.
         """
 
     @builtins.property

@@ -27,7 +27,7 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1c\x63\x61pacitybroker/v1/plan.proto\x12\x11\x63\x61pacitybroker.v1\x1a\x1d\x63\x61pacitybroker/v1/claim.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa4\x05\n\x04Plan\x12\x0c\n\x04name\x18\x01 \x01(\t\x12/\n\x0b\x63reate_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x19\n\x11\x62\x61sed_on_revision\x18\x03 \x01(\x03\x12\x36\n\x12horizon_start_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x34\n\x10horizon_end_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\x06status\x18\x06 \x01(\x0e\x32\x1e.capacitybroker.v1.Plan.Status\x12\x1a\n\x12objective_microusd\x18\x07 \x01(\x03\x12\x16\n\x0e\x62ound_microusd\x18\x08 \x01(\x03\x12\x13\n\x0bgap_percent\x18\t \x01(\x01\x12\x31\n\x0esolve_duration\x18\n \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0e\n\x06\x63laims\x18\x0b \x01(\x03\x12\x0e\n\x06placed\x18\x0c \x01(\x03\x12\r\n\x05moved\x18\r \x01(\x03\x12\x0f\n\x07skipped\x18\x0e \x01(\x03\x12/\n\x07reasons\x18\x0f \x03(\x0b\x32\x1e.capacitybroker.v1.ReasonCount\x12,\n\x06prices\x18\x10 \x03(\x0b\x32\x1c.capacitybroker.v1.PoolPrice\x12.\n\tinsurance\x18\x11 \x03(\x0b\x32\x1b.capacitybroker.v1.LossCost\x12\x0e\n\x06repair\x18\x14 \x01(\x08\"I\n\x06Status\x12\x16\n\x12STATUS_UNSPECIFIED\x10\x00\x12\x12\n\x0eSTATUS_OPTIMAL\x10\x01\x12\x13\n\x0fSTATUS_FEASIBLE\x10\x02\"\x90\x01\n\x08LossCost\x12\x11\n\tinsurance\x18\x01 \x01(\t\x12\r\n\x05pools\x18\x02 \x03(\t\x12\x15\n\rmean_microusd\x18\x03 \x01(\x03\x12\x18\n\x10\x61t_most_microusd\x18\x04 \x01(\x03\x12\x0b\n\x03hit\x18\x05 \x01(\x03\x12\x0f\n\x07insured\x18\x06 \x01(\x03\x12\x13\n\x0buninsurable\x18\x07 \x01(\x03\"H\n\x0bReasonCount\x12)\n\x06reason\x18\x01 \x01(\x0e\x32\x19.capacitybroker.v1.Reason\x12\x0e\n\x06\x63laims\x18\x02 \x01(\x03\"G\n\tPoolPrice\x12\x0c\n\x04pool\x18\x01 \x01(\t\x12\x15\n\rmean_microusd\x18\x02 \x01(\x03\x12\x15\n\rpeak_microusd\x18\x03 \x01(\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1c\x63\x61pacitybroker/v1/plan.proto\x12\x11\x63\x61pacitybroker.v1\x1a\x1d\x63\x61pacitybroker/v1/claim.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xe6\x05\n\x04Plan\x12\x0c\n\x04name\x18\x01 \x01(\t\x12/\n\x0b\x63reate_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x19\n\x11\x62\x61sed_on_revision\x18\x03 \x01(\x03\x12\x36\n\x12horizon_start_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x34\n\x10horizon_end_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\x06status\x18\x06 \x01(\x0e\x32\x1e.capacitybroker.v1.Plan.Status\x12\x1a\n\x12objective_microusd\x18\x07 \x01(\x03\x12\x16\n\x0e\x62ound_microusd\x18\x08 \x01(\x03\x12\x13\n\x0bgap_percent\x18\t \x01(\x01\x12\x31\n\x0esolve_duration\x18\n \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0e\n\x06\x63laims\x18\x0b \x01(\x03\x12\x0e\n\x06placed\x18\x0c \x01(\x03\x12\r\n\x05moved\x18\r \x01(\x03\x12\x0f\n\x07skipped\x18\x0e \x01(\x03\x12/\n\x07reasons\x18\x0f \x03(\x0b\x32\x1e.capacitybroker.v1.ReasonCount\x12,\n\x06prices\x18\x10 \x03(\x0b\x32\x1c.capacitybroker.v1.PoolPrice\x12.\n\tinsurance\x18\x11 \x03(\x0b\x32\x1b.capacitybroker.v1.LossCost\x12\x0e\n\x06repair\x18\x14 \x01(\x08\x12\x14\n\x0c\x64\x65\x66ragmented\x18\x15 \x01(\x03\x12*\n\x05rooms\x18\x16 \x03(\x0b\x32\x1b.capacitybroker.v1.PoolRoom\"I\n\x06Status\x12\x16\n\x12STATUS_UNSPECIFIED\x10\x00\x12\x12\n\x0eSTATUS_OPTIMAL\x10\x01\x12\x13\n\x0fSTATUS_FEASIBLE\x10\x02\"\x80\x01\n\x08PoolRoom\x12\x0c\n\x04pool\x18\x01 \x01(\t\x12\x16\n\x0e\x62\x65\x66ore_percent\x18\x02 \x01(\x01\x12\x15\n\rafter_percent\x18\x03 \x01(\x01\x12\x1b\n\x13week_domains_before\x18\x04 \x01(\x01\x12\x1a\n\x12week_domains_after\x18\x05 \x01(\x01\"\x90\x01\n\x08LossCost\x12\x11\n\tinsurance\x18\x01 \x01(\t\x12\r\n\x05pools\x18\x02 \x03(\t\x12\x15\n\rmean_microusd\x18\x03 \x01(\x03\x12\x18\n\x10\x61t_most_microusd\x18\x04 \x01(\x03\x12\x0b\n\x03hit\x18\x05 \x01(\x03\x12\x0f\n\x07insured\x18\x06 \x01(\x03\x12\x13\n\x0buninsurable\x18\x07 \x01(\x03\"H\n\x0bReasonCount\x12)\n\x06reason\x18\x01 \x01(\x0e\x32\x19.capacitybroker.v1.Reason\x12\x0e\n\x06\x63laims\x18\x02 \x01(\x03\"G\n\tPoolPrice\x12\x0c\n\x04pool\x18\x01 \x01(\t\x12\x15\n\rmean_microusd\x18\x02 \x01(\x03\x12\x15\n\rpeak_microusd\x18\x03 \x01(\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,13 +35,15 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'capacitybroker.v1.plan_pb2'
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_PLAN']._serialized_start=148
-  _globals['_PLAN']._serialized_end=824
-  _globals['_PLAN_STATUS']._serialized_start=751
-  _globals['_PLAN_STATUS']._serialized_end=824
-  _globals['_LOSSCOST']._serialized_start=827
-  _globals['_LOSSCOST']._serialized_end=971
-  _globals['_REASONCOUNT']._serialized_start=973
-  _globals['_REASONCOUNT']._serialized_end=1045
-  _globals['_POOLPRICE']._serialized_start=1047
-  _globals['_POOLPRICE']._serialized_end=1118
+  _globals['_PLAN']._serialized_end=890
+  _globals['_PLAN_STATUS']._serialized_start=817
+  _globals['_PLAN_STATUS']._serialized_end=890
+  _globals['_POOLROOM']._serialized_start=893
+  _globals['_POOLROOM']._serialized_end=1021
+  _globals['_LOSSCOST']._serialized_start=1024
+  _globals['_LOSSCOST']._serialized_end=1168
+  _globals['_REASONCOUNT']._serialized_start=1170
+  _globals['_REASONCOUNT']._serialized_end=1242
+  _globals['_POOLPRICE']._serialized_start=1244
+  _globals['_POOLPRICE']._serialized_end=1315
 # @@protoc_insertion_point(module_scope)

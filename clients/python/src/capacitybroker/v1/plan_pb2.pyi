@@ -69,6 +69,8 @@ class Plan(message.Message):
     PRICES_FIELD_NUMBER: builtins.int
     INSURANCE_FIELD_NUMBER: builtins.int
     REPAIR_FIELD_NUMBER: builtins.int
+    DEFRAGMENTED_FIELD_NUMBER: builtins.int
+    ROOMS_FIELD_NUMBER: builtins.int
     name: builtins.str
     """`plans/{revision}`: the revision that put it into force."""
     based_on_revision: builtins.int
@@ -92,6 +94,11 @@ class Plan(message.Message):
     repair: builtins.bool
     """Made at once because supply was lost: it only finds places for claims that
     lost theirs. A plan of everything follows.
+    """
+    defragmented: builtins.int
+    """Placements it moved so that whole domains stay free: merely planned ones, to
+    where they are worth as much. Never more than the planner was allowed. The
+    objective is that of the plan without these moves.
     """
     @builtins.property
     def create_time(self) -> timestamp_pb2.Timestamp:
@@ -121,6 +128,10 @@ class Plan(message.Message):
     def insurance(self) -> containers.RepeatedCompositeFieldContainer[LossCost]:
         """What the insurance of the fleet costs, loss by loss. Empty without one."""
 
+    @builtins.property
+    def rooms(self) -> containers.RepeatedCompositeFieldContainer[PoolRoom]:
+        """Room for gangs of whole domains, pool by pool, where claims can have such."""
+
     def __init__(
         self,
         *,
@@ -142,10 +153,55 @@ class Plan(message.Message):
         prices: abc.Iterable[PoolPrice] | None = ...,
         insurance: abc.Iterable[LossCost] | None = ...,
         repair: builtins.bool = ...,
+        defragmented: builtins.int = ...,
+        rooms: abc.Iterable[PoolRoom] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["create_time", b"create_time", "horizon_end_time", b"horizon_end_time", "horizon_start_time", b"horizon_start_time", "solve_duration", b"solve_duration"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["based_on_revision", b"based_on_revision", "bound_microusd", b"bound_microusd", "claims", b"claims", "create_time", b"create_time", "gap_percent", b"gap_percent", "horizon_end_time", b"horizon_end_time", "horizon_start_time", b"horizon_start_time", "insurance", b"insurance", "moved", b"moved", "name", b"name", "objective_microusd", b"objective_microusd", "placed", b"placed", "prices", b"prices", "reasons", b"reasons", "repair", b"repair", "skipped", b"skipped", "solve_duration", b"solve_duration", "status", b"status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["based_on_revision", b"based_on_revision", "bound_microusd", b"bound_microusd", "claims", b"claims", "create_time", b"create_time", "defragmented", b"defragmented", "gap_percent", b"gap_percent", "horizon_end_time", b"horizon_end_time", "horizon_start_time", b"horizon_start_time", "insurance", b"insurance", "moved", b"moved", "name", b"name", "objective_microusd", b"objective_microusd", "placed", b"placed", "prices", b"prices", "reasons", b"reasons", "repair", b"repair", "rooms", b"rooms", "skipped", b"skipped", "solve_duration", b"solve_duration", "status", b"status"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class PoolRoom(message.Message):
+    """Room for gangs of whole domains in a pool, over the coming weeks, before and
+    after placements were moved for it.
+    """
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    POOL_FIELD_NUMBER: builtins.int
+    BEFORE_PERCENT_FIELD_NUMBER: builtins.int
+    AFTER_PERCENT_FIELD_NUMBER: builtins.int
+    WEEK_DOMAINS_BEFORE_FIELD_NUMBER: builtins.int
+    WEEK_DOMAINS_AFTER_FIELD_NUMBER: builtins.int
+    pool: builtins.str
+    """`pools/{pool}`."""
+    before_percent: builtins.float
+    """Of the gangs that might come, of every size up to the pool, for a day, three, a
+    week or two, and at every hour, the share that would fit; by the domain-hours
+    that they would use, in per cent of those that an empty pool has room for.
+    """
+    after_percent: builtins.float
+    """The same afterwards."""
+    week_domains_before: builtins.float
+    """Domains that stay free for a week, from any hour on, on average. 0 where the
+    plan does not look ahead that far.
+    """
+    week_domains_after: builtins.float
+    """The same afterwards."""
+    def __init__(
+        self,
+        *,
+        pool: builtins.str = ...,
+        before_percent: builtins.float = ...,
+        after_percent: builtins.float = ...,
+        week_domains_before: builtins.float = ...,
+        week_domains_after: builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["after_percent", b"after_percent", "before_percent", b"before_percent", "pool", b"pool", "week_domains_after", b"week_domains_after", "week_domains_before", b"week_domains_before"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
