@@ -26,6 +26,14 @@ Traces = Annotated[
     bool, typer.Option("--traces", help="Send OpenTelemetry spans where OTEL_EXPORTER_OTLP_ENDPOINT says.")
 ]
 LogFormat = Annotated[str, typer.Option(envvar="BROKER_LOG_FORMAT", help="text or json.")]
+RedisUrl = Annotated[
+    str | None,
+    typer.Option(envvar="BROKER_REDIS_URL", help="A Valkey or Redis server instead of the embedded one."),
+]
+ClockFile = Annotated[Path | None, typer.Option(help="Take the present Unix second from this file (for replays).")]
+Capture = Annotated[
+    Path | None, typer.Option(help="Keep the last planning problem and its plan here, as public files.")
+]
 
 
 def serve(
@@ -33,10 +41,7 @@ def serve(
         "127.0.0.1:7070"
     ),
     data_dir: Annotated[Path, typer.Option(help="Where the embedded store keeps its data.")] = Path("broker-data"),
-    redis_url: Annotated[
-        str | None,
-        typer.Option(envvar="BROKER_REDIS_URL", help="A Valkey or Redis server instead of the embedded one."),
-    ] = None,
+    redis_url: RedisUrl = None,
     market: Annotated[str, typer.Option(help="Which market of the store to serve.")] = "main",
     create: Annotated[bool, typer.Option("--create", help="Make the market if the server has none.")] = False,
     workers: Annotated[int, typer.Option(min=1, max=64, help="Server processes that share the port.")] = 1,
@@ -49,12 +54,8 @@ def serve(
     defragment: Annotated[
         int, typer.Option(min=0, max=100, help="Placements that a plan may move so that whole domains stay free.")
     ] = 4,
-    clock_file: Annotated[
-        Path | None, typer.Option(help="Take the present Unix second from this file (for replays).")
-    ] = None,
-    capture: Annotated[
-        Path | None, typer.Option(help="Keep the last planning problem and its plan here, as public files.")
-    ] = None,
+    clock_file: ClockFile = None,
+    capture: Capture = None,
     ready_file: Annotated[Path | None, typer.Option(help="Write address and process ids here, once serving.")] = None,
     audit_dir: AuditDir = None,
     metrics: MetricsAddress = None,
