@@ -39,9 +39,9 @@ class Limits:
     urgent_waiting_max: int = 20_000
     # Urgent calls wait as long as their callers do. Others so long if they came in a burst, of at most that length;
     # where somebody waits all the time it would only be longer for everybody.
-    burst_seconds: float = 1.0
-    wait_seconds_max: float = 0.25
-    late_seconds: float = 0.15  # that calls come late all the time before they are shared out
+    burst_seconds: float = 2.0
+    wait_seconds_max: float = 0.5
+    late_seconds: float = 0.5  # that calls come late all the time before they are shared out
     urgent_in_a_row: int = 7  # then somebody else who waits has a turn
     # To refuse a call costs about a quarter of what it costs to answer one: callers are asked to stay away for so long
     # that refusals are no more than this share of what is answered.

@@ -26,7 +26,7 @@ class Quota:
     LEAST = 20.0
     FIRST, FALL, RISE, MORE = 0.5, 0.85, 1.1, 10.0
 
-    def __init__(self, clock: Callable[[], float] = monotonic, *, late_seconds: float = 0.15) -> None:
+    def __init__(self, clock: Callable[[], float] = monotonic, *, late_seconds: float = 0.5) -> None:
         self.most: float | None = None  # calls a second
         self._clock, self._late_seconds = clock, late_seconds
         self._since = clock()

@@ -214,7 +214,7 @@ async def test_while_calls_come_late_who_asks_for_little_has_it_and_renewals_are
 
     assert second(0.01) == {"little": 10, "much": 100}
     for _ in range(8):
-        late = second(0.5)
+        late = second(0.9)
     assert load.enter(Lane.URGENT, 1)
     load.leave(Lane.URGENT, 1)
     assert late["little"] == 10
