@@ -62,6 +62,9 @@ class Tale:
 
     claims: int = 0
     told: int = 0  # times that a claim was told to give way
+    lent_told: int = 0  # of them claims on loan
+    lent: int = 0  # spot claims that ran on loan, and all that ran
+    ran: int = 0
     told_most: int = 0  # of them the same claim
     rounds: Counter[int] = field(default_factory=Counter)
     wrong: tuple[str, ...] = ()
@@ -107,8 +110,12 @@ def tale(seed: int, solver: Solver, *, again: bool = True) -> Tale:
                 break
         out.rounds[rounds - 1] += 1
         world.slot += 1
-    counts = [preemptions(claim) for claim in world.market.claims.values()]
+    claims = world.market.claims.values()
+    counts = [preemptions(claim) for claim in claims]
     out.claims, out.told, out.told_most = len(counts), sum(counts), max(counts, default=0)
+    out.lent_told = sum(preemptions(claim) for claim in claims if claim.ask.on_loan)
+    ran = [claim for claim in claims if claim.ask.tier is Tier.SPOT and claim.holds()]
+    out.ran, out.lent = len(ran), sum(claim.ask.on_loan for claim in ran)
     if out.told_most > PREEMPTIONS_MAX:
         out.wrong += (f"a claim was told {out.told_most} times",)
     out.wrong += (*world.wrong, *violations(world.log))
@@ -124,6 +131,7 @@ class _World:
         self._chance = chance
         self._sizes = [chance.randint(6, 12) for _ in range(chance.choice((1, 1, 1, 2)))]
         self._quota = chance.choice((None, None, None, chance.randint(4, 12)))
+        self._loans = chance.choice((None, chance.randint(2, 12)))
         self.declare()
 
     def declare(self) -> None:
@@ -134,7 +142,7 @@ class _World:
             pools=tuple(
                 Pool(f"p{n}", PoolKind.INTERNAL, "b200", 1, (Delivery(size),)) for n, size in enumerate(self._sizes)
             ),
-            tenants=(Tenant("a", self._quota), Tenant("b", None)),
+            tenants=(Tenant("a", self._quota, "", self._loans), Tenant("b", None, "", 4)),
         )
         books = self.market.books
         books.set_limits(made.limits())
@@ -153,6 +161,9 @@ class _World:
             gone = self._chance.choice(live)
             state = Cancelled(gone.used_until(self.slot))
             self._add(EventKind.CANCELLED, (gone.becomes(state, at=self.slot * SLOT_SECONDS),))
+        if self._chance.random() < 0.03:
+            self._loans = self._chance.choice((None, self._chance.randint(2, 12)))
+            self.declare()
         if self._chance.random() < 0.05:
             n = self._chance.randrange(len(self._sizes))
             self._sizes[n] = self._chance.randint(2, 16)
@@ -200,6 +211,7 @@ def _ask(chance: random.Random, slot: int) -> Ask:
         gang=chance.random() < 0.7,
         deadline=None if patience is None else slot + slots + patience,
         preemption=terms if spot else Preemption(),
+        on_loan=spot and chance.random() < 0.3,
     )
 
 
@@ -235,10 +247,12 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--solver", choices=SOLVERS, default="greedy")
     given = parser.parse_args(arguments)
     began, rounds, claims, told, most, failed = time.perf_counter(), Counter[int](), 0, Counter[int](), 0, 0
+    lent = Counter[str]()  # of spot claims
     for seed in range(given.seed, given.seed + given.cases):
         one = tale(seed, SOLVERS[given.solver], again=given.solver != "cruel")
         rounds += one.rounds
         claims += one.claims
+        lent.update(told=one.told, lent_told=one.lent_told, ran=one.ran, lent=one.lent)
         told[min(one.told, 5)] += 1
         most = max(most, one.told_most)
         if one.wrong:
@@ -247,6 +261,8 @@ def main(arguments: list[str] | None = None) -> None:
     print(f"{given.cases:,} markets, {claims:,} claims, {sum(rounds.values()):,} hours; solver: {given.solver}")
     print(f"a claim was told to give way {most} times at most, {PREEMPTIONS_MAX} are allowed")
     print("markets by times that anybody was told: " + ", ".join(f"{n}: {told[n]:,}" for n in sorted(told)))
+    ran, times = (f"{lent[some]:,} of {lent[all_]:,}" for some, all_ in (("lent", "ran"), ("lent_told", "told")))
+    print(f"on loan: {ran} spot claims that ran, {times} times that one was told")
     print("hours by plans before one changed nothing: " + ", ".join(f"{n}: {rounds[n]:,}" for n in sorted(rounds)))
     print(f"{failed:,} failed; {time.perf_counter() - began:.0f} s")
     sys.exit(1 if failed else 0)

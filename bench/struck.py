@@ -11,11 +11,12 @@ sees it.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
@@ -33,7 +34,9 @@ from broker.ledger.fold import violations
 __all__ = ["main"]
 
 LOST = timedelta(hours=24)
-PLAN_SECONDS_MAX = 60.0
+PATIENCE_SECONDS = 60.0
+POLL_SECONDS = 0.01
+UNDER_WAY_SECONDS = 0.5  # of processor time that the solver has had by then
 
 
 def _submit(client: Client, times: int) -> None:
@@ -71,24 +74,46 @@ def _held(claims: Iterable[Claim], pool: str) -> dict[str, Claim]:
     }
 
 
+def _until(condition: Callable[[], bool], what: str) -> None:
+    """Returns once ``condition()`` is true; ends the program when that takes too long."""
+    end = time.monotonic() + PATIENCE_SECONDS
+    while not condition():
+        if time.monotonic() > end:
+            raise SystemExit(f"{what} within {PATIENCE_SECONDS:.0f} s")
+        time.sleep(POLL_SECONDS)
+
+
 def _next_plan(client: Client, revision: int) -> Plan:
     """The first plan that has looked at a revision."""
-    end = time.monotonic() + PLAN_SECONDS_MAX
-    while (plan := client.get_plan()).based_on_revision < revision:
-        if time.monotonic() > end:
-            raise SystemExit("no plan came")
-        time.sleep(0.01)
-    return plan
+    plans = [client.get_plan()]
+
+    def looked() -> bool:
+        plans[0] = client.get_plan()
+        return plans[0].based_on_revision >= revision
+
+    _until(looked, "no plan came")
+    return plans[0]
 
 
-def _round(client: Client, fleet: Fleet, *, busy: bool) -> str:
+def _solver_seconds(planner: int) -> float:
+    """Processor time that the planner's own processes have had so far."""
+    children = (task / "children" for task in Path(f"/proc/{planner}/task").iterdir())
+    ticks = 0
+    for pid in [pid for file in children for pid in file.read_text().split()]:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        ticks += int(fields[11]) + int(fields[12])
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def _round(client: Client, fleet: Fleet, planner: int, *, busy: bool) -> str:
     """Lose a pool, see what becomes of it, and have it back."""
     pool = _busiest(client)
     before = _held(client.list_claims(tenant="-"), pool)
     planning = threading.Thread(target=lambda: client.run_plan(time_limit=timedelta(seconds=10)))
     if busy:
+        enough = _solver_seconds(planner) + UNDER_WAY_SECONDS
         planning.start()
-        time.sleep(1.0)
+        _until(lambda: _solver_seconds(planner) >= enough, "no plan was under way")
     revision = client.apply_fleet(_without(fleet, pool)).revision
     begun = time.monotonic()
     plan = _next_plan(client, revision)
@@ -123,7 +148,7 @@ def main() -> int:
             _submit(client, args.times)
             client.run_plan(time_limit=timedelta(seconds=5))
             for _ in range(args.rounds):
-                print(_round(client, fleet, busy=args.busy), flush=True)
+                print(_round(client, fleet, server.pids["planner"], busy=args.busy), flush=True)
             events, _ = event_log(directory)
             broken = violations(events)
             print(f"{len(events)} revisions, {len(broken)} promises broken", *broken[:5], sep="\n  ")

@@ -3,35 +3,47 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
 from broker.domain.faults import Fault, FaultReason
-from broker.ledger.port import Ledger, Receipt, RequestKey
+from broker.ledger.port import RequestKey
 from broker.ledger.refusals import etag_mismatch
 
 __all__ = ["once", "settled"]
 
 ATTEMPTS = 8
 
+Answer = TypeVar("Answer")
 
-async def once(ledger: Ledger, key: RequestKey, decide: Callable[[], Awaitable[Receipt]]) -> Receipt:
+
+async def once(
+    recall: Callable[[RequestKey], Awaitable[Answer | None]],
+    key: RequestKey,
+    decide: Callable[[], Awaitable[Answer]],
+) -> Answer:
     """What ``decide`` does, or did the first time: a repeated request is not judged by today's state."""
     try:
         return await decide()
     except Fault:
-        first = await ledger.recall(key)
+        first = await recall(key)
         if first is None:
             raise
         return first
 
 
-async def settled(decide: Callable[[], Awaitable[Receipt]], etag: str = "") -> Receipt:
-    """Decide again while the planner changes the claim in between; with an etag the caller wants to know."""
-    for _ in range(ATTEMPTS):
+async def settled(
+    decide: Callable[[], Awaitable[Answer]], etag: str = "", *, over: FaultReason = FaultReason.CONTENDED
+) -> Answer:
+    """Decide again while others change the market in between, which ``over`` says; the last attempt's fault is raised.
+
+    With an etag the caller wants to know of the first change. Faults: ETAG_MISMATCH.
+    """
+    for _ in range(ATTEMPTS - 1):
         try:
             return await decide()
         except Fault as fault:
-            if fault.reason is not FaultReason.CONTENDED:
+            if fault.reason is not over:
                 raise
             if etag:
                 raise etag_mismatch() from None
-    raise Fault(FaultReason.CONTENDED, "The claim keeps changing", remedy="Send the same request again.")
+    return await decide()

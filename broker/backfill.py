@@ -42,7 +42,7 @@ def backfill(compiled: Compiled, plan: Plan, policy: Policy, demand: Demand, ber
             k = option_at(compiled, row, place)
             assert k is not None
             option[row], start[row] = k, place.window.first - compiled.horizon.first
-            for account in (f"pools/{place.pool}", f"tenants/{claim.name.tenant}"):
+            for account in (f"pools/{place.pool}", claim.account):
                 calendar.take(Hold(account, place.window, place.devices))
         if berths is not None and claim.ask.tier is Tier.GUARANTEED:
             for stake in stakes_at(claim.name, claim.ask, found.placements, compiled.snapshot.fleet):
@@ -75,6 +75,6 @@ def _holds(compiled: Compiled, plan: Plan) -> list[Hold]:
         request, claim = compiled.requests[row], compiled.snapshot.claims[compiled.requests[row].claim]
         way = request.options[int(plan.option[row])]
         first = compiled.horizon.first + int(plan.start[row])
-        accounts = (f"pools/{way.pool}", f"tenants/{claim.name.tenant}")
+        accounts = (f"pools/{way.pool}", claim.account)
         found += [Hold(account, Window(first, first + way.slots), way.devices) for account in accounts]
     return found

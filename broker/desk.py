@@ -116,7 +116,7 @@ class Desk:
                 claim, key=key, at=claim.created_at, candidates=grants, moved=moved, must_fit=bool(places)
             )
 
-        return await once(self.ledger, key, decide)
+        return await once(self.ledger.recall, key, decide)
 
     async def quote(self, tenant: str, ask: Ask, *, most: int = 4) -> Quote:
         """What the claim could have now or, where that is nothing, what it could have instead."""
@@ -163,7 +163,7 @@ class Desk:
             return await self.ledger.amend(self._granted(claim, claim.state.placements), key=key, at=at)
 
         try:
-            return await once(self.ledger, key, lambda: settled(decide, etag))
+            return await once(self.ledger.recall, key, lambda: settled(decide, etag))
         except (_Lapsed, Fault) as refused:
             claim = await self.ledger.claim(name)
             lapsed = isinstance(claim.state, Expired) and claim.because[0].reason is Reason.QUOTE_LAPSED
@@ -286,7 +286,7 @@ class Desk:
             claim = await self._held(name, etag)
             return await self.ledger.amend(await self._amended(claim, edit(claim.ask)), key=key, at=self.now())
 
-        return await once(self.ledger, key, lambda: settled(decide, etag))
+        return await once(self.ledger.recall, key, lambda: settled(decide, etag))
 
     async def cancel(self, name: ClaimName, *, etag: str, key: RequestKey) -> Receipt:
         """Withdraw a live claim; capacity from this slot on is free at once. Cancelling again changes nothing."""
@@ -305,7 +305,7 @@ class Desk:
             used = Cancelled(claim.used_until(slot_of(at)))
             return await self.ledger.cancel(claim.becomes(used, at=at), key=key, at=at)
 
-        return await once(self.ledger, key, lambda: settled(decide, etag))
+        return await once(self.ledger.recall, key, lambda: settled(decide, etag))
 
     async def fleet(self) -> tuple[Fleet, int]:
         """The fleet in force, and its revision; an older one if it changes meanwhile."""

@@ -173,9 +173,9 @@ class _Pass:
     def _is_free(self, r: int) -> bool:
         calendar = self._calendar
         pool, quota = self._holds(r)
-        span, tenant = calendar.span(pool.window), quota.account.removeprefix("tenants/")
+        span, name = calendar.span(pool.window), quota.account.removeprefix("tenants/")
         free = calendar.free[calendar.pools[pool.account.removeprefix("pools/")], span]
-        room = calendar.room[calendar.quotas.get(tenant, -1), span]
+        room = calendar.room[calendar.row_of(name), span]
         return bool((np.minimum(free, room) >= pool.devices).all())
 
     def _book(self, r: int) -> None:
@@ -187,8 +187,8 @@ class _Pass:
         way = request.options[int(self._option[r])]
         first = self._compiled.horizon.first + int(self._start[r])
         window = Window(first, first + way.slots)
-        tenant = self._compiled.snapshot.claims[request.claim].name.tenant
-        return Hold(f"pools/{way.pool}", window, way.devices), Hold(f"tenants/{tenant}", window, way.devices)
+        account = self._compiled.snapshot.claims[request.claim].account
+        return Hold(f"pools/{way.pool}", window, way.devices), Hold(account, window, way.devices)
 
     def _tier(self, r: int) -> Tier:
         return self._compiled.snapshot.claims[self._compiled.requests[r].claim].ask.tier

@@ -109,7 +109,7 @@ class Leasing:
             active = claim.becomes(Active(_due(claim, at), claim.because), at=at)
             return await self.ledger.acquire(active, key=key, at=at, ttl_millis=ttl, margin_millis=self.terms.margin)
 
-        receipt = await once(self.ledger, key, lambda: settled(decide))
+        receipt = await once(self.ledger.recall, key, lambda: settled(decide))
         fence, left = receipt.claim.revision, ttl
         if receipt.replayed:
             # Another holder may have taken over since, or the lease be over.
@@ -183,7 +183,7 @@ class Leasing:
             over = _without_lease(claim, RELEASED, at)
             return await self.ledger.release(over, fence=fence, key=key, at=at)
 
-        return (await once(self.ledger, key, lambda: settled(decide))).claim
+        return (await once(self.ledger.recall, key, lambda: settled(decide))).claim
 
     async def lapse(self) -> int:
         """Let lease time pass, and end some of the claims whose leases were not renewed; how many."""

@@ -37,8 +37,8 @@ class Rescue:
 def rescue(compiled: Compiled) -> Rescue | None:
     """Places for guaranteed work that lost its own; None where nothing is insured or nothing was lost.
 
-    Whoever loses least by it gives way: spot before standard, less worth before more; and nobody in a pool that the
-    insurance does not name.
+    Whoever loses least by it gives way: spot before standard, spot on loan first of all, less worth before more; and
+    nobody in a pool that the insurance does not name.
     """
     fleet = compiled.snapshot.fleet
     lost = [r for r, request in enumerate(compiled.requests) if request.short and _tier(compiled, r) is TIERS[0]]
@@ -56,7 +56,7 @@ def rescue(compiled: Compiled) -> Rescue | None:
                 book.expect(r)
     saved = _saved(book, lost)
     yields = set[int]()
-    for r in sorted(rest, key=lambda r: (TIERS.index(_tier(compiled, r)), -_density(compiled, r))):
+    for r in sorted(rest, key=lambda r: _turn(compiled, r)):
         if book.fits(r, 0, book.stay(r)):
             book.take(r, 0, book.stay(r))
         else:
@@ -172,6 +172,12 @@ class _Book:
         quota = int(problem.requests.quota[r])
         rows = [int(problem.options.pool[row]), len(problem.pools.ids) + quota if quota >= 0 else len(self._room) - 1]
         return rows, int(problem.options.devices[row]), int(problem.options.slots[row])
+
+
+def _turn(compiled: Compiled, r: int) -> tuple[int, bool, float]:
+    """In which order they are let stay."""
+    on_loan = compiled.snapshot.claims[compiled.requests[r].claim].ask.on_loan
+    return TIERS.index(_tier(compiled, r)), on_loan, -_density(compiled, r)
 
 
 def _tier(compiled: Compiled, r: int) -> Tier:

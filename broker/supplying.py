@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Protocol
@@ -11,6 +11,7 @@ from typing import Protocol
 from broker.admission.displacement import Loss, losses, refuges
 from broker.admission.outlook import AHEAD_SLOTS, Outlook
 from broker.admission.vetting import recut
+from broker.attempts import once, settled
 from broker.domain.claim import Claim
 from broker.domain.faults import Fault, FaultReason
 from broker.domain.fleet import Fleet, FleetChange, changes
@@ -22,7 +23,6 @@ from broker.ledger.refusals import fleet_changed
 
 __all__ = ["Supplied", "Supplying", "pool_not_found"]
 
-ATTEMPTS = 8
 REACH_SECONDS_MAX = 1.0
 TOLD_MAX = 1_000  # claims that one answer names
 
@@ -75,7 +75,7 @@ class Supplying:
             known = await self._fleet_revision(etag)
             return await self._applied(fleet, known, known if etag else None, key, dry_run=dry_run)
 
-        return await self._once(key, decide)
+        return await once(self._recalled, key, decide)
 
     async def change(self, pool: str, change: SupplyChange, *, etag: str, key: RequestKey, dry_run: bool) -> Supplied:
         """Change the supply of one pool, or only say what would change and who would be touched.
@@ -92,7 +92,8 @@ class Supplying:
             pools = tuple(after if one.id == pool else one for one in fleet.pools)
             return await self._applied(replace(fleet, pools=pools), known, known, key, dry_run=dry_run)
 
-        return await self._once(key, decide if etag else lambda: _settled(decide))
+        changing = FaultReason.ETAG_MISMATCH
+        return await once(self._recalled, key, decide if etag else lambda: settled(decide, over=changing))
 
     async def _fleet_revision(self, etag: str) -> int:
         """Of the fleet in force, if it is the one that the caller knows; read before the fleet itself."""
@@ -128,28 +129,14 @@ class Supplying:
 
         return await asyncio.to_thread(look)
 
-    async def _once(self, key: RequestKey, decide: Callable[[], Awaitable[Supplied]]) -> Supplied:
-        """What ``decide`` does, or did the first time; who is still touched then is told as things are now."""
-        try:
-            return await decide()
-        except Fault:
-            first = await self.ledger.recall_fleet(key)
-            if first is None:
-                raise
-            fleet = await self.ledger.fleet()
-            told = Supplied(first, first.revision, changes(first.before, fleet))
-            return await self._with_touched(told, tuple(self.market.outlook.claims.values()), fleet, self.now())
-
-
-async def _settled(decide: Callable[[], Awaitable[Supplied]]) -> Supplied:
-    """Decide again while others change the fleet in between."""
-    for attempt in range(ATTEMPTS):
-        try:
-            return await decide()
-        except Fault as fault:
-            if fault.reason is not FaultReason.ETAG_MISMATCH or attempt == ATTEMPTS - 1:
-                raise
-    raise AssertionError("the last attempt answers or raises")
+    async def _recalled(self, key: RequestKey) -> Supplied | None:
+        """What was answered to that key, if anything was; who is still touched then is told as things are now."""
+        first = await self.ledger.recall_fleet(key)
+        if first is None:
+            return None
+        fleet = await self.ledger.fleet()
+        told = Supplied(first, first.revision, changes(first.before, fleet))
+        return await self._with_touched(told, tuple(self.market.outlook.claims.values()), fleet, self.now())
 
 
 def pool_not_found(pool: str) -> Fault:

@@ -50,16 +50,21 @@ def pool(id: str = "dc-1", devices: int = 64, **fields: Any) -> Pool:  # noqa: A
 
 
 def fleet(
-    pools: Mapping[str, int] | tuple[Pool, ...] = (pool(),), tenants: Mapping[str, int | None] | None = None
+    pools: Mapping[str, int] | tuple[Pool, ...] = (pool(),),
+    tenants: Mapping[str, int | None] | None = None,
+    loans: Mapping[str, int] | None = None,
 ) -> Fleet:
-    """Pools (by devices, or as they are) and tenants (by quota, None: no limit; atlas and borealis without one)."""
+    """Pools (by devices, or as they are) and tenants (by quota, None: no limit; atlas and borealis without one).
+
+    ``loans`` is what tenants may have on loan; who is not in it, nothing.
+    """
     made = tuple(pool(id, devices) for id, devices in pools.items()) if isinstance(pools, Mapping) else pools  # noqa: A001
     quotas = {"atlas": None, "borealis": None} if tenants is None else tenants
     return Fleet(
         silicon=(Silicon("b200", family="blackwell"),),
         workload_classes=(WorkloadClass("training", {"b200": 100}),),
         pools=made,
-        tenants=tuple(Tenant(id, quota) for id, quota in quotas.items()),  # noqa: A001
+        tenants=tuple(Tenant(id, quota, "", (loans or {}).get(id)) for id, quota in quotas.items()),  # noqa: A001
     )
 
 

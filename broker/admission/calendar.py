@@ -13,7 +13,7 @@ from broker.admission.berths import Berths
 from broker.admission.demand import ABOVE, Demand
 from broker.admission.scan import Board
 from broker.domain.bid_prices import BidPrices
-from broker.domain.claim import Hold, Placement
+from broker.domain.claim import LOANS, Hold, Placement
 from broker.domain.fleet import Fleet
 from broker.domain.slots import Steps, Window
 
@@ -28,24 +28,23 @@ PLENTY = 2**60  # of devices, where there is no quota
 class Calendar:
     """The room that is left in ``window``, and what using it costs.
 
-    ``free`` is [pools, slots], negative where supply was lost under what is held; ``room`` is [quotas + 1, slots], the
-    last row for whoever has no quota; ``lent`` is what claims hold of each pool. ``price`` and ``quota_price`` are
-    running sums of micro-USD for each device-slot, one entry longer than the window: running costs and bid prices of
-    pools, bid prices of quotas. ``open`` is what is free on each silicon, and ``wanted`` what those worth more than
-    standard, and than spot, are expected to use of it when they come; all nothing until ``expect`` says so. ``berths``,
-    where the fleet insures anything, are what guaranteed work must leave each other.
+    ``free`` is [pools, slots], negative where supply was lost under what is held; ``room`` is [quotas + 2, slots], the
+    last row for whoever has no quota, the one before it for who may have nothing on loan; ``lent`` is what claims hold
+    of each pool. ``price`` and ``quota_price`` are running sums of micro-USD for each device-slot, one entry longer
+    than the window: running costs and bid prices of pools, bid prices of quotas. ``open`` is what is free on each
+    silicon, and ``wanted`` what those worth more than standard, and than spot, are expected to use of it when they
+    come; all nothing until ``expect`` says so. ``berths``, where the fleet insures anything, are what guaranteed work
+    must leave each other.
     """
 
     def __init__(self, fleet: Fleet, holds: Iterable[Hold], window: Window, prices: BidPrices | None = None) -> None:
         self.fleet, self.window = fleet, window
         self.pools = {pool.id: row for row, pool in enumerate(fleet.pools)}
-        limited = [tenant for tenant in fleet.tenants if tenant.quota_devices is not None]
-        self.quotas = {tenant.id: row for row, tenant in enumerate(limited)}
+        self.quotas = {name: row for row, name in enumerate(fleet.quotas)}
         self._rows = {pool.account: (0, row) for row, pool in enumerate(fleet.pools)}
-        self._rows |= {tenant.account: (1, row) for row, tenant in enumerate(limited)}
+        self._rows |= {f"tenants/{name}": (1, row) for name, row in self.quotas.items()}
         self.supply = self._levels(pool.supply() for pool in fleet.pools)
-        quotas = [*(tenant.quota_devices or 0 for tenant in limited), PLENTY]
-        self.room = self._levels(Steps.level(quota) for quota in quotas)
+        self.room = self._levels(Steps.level(devices) for devices in (*fleet.quotas.values(), 0, PLENTY))
         self.paid = self._levels(self._paid(pool.id) for pool in fleet.pools)
         contracts = [fleet.contract_of(pool.id) for pool in fleet.pools]
         self.overage: Ints = np.array([c.overage_price_microusd if c else 0 for c in contracts], np.int64)
@@ -73,8 +72,8 @@ class Calendar:
         self.price = self._sums([self._priced(prices, "pools", pool) for pool in self.pools], self.unit)
         self.quota_price = self._sums(
             [
-                *(self._priced(prices, "tenants", tenant) for tenant in self.quotas),
-                np.zeros(self.window.slots, np.int64),
+                *(self._priced(prices, "tenants", quota) for quota in self.quotas),
+                *np.zeros((2, self.window.slots), np.int64),
             ],
             np.zeros(len(self.room), np.int64),
         )
@@ -106,12 +105,12 @@ class Calendar:
         )
 
     @contextmanager
-    def beside(self, tenant: str) -> Iterator[Callable[[Placement], None]]:
-        """A call that counts placements of a tenant as used, until the context ends."""
+    def beside(self, quota: str) -> Iterator[Callable[[Placement], None]]:
+        """A call that counts placements under a quota as used, until the context ends."""
         taken: list[Hold] = []
 
         def take(placement: Placement) -> None:
-            for account in (f"pools/{placement.pool}", f"tenants/{tenant}"):
+            for account in (f"pools/{placement.pool}", f"tenants/{quota}"):
                 taken.append(Hold(account, placement.window, placement.devices))
                 self.take(taken[-1])
 
@@ -137,13 +136,16 @@ class Calendar:
         """Count a hold as free again."""
         self._count(hold, -1)
 
-    def price_of(self, pool: str, devices: int, window: Window, tenant: str) -> float:
+    def row_of(self, quota: str) -> int:
+        """The row of ``room`` for a quota, whether it is limited or not."""
+        return self.quotas.get(quota, -2 if quota.endswith(LOANS) else -1)
+
+    def price_of(self, pool: str, devices: int, window: Window, quota: str) -> float:
         """What others are expected to make of a run of devices, at bid prices; what it costs to run is left out."""
         row, span = self.pools[pool], self.span(window)
         price = self.price[row, span.stop] - self.price[row, span.start] - self.unit[row] * window.slots
-        quota = self.quotas.get(tenant)
-        if quota is not None:
-            price += self.quota_price[quota, span.stop] - self.quota_price[quota, span.start]
+        if (limit := self.quotas.get(quota)) is not None:
+            price += self.quota_price[limit, span.stop] - self.quota_price[limit, span.start]
         return float(devices * price)
 
     def span(self, window: Window) -> slice:

@@ -30,6 +30,8 @@ class ChangeKind(StrEnum):
     SMALLER_DOMAINS = "SMALLER_DOMAINS"  # no demands on NVLink domains
     MORE_VALUE = "MORE_VALUE"  # micro-USD more
     HIGHER_TIER = "HIGHER_TIER"  # tiers up
+    ON_LOAN = "ON_LOAN"  # beside the quota of its tenant
+    WITHIN_QUOTA = "WITHIN_QUOTA"  # not on loan
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -186,6 +188,11 @@ _WAYS = {
     ),
     ChangeKind.HIGHER_TIER: _Way(
         lambda ask, _: len(TIERS) - 1 - TIERS.index(ask.tier),
-        lambda ask, amount: replace(ask, tier=TIERS[TIERS.index(ask.tier) + amount]),
+        lambda ask, amount: replace(ask, tier=TIERS[TIERS.index(ask.tier) + amount], on_loan=False),
     ),
+    ChangeKind.ON_LOAN: _Way(
+        lambda ask, _: ask.tier is Tier.SPOT and not ask.on_loan,
+        lambda ask, _: replace(ask, on_loan=ask.tier is Tier.SPOT),
+    ),
+    ChangeKind.WITHIN_QUOTA: _Way(lambda ask, _: ask.on_loan, lambda ask, _: replace(ask, on_loan=False)),
 }

@@ -1,9 +1,9 @@
 """Who keeps a place where a pool has less than its claims hold, and who has to leave: as few as the rule lets.
 
 Where devices are missing, placements are kept in this order, each as far as it still fits beside those before it: by
-tier, guaranteed first; within a tier who would lose most for each device-hour that it takes, which is what the claim is
-worth an hour and once more the share of its time that it has run; then who started first. What is only kept for a quote
-comes last. Elsewhere, and at other times, nobody loses a place.
+tier, guaranteed first, and spot work on loan last; within a tier who would lose most for each device-hour that it
+takes, which is what the claim is worth an hour and once more the share of its time that it has run; then who started
+first. What is only kept for a quote comes last. Elsewhere, and at other times, nobody loses a place.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def _refuge(one: Loss, calendar: Calendar, terms: Terms) -> Placement | None:
     """The best free place for what was lost, which counts as used from then on."""
     if isinstance(one.claim.state, Held):
         return None
-    ranking, ask = Ranking(calendar, one.claim.name.tenant, terms), one.claim.ask
+    ranking, ask = Ranking(calendar, one.claim.quota, terms), one.claim.ask
     if parts(ask) == 1:
         whole = ranking.candidates(ask, most=1)
         found = whole[0].placements[0] if whole else None
@@ -99,7 +99,7 @@ def _part_alone(one: Loss, ranking: Ranking) -> Placement | None:
 
 
 def _holds(claim: Claim, placement: Placement) -> tuple[Hold, ...]:
-    accounts = (f"pools/{placement.pool}", f"tenants/{claim.name.tenant}")
+    accounts = (f"pools/{placement.pool}", claim.account)
     return tuple(Hold(account, placement.window, placement.devices) for account in accounts)
 
 
@@ -133,11 +133,12 @@ def _span(one: Loss, slot: int) -> slice:
     return slice(max(0, one.placement.window.first - slot), one.placement.window.end - slot)
 
 
-def _turn(one: Loss, slot: int) -> tuple[bool, int, int, int, str, int]:
+def _turn(one: Loss, slot: int) -> tuple[bool, int, bool, int, int, str, int]:
     """In which order placements are kept."""
     claim, window = one.claim, one.placement.window
     ran = min(max(0, slot - window.first), window.slots)
     hourly = claim.ask.worth_microusd // (claim.ask.devices * claim.ask.slots)
     weighs = hourly * (window.slots + ran) // window.slots
     held = isinstance(claim.state, Held)
-    return held, KEPT_FIRST.index(claim.ask.tier), -weighs, window.first, claim.name.key, one.placement.part
+    tier = KEPT_FIRST.index(claim.ask.tier), claim.ask.on_loan
+    return held, *tier, -weighs, window.first, claim.name.key, one.placement.part

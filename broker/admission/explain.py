@@ -15,7 +15,7 @@ from broker.admission.policy import Policy
 from broker.admission.ranking import Ranking, legal
 from broker.domain.claim import Ask, Claim, ClaimName, Tier
 from broker.domain.options import Option, options
-from broker.domain.reason import Because, Reason
+from broker.domain.reason import LENT, Because, Reason
 from broker.domain.slots import Window
 
 __all__ = ["Explanation", "Holder", "Wall", "explain"]
@@ -31,7 +31,8 @@ class Wall:
     """What stands in the way in one pool, where it is nearest to giving way.
 
     ``window`` is the stretch in which something is lacking, or the whole run when nothing is. ``quota_free`` is None
-    for a tenant without a quota. ``price`` is what the run is worth to others and costs, beside the claim's ``value``.
+    for a tenant without a quota; for work on loan it is what may still be lent. ``price`` is what the run is worth to
+    others and costs, beside the claim's ``value``.
     """
 
     reason: Reason
@@ -75,7 +76,8 @@ def explain(policy: Policy, ask: Ask, tenant: str, calendar: Calendar, claims: I
         return None
     walls = tuple(sorted(_walls(policy, ask, tenant, calendar), key=_distance))[:WALLS_MAX]
     smallest = next(least_changes(ask, fits, latest_slot=calendar.window.end), ())
-    return Explanation(_because(walls), walls, tuple(_holders(walls[:1], tenant, claims)), smallest)
+    holders = tuple(_holders(walls[:1], tenant, ask.quota(tenant), claims))
+    return Explanation(_because(walls, on_loan=ask.on_loan), walls, holders, smallest)
 
 
 def _distance(wall: Wall) -> tuple[int, int]:
@@ -90,34 +92,34 @@ def _walls(policy: Policy, ask: Ask, tenant: str, calendar: Calendar) -> Iterato
     for way in legal(options(ask, calendar.fleet), calendar.window):
         if way.pool not in seen:
             seen.add(way.pool)
-            yield _wall(policy, way, tenant, calendar, ask.tier)
+            yield _wall(policy, way, ask.quota(tenant), calendar, ask.tier)
 
 
-def _wall(policy: Policy, way: Option, tenant: str, calendar: Calendar, tier: Tier) -> Wall:
+def _wall(policy: Policy, way: Option, name: str, calendar: Calendar, tier: Tier) -> Wall:
     """The wall at the start where most devices are free all the time."""
     assert way.latest is not None
     whole = Window(way.earliest, way.latest + way.slots)
-    row, span, quota = calendar.pools[way.pool], calendar.span(whole), calendar.quotas.get(tenant)
+    row, span, quota = calendar.pools[way.pool], calendar.span(whole), calendar.row_of(name)
     free = calendar.free[row, span]
-    room = free if quota is None else np.minimum(free, calendar.room[quota, span])
+    room = np.minimum(free, calendar.room[quota, span])
     best = int(_throughout(room, way.slots).argmax())
     run = slice(best, best + way.slots)
     lacking = np.flatnonzero(room[run] < way.devices)
     first, last = (int(lacking[0]), int(lacking[-1])) if len(lacking) else (0, way.slots - 1)
     start = whole.first + best
     return Wall(
-        reason=_reason(policy, way, tenant, calendar, tier),
+        reason=_reason(policy, way, name, calendar, tier),
         pool=way.pool,
         window=Window(start + first, start + last + 1),
         needed=way.devices,
         free=max(0, int(free[run].min())),
-        quota_free=None if quota is None else max(0, int(calendar.room[quota, span][run].min())),
+        quota_free=None if quota == calendar.row_of("") else max(0, int(calendar.room[quota, span][run].min())),
         value_microusd=way.value_microusd,
-        price_microusd=round(calendar.price_of(way.pool, way.devices, Window(start, start + way.slots), tenant)),
+        price_microusd=round(calendar.price_of(way.pool, way.devices, Window(start, start + way.slots), name)),
     )
 
 
-def _reason(policy: Policy, way: Option, tenant: str, calendar: Calendar, tier: Tier) -> Reason:
+def _reason(policy: Policy, way: Option, quota: str, calendar: Calendar, tier: Tier) -> Reason:
     """What rules out every start of one option, tried in the order in which it would have to give way."""
     assert way.latest is not None
     row, span = calendar.pools[way.pool], calendar.span(Window(way.earliest, way.latest + way.slots))
@@ -125,7 +127,7 @@ def _reason(policy: Policy, way: Option, tenant: str, calendar: Calendar, tier: 
         return Reason.EXCEEDS_CAPACITY
     if _throughout(calendar.free[row, span], way.slots).max() < way.devices:
         return Reason.NO_CONTIGUOUS_ROOM
-    worth = Ranking(calendar, tenant, policy.terms).worth(way)
+    worth = Ranking(calendar, quota, policy.terms).worth(way)
     if worth is None:
         return Reason.QUOTA_REACHED
     if worth > 0:
@@ -140,15 +142,14 @@ def _throughout(levels: Ints, slots: int) -> Ints:
     return least
 
 
-def _because(walls: tuple[Wall, ...]) -> Because:
+def _because(walls: tuple[Wall, ...], *, on_loan: bool) -> Because:
     """The wall that is nearest to giving way, in one sentence."""
     if not walls:
         return Because(Reason.NO_ELIGIBLE_POOL, "No pool has silicon and domains that the claim accepts in its window.")
     wall = walls[0]
     facts = {"pool": f"pools/{wall.pool}", "needed_devices": str(wall.needed), "free_devices": str(wall.free)}
-    return Because(
-        wall.reason, _SENTENCES[wall.reason].format(pool=wall.pool, needed=wall.needed, free=wall.free), facts
-    )
+    sentence = LENT if on_loan and wall.reason is Reason.QUOTA_REACHED else _SENTENCES[wall.reason]
+    return Because(wall.reason, sentence.format(pool=wall.pool, needed=wall.needed, free=wall.free), facts)
 
 
 _SENTENCES = {
@@ -162,14 +163,14 @@ _SENTENCES = {
 }
 
 
-def _holders(walls: Iterable[Wall], tenant: str, claims: Iterable[Claim]) -> Iterator[Holder]:
-    """Who holds most at the walls: in the pool or, where the quota is the wall, of the tenant."""
+def _holders(walls: Iterable[Wall], tenant: str, quota: str, claims: Iterable[Claim]) -> Iterator[Holder]:
+    """Who holds most at the walls: in the pool or, where the quota is the wall, under that; others' names are kept."""
     found = [
         Holder(claim.name if claim.name.tenant == tenant else None, claim.ask.tier, p.pool, p.devices, p.window.end)
         for wall in walls
         for claim in claims
         for p in claim.placements
         if p.window.first < wall.window.end and wall.window.first < p.window.end
-        if (claim.name.tenant == tenant if wall.reason is Reason.QUOTA_REACHED else p.pool == wall.pool)
+        if (claim.quota == quota if wall.reason is Reason.QUOTA_REACHED else p.pool == wall.pool)
     ]
     yield from sorted(found, key=lambda holder: (-holder.devices, holder.until))[:HOLDERS_MAX]

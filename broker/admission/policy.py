@@ -83,7 +83,7 @@ class Policy:
 
     def _ranking(self, ask: Ask, tenant: str, calendar: Calendar) -> Ranking:
         sure = ask.tier is Tier.GUARANTEED
-        return Ranking(calendar, tenant, self.terms, self._limit(ask.tier, calendar), sure)
+        return Ranking(calendar, ask.quota(tenant), self.terms, self._limit(ask.tier, calendar), sure)
 
     def _limit(self, tier: Tier, calendar: Calendar) -> Limit:
         """What a claim of the tier must leave for others."""

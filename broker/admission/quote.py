@@ -120,5 +120,5 @@ def _amounts(offer: Offer) -> Iterator[tuple[str, int]]:
 
 
 def _offer(ask: Ask, found: Candidate, tenant: str, calendar: Calendar, changes: tuple[Change, ...] = ()) -> Offer:
-    price = sum(calendar.price_of(p.pool, p.devices, p.window, tenant) for p in found.placements)
+    price = sum(calendar.price_of(p.pool, p.devices, p.window, ask.quota(tenant)) for p in found.placements)
     return Offer(ask, found.placements, found.worth_microusd, round(price), changes)

@@ -82,13 +82,13 @@ class _Bounds(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
-    """Ranks places for claims of one tenant; ``limit`` says what they must leave for others.
+    """Ranks places for claims under one quota; ``limit`` says what they must leave for others.
 
     They leave the berths of guaranteed work alone if they are ``sure``, guaranteed themselves.
     """
 
     calendar: Calendar
-    tenant: str
+    quota: str
     terms: Terms
     limit: Limit = NO_LIMIT
     sure: bool = False
@@ -114,7 +114,7 @@ class Ranking:
         if sorted(place.part for place in places) != list(range(len(wanted))):
             return None
         worth, placements = 0.0, list[Placement]()
-        with self.calendar.beside(self.tenant) as take:
+        with self.calendar.beside(self.quota) as take:
             for part, place in zip(wanted, sorted(places, key=lambda place: place.part), strict=True):
                 if (k := self._way_of(part, place)) is None:
                     return None
@@ -157,7 +157,7 @@ class Ranking:
         rows, count = whole.copy(), parts(ask)
         rows[:, 1] = in_pieces(share(whole[:, 1], n, count), pieces[:, 0], pieces[:, 1])
         value: Ints | int = share(ask.worth_microusd, n, count)
-        if ask.preferred_pools:
+        if ask.preferred_pools or ask.on_loan:
             bonus = np.array([s.bonus_percent for s in found], np.int64)
             value = with_bonus(np.full(len(found), value), bonus)
         return _Part(ask, n, found, rows, self._money(rows, value))
@@ -201,7 +201,7 @@ class Ranking:
             return Candidate(tuple(placements), round(worth))
         fresh = _Bounds(starts.worth.copy(), starts.slot.copy(), np.zeros(len(starts.slot), np.bool_))
         bounds = {wanted[0].shape: fresh}
-        with self.calendar.beside(self.tenant) as take:
+        with self.calendar.beside(self.quota) as take:
             for part in wanted[1:]:
                 take(placements[-1])
                 self._mark(wanted[0].rows[:, 0], self.calendar.pools[placements[-1].pool], bounds.values())
@@ -244,13 +244,13 @@ class Ranking:
         return _Bounds(worth, known.slot.copy(), np.ones(len(worth), np.bool_))
 
     def _in_quota(self, row: Ints, slot: int) -> bool:
-        """Whether the tenant's quota has room for a start."""
-        room = self.calendar.room[self.calendar.quotas.get(self.tenant, -1), slot : slot + row[2]]
+        """Whether the quota has room for a start."""
+        room = self.calendar.room[self.calendar.row_of(self.quota), slot : slot + row[2]]
         return bool((room >= row[1]).all())
 
     def _starts(self, rows: Ints, money: Floats) -> _Starts:
         worth, slot = np.empty(len(rows)), np.empty(len(rows), np.int64)
-        quota = self.calendar.quotas.get(self.tenant, -1)
+        quota = self.calendar.row_of(self.quota)
         board, berths = self.calendar.board, self.calendar.berths
         if self.sure and berths is not None:
             board = board._replace(free=_below(board.free, berths.ceiling, rows))

@@ -24,7 +24,7 @@ TINY = 1e-6  # device-slots: what sums of expected use may be off
 
 
 class Board(NamedTuple):
-    """What a calendar looks like to the loop; [pools, slots] and [quotas + 1, slots], the last row without a limit."""
+    """What a calendar looks like to the loop; [pools, slots] and [quotas + 2, slots], the last row without a limit."""
 
     free: Ints
     lent: Ints

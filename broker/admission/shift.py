@@ -147,13 +147,13 @@ def _moved(ranking: Ranking, ask: Ask, place: Placement, movable: Sequence[_Mova
         found = ranking.pinned(ask, (place,)) if away is not None else None
         if away is None or found is None or found.worth_microusd <= 0:
             return None
-        book(found.placements[0], ranking.tenant, 1)
+        book(found.placements[0], ranking.quota, 1)
         shifts, cost = [], 0
         for one in sorted(away, key=lambda one: -one.place.devices * one.place.window.slots):
             after = _laid(ranking, one, firm)
             if after is None:
                 return None
-            book(after, one.claim.name.tenant, 1)
+            book(after, one.claim.quota, 1)
             shifts.append((one, after))
             cost += _delay_cost(ranking, one, after)
         if cost >= found.worth_microusd:
@@ -173,7 +173,7 @@ def _lift(calendar: Calendar, place: Placement, movable: Sequence[_Movable], boo
             continue
         if len(away) == SHIFTED_MAX:
             return None
-        book(one.place, one.claim.name.tenant, -1)
+        book(one.place, one.claim.quota, -1)
         short[span] -= one.place.devices
         away.append(one)
     return None if (short > 0).any() else away
@@ -184,7 +184,7 @@ def _laid(ranking: Ranking, one: _Movable, firm: int) -> Placement | None:
     way = _way(one, firm)
     if way.earliest > one.place.latest:
         return None
-    at = replace(ranking, tenant=one.claim.name.tenant, limit=NO_LIMIT).start(way)
+    at = replace(ranking, quota=one.claim.quota, limit=NO_LIMIT).start(way)
     return None if at is None else placed(way, at, ranking.calendar, latest=one.place.latest)
 
 
@@ -228,8 +228,8 @@ class _Book:
         self._calendar = calendar
         self._done: list[tuple[Hold, int]] = []
 
-    def __call__(self, place: Placement, tenant: str, sign: int) -> None:
-        for account in (f"pools/{place.pool}", f"tenants/{tenant}"):
+    def __call__(self, place: Placement, quota: str, sign: int) -> None:
+        for account in (f"pools/{place.pool}", f"tenants/{quota}"):
             hold = Hold(account, place.window, place.devices)
             self._count(hold, sign)
             self._done.append((hold, sign))

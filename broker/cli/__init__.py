@@ -28,6 +28,7 @@ from broker.cli.report import report
 from broker.cli.serve import serve
 from broker.cli.stress import stress
 from broker.cli.supply import drain, grow, late, outage, recover
+from broker.cli.tenants import tenants
 
 __all__ = ["app", "main"]
 
@@ -47,6 +48,7 @@ for command in (redeem, claims, show, explain, cancel, watch):
     app.command(rich_help_panel=ASKING)(command)
 app.add_typer(lease, name="lease", rich_help_panel=ASKING)
 app.command(rich_help_panel=ASKING)(pools)
+app.command(rich_help_panel=ASKING)(tenants)
 app.command(rich_help_panel=ASKING)(domains)
 app.command(rich_help_panel=ASKING)(picture)
 app.add_typer(fleet, name="fleet", rich_help_panel=ASKING)

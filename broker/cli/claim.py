@@ -73,6 +73,7 @@ class Wish:
     min_run: str = ""
     notice: str = ""
     checkpoint: str = ""
+    on_loan: bool = False
 
 
 def asked(wish: Wish, *, now: datetime) -> Claim:
@@ -94,6 +95,7 @@ def asked(wish: Wish, *, now: datetime) -> Claim:
         tier=Tier.Value(f"TIER_{wish.tier.name}"),
         value_microusd=_microusd(wish.value) if wish.value else 0,
         labels=dict(_label(text) for text in wish.labels),
+        on_loan=wish.on_loan,
     )
     if not wish.devices and any(not choice.devices for choice in claim.silicon or [SiliconChoice()]):
         raise ValueError("how many devices? Say a number, or one for each silicon: --silicon gb300=512")
@@ -216,6 +218,10 @@ Notice = Annotated[
 Checkpoint = Annotated[
     str, typer.Option("--checkpoint", help="Spot: time between checkpoints; without them a run cut short is lost.")
 ]
+OnLoan = Annotated[
+    bool,
+    typer.Option("--on-loan", help="Spot: beside your quota, within what you may have on loan; the first to give way."),
+]
 Wait = Annotated[float, typer.Option("--wait", min=0, help="Seconds to wait for the planner's first word.")]
 Id = Annotated[str, typer.Option("--id", help="Id of the claim; by default the broker makes one.")]
 
@@ -259,6 +265,7 @@ def _wish(
     min_run: MinRun = "",
     notice: Notice = "",
     checkpoint: Checkpoint = "",
+    on_loan: OnLoan = False,
 ) -> Wish:
     try:
         count = counted(devices)
@@ -285,6 +292,7 @@ def _wish(
         min_run=min_run,
         notice=notice,
         checkpoint=checkpoint,
+        on_loan=on_loan,
     )
 
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 
-from capacitybroker import Fleet, Pool
-from capacitybroker.v1.fleet_pb2 import Contract, PoolKind, WorkloadClass
+from capacitybroker import Fleet, Pool, TenantStatus
+from capacitybroker.v1.fleet_pb2 import Contract, PoolKind, Tenant, WorkloadClass
 from rich.table import Table
 
 from broker.cli.show import WIDE, grid, word
 
-__all__ = ["fleet_tables"]
+__all__ = ["fleet_tables", "tenants_table"]
 
 
 def fleet_tables(fleet: Fleet, *, now: datetime, width: int = WIDE) -> Iterator[Table]:
@@ -33,13 +33,10 @@ def fleet_tables(fleet: Fleet, *, now: datetime, width: int = WIDE) -> Iterator[
         title="Workload classes (--class)",
     )
     yield grid(
-        ("TENANT", "QUOTA", "NAME"),
-        [
-            (one.id, f"{one.quota_devices:,}" if one.HasField("quota_devices") else "no limit", one.display_name)
-            for one in fleet.tenants
-        ],
-        right=("QUOTA",),
-        whole=("TENANT", "QUOTA"),
+        ("TENANT", "QUOTA", "ON LOAN", "NAME"),
+        [(one.id, *_limits(one), one.display_name) for one in fleet.tenants],
+        right=("QUOTA", "ON LOAN"),
+        whole=("TENANT", "QUOTA", "ON LOAN"),
         width=width,
         title="Tenants (--tenant): devices at once",
     )
@@ -96,3 +93,31 @@ def _contract(contract: Contract, seconds: int) -> tuple[str, ...]:
         f"{contract.committed_price_microusd / 1e6:.2f}",
         f"{contract.overage_price_microusd / 1e6:.2f}",
     )
+
+
+def _limits(tenant: Tenant) -> tuple[str, str]:
+    """The quota, and what may be on loan beside it."""
+    quota = f"{tenant.quota_devices:,}" if tenant.HasField("quota_devices") else "no limit"
+    return quota, f"{tenant.loan_devices:,}" if tenant.loan_devices else ""
+
+
+def tenants_table(tenants: Iterable[TenantStatus], *, title: str | None = None, width: int = WIDE) -> Table:
+    """One row for each tenant over the window asked for."""
+    numbers = ("QUOTA", "NOW", "PEAK", "MAY BORROW", "ON LOAN NOW", "ON LOAN PEAK")
+    return grid(
+        ("TENANT", *numbers, "NAME"),
+        [tuple(_tenant_row(status)) for status in tenants],
+        right=numbers,
+        spare=("NAME",),
+        whole=("TENANT", *numbers),
+        width=width,
+        title=title,
+    )
+
+
+def _tenant_row(status: TenantStatus) -> Iterator[str]:
+    quota, loans = _limits(status.tenant)
+    yield from (status.tenant.id, quota, f"{status.quota_used_devices:,}", f"{status.quota_peak_devices:,}", loans)
+    for devices in (status.loan_used_devices, status.loan_peak_devices):
+        yield f"{devices:,}" if loans or devices else ""
+    yield status.tenant.display_name

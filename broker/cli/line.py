@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 
 from capacitybroker import TIER_STANDARD, Claim, Tier
+from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from broker.cli.show import short, word
@@ -40,10 +41,14 @@ def _words(claim: Claim) -> Iterator[str]:
         ("--avoid", map(short, claim.forbidden_pools)),
         ("--value", _dollars(claim.value_microusd)),
         ("--label", (f"{key}={value}" for key, value in sorted(claim.labels.items()))),
+        ("--min-run", _hours(claim.preemption.min_run)),
+        ("--notice", _hours(claim.preemption.notice)),
+        ("--checkpoint", _hours(claim.preemption.checkpoint_interval)),
     ):
         for text in texts:
             yield from (option, text)
     yield from ["--parts"] * (not claim.gang) + ["--whole-domains"] * claim.whole_domains
+    yield from ["--on-loan"] * claim.on_loan
 
 
 def _silicon(claim: Claim) -> list[str]:
@@ -53,6 +58,10 @@ def _silicon(claim: Claim) -> list[str]:
 
 def _count(devices: int) -> list[str]:
     return [str(devices)] if devices else []
+
+
+def _hours(span: Duration) -> list[str]:
+    return [f"{span.seconds // 3600}h"] if span.seconds else []
 
 
 def _moment(moment: Timestamp) -> list[str]:

@@ -23,6 +23,8 @@ PHRASES: dict[int, Callable[[int], str]] = {
     Change.KIND_SMALLER_DOMAINS: lambda _: "any NVLink domains",
     Change.KIND_MORE_VALUE: lambda n: f"{_money(n)} more",
     Change.KIND_HIGHER_TIER: lambda n: f"{n} tier{'s' * (n != 1)} up",
+    Change.KIND_ON_LOAN: lambda _: "on loan",
+    Change.KIND_WITHIN_QUOTA: lambda _: "within the quota",
 }
 
 

@@ -21,6 +21,7 @@ __all__ = [
     "plan_lines",
     "pools_table",
     "standing",
+    "tier",
     "wanted",
     "why",
 ]
@@ -62,6 +63,11 @@ def wanted(claim: Claim) -> str:
     return (" | ".join(choices) or f"{claim.devices:,} any") + (
         elastic if claim.min_devices or claim.max_devices else ""
     )
+
+
+def tier(claim: Claim) -> str:
+    """Its tier in a word, with whether it is on loan: ``spot, on loan``."""
+    return word(Tier, claim.tier) + (", on loan" if claim.on_loan else "")
 
 
 def claims_table(claims: Iterable[Claim], *, title: str | None = None, width: int = WIDE) -> Table:
@@ -113,7 +119,7 @@ def _first_row(claim: Claim, placements: Sequence[Placement]) -> Iterator[str]:
     yield from (
         short(claim.name),
         standing(claim),
-        word(Tier, claim.tier),
+        tier(claim),
         wanted(claim),
         hours(claim.duration.seconds / 3600),
     )
@@ -143,7 +149,7 @@ def claim_lines(claim: Claim) -> Iterator[str]:
     ]
     yield (
         f"  asks    {wanted(claim)}, {', '.join(shape)}, for {hours(claim.duration.seconds / 3600)}"
-        f" ({claim.workload_class}, {word(Tier, claim.tier)}, worth {dollars(claim.value_microusd)})"
+        f" ({claim.workload_class}, {tier(claim)}, worth {dollars(claim.value_microusd)})"
     )
     window = [
         f"{label} {when(moment)}"

@@ -11,6 +11,7 @@ from broker.domain.reason import Because, Reason
 from broker.domain.slots import Window
 
 __all__ = [
+    "LOANS",
     "VALUE_MICROUSD_MAX",
     "Active",
     "Ask",
@@ -48,6 +49,7 @@ class Tier(StrEnum):
 # What an hour of one device is worth when the caller does not say, in micro-USD.
 TIER_RATE = {Tier.GUARANTEED: 12_000_000, Tier.STANDARD: 6_000_000, Tier.SPOT: 2_000_000}
 VALUE_MICROUSD_MAX = 10**15  # a billion dollars
+LOANS = "/loans"  # how the name of what a tenant may have on loan ends
 PAST_MAX = 12  # states before the present one that a claim remembers
 
 
@@ -94,7 +96,8 @@ class Ask:
     """What a caller asks for; ``slots`` is the time needed at speed 100 %, ``value_microusd`` 0 the rate of the tier.
 
     An empty ``silicon`` means any that can run the workload class. ``min_devices`` and ``max_devices`` are equal to
-    ``devices`` unless the claim is elastic. ``latest`` and ``deadline`` are slots; None: unbounded.
+    ``devices`` unless the claim is elastic. ``latest`` and ``deadline`` are slots; None: unbounded. Spot work may be
+    ``on_loan``: then it is none of its tenant's quota, and gives way before other spot work of equal worth.
     """
 
     workload_class: str
@@ -115,6 +118,11 @@ class Ask:
     forbidden_pools: tuple[str, ...] = ()
     labels: Mapping[str, str] = field(default_factory=dict)
     preemption: Preemption = Preemption()
+    on_loan: bool = False
+
+    def quota(self, tenant: str) -> str:
+        """Name of the limit that it counts against: the tenant's quota, or what the tenant may have on loan beside."""
+        return f"{tenant}{LOANS}" if self.on_loan else tenant
 
     @property
     def worth_microusd(self) -> int:
@@ -288,6 +296,16 @@ class Claim:
         return isinstance(self.state, _FIRM)
 
     @property
+    def quota(self) -> str:
+        """Name of the limit of its tenant that it counts against."""
+        return self.ask.quota(self.name.tenant)
+
+    @property
+    def account(self) -> str:
+        """The ledger's account of its tenant that lends to it."""
+        return f"tenants/{self.quota}"
+
+    @property
     def placements(self) -> tuple[Placement, ...]:
         """Where it is or was served."""
         match self.state:
@@ -319,7 +337,7 @@ class Claim:
         return tuple(
             Hold(account, placement.window, placement.devices)
             for placement in placements
-            for account in (f"pools/{placement.pool}", f"tenants/{self.name.tenant}")
+            for account in (f"pools/{placement.pool}", self.account)
         )
 
     def used_until(self, slot: int) -> tuple[Placement, ...]:

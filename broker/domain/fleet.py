@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
 
+from broker.domain.claim import LOANS
 from broker.domain.cut import Cut, Piece
 from broker.domain.insurance import Insurance
 from broker.domain.slots import Steps, slot_at_or_after, slot_of
@@ -170,16 +171,32 @@ class Contract:
 
 @dataclass(frozen=True, slots=True)
 class Tenant:
-    """Who may ask; ``quota_devices`` (None: no limit) bounds what its claims hold at once over all pools."""
+    """Who may ask; ``quota_devices`` (None: no limit) bounds what its claims hold at once over all pools.
+
+    What spot claims of it hold on loan is bounded by ``loan_devices`` (None: nothing) instead.
+    """
 
     id: str
     quota_devices: int | None = None
     display_name: str = ""
+    loan_devices: int | None = None
 
     @property
     def account(self) -> str:
         """Name of the tenant's account in the ledger."""
         return f"tenants/{self.id}"
+
+    @property
+    def loan_account(self) -> str:
+        """Name of the ledger's account for what it has on loan."""
+        return f"{self.account}{LOANS}"
+
+    def limits(self) -> Iterator[tuple[str, int]]:
+        """Each limit that it has, under the name of a quota as claims say it."""
+        if self.quota_devices is not None:
+            yield self.id, self.quota_devices
+        if self.loan_devices is not None:
+            yield f"{self.id}{LOANS}", self.loan_devices
 
 
 @dataclass(frozen=True)  # without slots: what is looked up in every call is indexed once
@@ -234,10 +251,14 @@ class Fleet:
         return self._contracts_by_pool.get(pool)
 
     def limits(self) -> dict[str, Steps]:
-        """What each ledger account may hold over time: the supply of pools and the quota of tenants that have one."""
+        """What each ledger account may hold over time: the supply of pools, the quotas and the loans of tenants."""
         pools = {pool.account: pool.supply() for pool in self.pools}
-        quotas = {t.account: Steps.level(t.quota_devices) for t in self.tenants if t.quota_devices is not None}
-        return pools | quotas
+        return pools | {f"tenants/{name}": Steps.level(devices) for name, devices in self.quotas.items()}
+
+    @cached_property
+    def quotas(self) -> Mapping[str, int]:
+        """Every limit of a tenant that there is, by the name of the quota; what is on loan has one of its own."""
+        return dict(limit for tenant in self.tenants for limit in tenant.limits())
 
     def parts(self) -> Iterator[tuple[str, object]]:
         """Each part of the fleet under its resource name."""

@@ -26,6 +26,7 @@ Whole = TypeVar("Whole")  # an int, or an array of them
 PARTS_MAX = 4
 LEVELS_MAX = 6
 PREFERENCE_PERCENT = 2
+LOAN_PERCENT = 2  # that work on loan counts for less
 
 
 class Option(NamedTuple):
@@ -52,7 +53,7 @@ def options(ask: Ask, fleet: Fleet) -> tuple[Option, ...]:
     """Every way to serve ``ask``, in order of part and pool, each at most once; empty when no pool is eligible.
 
     A larger or smaller size of an elastic claim does the same work, so it takes proportionally shorter or longer and is
-    worth the same. A preferred pool is worth 2 % more.
+    worth the same. A preferred pool is worth 2 % more, and work on loan 2 % less.
     """
     whole = sizes(ask, fleet)
     ways = [size.part(ask, part) for part in range(parts(ask)) for size in whole]
@@ -82,7 +83,7 @@ def share(whole: Whole, part: int, count: int) -> Whole:
 
 
 def with_bonus(value: Whole, percent: Whole) -> Whole:
-    """A value, and so much per cent more."""
+    """A value, and so much per cent more, or less if that is negative."""
     v: Any = value
     return cast(Whole, v + v * percent // 100)
 
@@ -146,7 +147,7 @@ def _sizes(
 ) -> Iterator[Size]:
     # The time a choice names is already the time on that silicon; the claim's own is at speed 100 %.
     device_slots, speed = (ask.slots, speed_percent) if choice.slots is None else (choice.slots, 100)
-    bonus = PREFERENCE_PERCENT if pool.id in ask.preferred_pools else 0
+    bonus = PREFERENCE_PERCENT * (pool.id in ask.preferred_pools) - LOAN_PERCENT * ask.on_loan
     wanted = choice.devices or ask.devices
     for level in _filled(levels, ask.devices, wanted, piece):
         devices = -(-wanted * level // ask.devices)

@@ -27,11 +27,14 @@ def promised(
 
 
 def amended(claim: Claim, ask: Ask, fleet: Fleet, *, at: int) -> Claim:
-    """The claim, not yet committed, with another ask: it keeps the places that the new ask allows."""
+    """The claim, not yet committed, with another ask: it keeps the places that the new ask allows.
+
+    None, where it is no longer on loan or was not before: another account would have to lend them.
+    """
     kept = tuple(
         replace(placement, latest=min(placement.latest, placement.latest if way.latest is None else way.latest))
         for placement in claim.placements
-        if (way := option_of(ask, fleet, placement)) is not None
+        if ask.on_loan is claim.ask.on_loan and (way := option_of(ask, fleet, placement)) is not None
     )
     changed = replace(claim, ask=ask)
     if len(kept) == len(claim.placements):

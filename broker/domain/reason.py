@@ -6,7 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-__all__ = ["Because", "Reason"]
+__all__ = ["LENT", "Because", "Reason"]
+
+# Why work on loan meets a limit; of other work it is the quota.
+LENT = "What the tenant may have on loan is less than it needs, or in use, at every start that has room."
 
 
 class Reason(StrEnum):

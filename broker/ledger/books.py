@@ -1,7 +1,8 @@
 """Double entry: what each account may lend, what it has lent, and where the two do not meet.
 
 Pure and exact. An account is a pool (``pools/…``: without a limit of its own it may lend nothing) or a tenant
-(``tenants/…``: without a limit of its own it may lend as much as can be counted).
+(``tenants/…``: without a limit of its own it may lend as much as can be counted). A tenant has a second one for work on
+loan (``tenants/…/loans``: without a limit of its own it may lend nothing).
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 
-from broker.domain.claim import Claim, Hold
+from broker.domain.claim import LOANS, Claim, Hold
 from broker.domain.faults import Fault, FaultReason
 from broker.domain.fleet import Fleet
 from broker.domain.slots import Steps, Window
@@ -83,8 +84,8 @@ def balances(fleet: Fleet, granted: Mapping[str, tuple[int, ...]]) -> tuple[Bala
 
 
 def fleet_accounts(fleet: Fleet) -> set[str]:
-    """The accounts of its pools and tenants."""
-    return {pool.account for pool in fleet.pools} | {tenant.account for tenant in fleet.tenants}
+    """The accounts of its pools and tenants, and of the loans that it allows."""
+    return {pool.account for pool in fleet.pools} | {tenant.account for tenant in fleet.tenants} | {*fleet.limits()}
 
 
 class Books:
@@ -113,7 +114,7 @@ class Books:
 
     def limit(self, account: str) -> Steps | None:
         """What the account may lend; None: no limit."""
-        nothing = Steps() if account.startswith("pools/") else None
+        nothing = Steps() if account.startswith("pools/") or account.endswith(LOANS) else None
         return self._limits.get(account, nothing)
 
     def granted(self, account: str) -> Steps:

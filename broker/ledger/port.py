@@ -3,7 +3,7 @@
 Every mutation is one step: its effect, its event, its replay record and its revision appear together or not at all.
 Revisions are dense: the first mutation makes 1, each later one adds 1; a refused or replayed one adds nothing.
 
-For every account (a pool, or a tenant with a quota) and every slot, at every revision:
+For every account (a pool, a tenant with a quota, or what a tenant may have on loan) and every slot, at every revision:
 ``limit + shortfall = granted + free`` with every term at least 0, where granted is the sum of the holds of all claims,
 free = max(0, limit - granted) and shortfall = max(0, granted - limit). No claim ever gains a hold that makes or deepens
 a shortfall.

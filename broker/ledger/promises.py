@@ -117,6 +117,6 @@ def supply_lost(claim: Claim, placement: Placement, fleet: Fleet, short: tuple[S
     covers = any(not insurance.covers or placement.pool in insurance.covers for insurance in fleet.insurance)
     if covers and claim.ask.tier is not Tier.GUARANTEED and any(lack.account.startswith("pools/") for lack in short):
         return True
-    accounts = f"pools/{placement.pool}", f"tenants/{claim.name.tenant}"
+    accounts = f"pools/{placement.pool}", claim.account
     first, end = max(placement.window.first, slot), placement.window.end
     return any(lack.account in accounts and lack.window.first < end and first < lack.window.end for lack in short)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from broker.domain.reason import Because, Reason
+from broker.domain.reason import LENT, Because, Reason
 from broker.domain.slots import SLOT_SECONDS
 from broker.optimiser.compile import Compiled
 from broker.optimiser.reasons import Cause, Unplaced, explain
 from broker.optimiser.report import Solved
+from broker.optimiser.spare import claim_of
 
 __all__ = ["because"]
 
@@ -40,6 +41,8 @@ def because(compiled: Compiled, solved: Solved) -> dict[int, Because]:
 
 
 def _sentence(compiled: Compiled, unplaced: Unplaced) -> str:
+    if unplaced.cause is Cause.QUOTA and claim_of(compiled, unplaced.request).ask.on_loan:
+        return LENT
     if unplaced.cause is Cause.QUOTA and unplaced.start < 0:
         return "The claim alone needs more devices than the tenant's quota."
     pool = compiled.problem.pools.ids[unplaced.pool] if unplaced.pool >= 0 else ""

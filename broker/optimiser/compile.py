@@ -82,7 +82,8 @@ def compile_problem(
     sooner than planned.
 
     What is promised is always a plan of the problem: the horizon reaches to the end of what is held, and a quota that
-    shrank counts as what its tenant holds, so that nothing new fits. ``lifted`` says whose promise gives way to whose.
+    shrank counts as what is held under it, so that nothing new fits. What is on loan counts under a quota of its own.
+    ``lifted`` says whose promise gives way to whose.
     """
     lifted = lifted or Lifted()
     ends = (placement.window.end for claim in snapshot.claims for placement in claim.placements)
@@ -239,9 +240,11 @@ def _problem(
     snapshot: Snapshot, horizon: Window, requests: Sequence[Request], terms: Terms, saved: Collection[tuple[int, int]]
 ) -> tuple[Problem, tuple[Loss, ...]]:
     fleet = snapshot.fleet
-    quotas = {tenant.id: tenant.quota_devices for tenant in fleet.tenants if tenant.quota_devices is not None}
-    held = _held_by(snapshot, horizon, lambda claim, _: claim.name.tenant)
-    limits = [np.maximum(quota, held.get(tenant, np.zeros(horizon.slots))) for tenant, quota in quotas.items()]
+    # Who may have nothing on loan is none of the fleet's quotas.
+    lent = {claim.quota: 0 for claim in snapshot.claims if claim.ask.on_loan}
+    quotas = lent | dict(fleet.quotas)
+    held = _held_by(snapshot, horizon, lambda claim, _: claim.quota)
+    limits = [np.maximum(quota, held.get(name, np.zeros(horizon.slots))) for name, quota in quotas.items()]
     pools = _pools(fleet, horizon)
     rows, lost = _reserves(snapshot, horizon, requests, pools)
     problem = Problem(
@@ -252,9 +255,7 @@ def _problem(
             tuple(quotas),
             np.array(limits, np.int64).reshape(len(quotas), horizon.slots),
         ),
-        requests=_requests(
-            snapshot, horizon, requests, {tenant: row for row, tenant in enumerate(quotas)}, terms, saved
-        ),
+        requests=_requests(snapshot, horizon, requests, {name: row for row, name in enumerate(quotas)}, terms, saved),
         options=_options(snapshot, horizon, requests, terms),
         reserves=rows,
     )
@@ -312,7 +313,7 @@ def _requests(
     ]
     return Requests(
         ids=tuple(f"{claim.name.key}#{request.part}" for claim, request in zip(claims, requests, strict=True)),
-        quota=np.array([quota_rows.get(claim.name.tenant, -1) for claim in claims], np.int64),
+        quota=np.array([quota_rows.get(claim.quota, -1) for claim in claims], np.int64),
         guaranteed=np.array([bool(needs(claim.ask, snapshot.fleet)) for claim in claims], np.bool_)
         if snapshot.fleet.insurance
         else np.array([claim.ask.tier is Tier.GUARANTEED for claim in claims], np.bool_),

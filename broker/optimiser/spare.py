@@ -3,7 +3,8 @@
 The optimiser weighs money alone, so it may end a spot claim for the sake of another one, or because running it costs
 more than it is worth. Neither is a reason to take a place back. So all who gain by the plan are put aside, and come
 back in the order of what their device-hours are worth; before those that may take its place come no more, whoever was
-to give way stays if it fits. Spot claims come last, and get what is left.
+to give way stays if it fits. Where work on loan can give way in the stead of other spot work, it does (`reclaim`). Spot
+claims come last, and get what is left.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from broker.domain.reason import Because, Reason
 from broker.domain.slots import SLOT_SECONDS
 from broker.optimiser.compile import Compiled
 from broker.optimiser.problem import Plan, Problem
+from broker.optimiser.reclaim import lent, reclaim
 from broker.optimiser.room import Room
 
 __all__ = ["claim_of", "gives_way", "preempted", "rank", "spare"]
@@ -41,6 +43,7 @@ def spare(compiled: Compiled, plan: Plan) -> Plan:
     after = Plan(plan.option.copy(), plan.start.copy())
     after.option[gaining] = -1
     room = Room(compiled.problem, after)
+    on_loan = lent(compiled)
     waiting = sorted(gaining, key=lambda row: rank(claim_of(compiled, row)), reverse=True)
     for row in sorted(ending, key=lambda row: rank(claim_of(compiled, row)), reverse=True):
         loser = claim_of(compiled, row)
@@ -49,6 +52,8 @@ def spare(compiled: Compiled, plan: Plan) -> Plan:
         room.put(row, -1)
         after.option[row] = 0 if room.fits(row, 0, int(after.start[row])) else plan.option[row]
         room.put(row, 1)
+        if on_loan and after.option[row] and not loser.ask.on_loan:
+            reclaim(compiled, after, room, row, on_loan)
     told = {compiled.requests[row].claim for row in gives_way(compiled, after)}
     for row in waiting:
         if compiled.requests[row].claim not in told:
@@ -56,10 +61,10 @@ def spare(compiled: Compiled, plan: Plan) -> Plan:
     return after
 
 
-def rank(claim: Claim) -> tuple[bool, Fraction]:
-    """Higher tiers first, and among them who is worth most by the device-hour."""
+def rank(claim: Claim) -> tuple[bool, Fraction, bool]:
+    """Higher tiers first, among them who is worth most by the device-hour, and among equals who is not on loan."""
     ask = claim.ask
-    return ask.tier is not Tier.SPOT, Fraction(ask.worth_microusd, ask.devices * ask.slots)
+    return ask.tier is not Tier.SPOT, Fraction(ask.worth_microusd, ask.devices * ask.slots), not ask.on_loan
 
 
 def claim_of(compiled: Compiled, row: int) -> Claim:

@@ -16,6 +16,7 @@ import numpy as np
 from broker.domain.preemption import outranks
 from broker.optimiser.compile import Compiled
 from broker.optimiser.problem import Ints, Plan, Problem
+from broker.optimiser.reclaim import loss
 from broker.optimiser.room import Room
 from broker.optimiser.spare import claim_of, rank, spare
 
@@ -142,25 +143,19 @@ def _change(problem: Problem, room: Room, row: int, option: int, start: int, may
     if (lack > 0).any():
         return None
     ending = list(lent)
-    for other in sorted(ending, key=lambda other: -_loss(problem, other)):
+    for other in sorted(ending, key=lambda other: -loss(problem, other)):
         if (lack + lent[other] <= 0).all():
             lack += lent[other]
             ending.remove(other)
     late = int(options.late_cost[at]) * max(0, start - int(options.due[at]))
     pool = options.pool[at]
     most = int(problem.pools.unit_cost[pool] + problem.pools.overage_cost[pool])
-    cost = late + most * int(options.devices[at] * options.slots[at]) + sum(_loss(problem, other) for other in ending)
+    cost = late + most * int(options.devices[at] * options.slots[at]) + sum(loss(problem, other) for other in ending)
     return _Change(int(options.value[at]) - cost, option, start, tuple(ending))
 
 
-def _loss(problem: Problem, row: int) -> int:
-    """What ending sooner takes from a row."""
-    first = problem.options.first[row]
-    return int(problem.options.value[first] - problem.options.value[first + 1])
-
-
 def _loss_per_device(problem: Problem, row: int) -> float:
-    return _loss(problem, row) / int(problem.options.devices[problem.options.first[row]])
+    return loss(problem, row) / int(problem.options.devices[problem.options.first[row]])
 
 
 def _freed(problem: Problem, row: int, at: int, other: int, span: slice) -> Ints:

@@ -56,6 +56,7 @@ def ask(claim: pb.Claim) -> Ask:
         forbidden_pools=_pools(claim.forbidden_pools, "claim.forbidden_pools"),
         labels=checked_labels(claim.labels, "claim.labels"),
         preemption=_preemption(claim, tier),
+        on_loan=_on_loan(claim, tier),
     )
     if both := [pool for pool in wanted.preferred_pools if pool in wanted.forbidden_pools]:
         raise Fault(
@@ -169,6 +170,17 @@ def _preemption(claim: pb.Claim, tier: Tier) -> Preemption:
     return Preemption(
         slots("min_run", usual.min_run), slots("notice", usual.notice), slots("checkpoint_interval", usual.checkpoint)
     )
+
+
+def _on_loan(claim: pb.Claim, tier: Tier) -> bool:
+    if claim.on_loan and tier is not Tier.SPOT:
+        raise Fault(
+            FaultReason.CONSTRAINT_CONFLICT,
+            f"A claim of tier {tier} never gives way, so it cannot be on loan",
+            remedy="Leave on_loan out, or choose TIER_SPOT.",
+            field="claim.on_loan",
+        )
+    return claim.on_loan
 
 
 def _choice(choice: pb.SiliconChoice) -> SiliconChoice:

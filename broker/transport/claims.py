@@ -53,6 +53,7 @@ def asked_message(ask: Ask) -> pb.Claim:
         min_domain_devices=ask.min_domain_devices,
         tier=TIERS[ask.tier],
         value_microusd=ask.value_microusd,
+        on_loan=ask.on_loan,
     )
     # A message that is handed in is copied: setting what is inside takes a third of the time.
     message.duration.seconds = ask.slots * SLOT_SECONDS

@@ -19,7 +19,14 @@ from broker.supplying import Supplying, pool_not_found
 from broker.transport.fleets import fleet
 from broker.transport.layouts import layout_message
 from broker.transport.names import claim_path, pool_id, tenant_id
-from broker.transport.pools import change_message, fleet_message, pool_status, shortfall_message, touched_message
+from broker.transport.pools import (
+    change_message,
+    fleet_message,
+    pool_status,
+    shortfall_message,
+    tenant_status,
+    touched_message,
+)
 from broker.transport.requests import PageTokens, checked_etag, page_size, replay_key
 from broker.transport.supplies import supply_change
 from broker.transport.times import seconds_of
@@ -108,6 +115,12 @@ class FleetService(pb_grpc.FleetServiceServicer):
             next_page_token=tokens.token(pools[size - 1].id) if len(pools) > size else "",
         )
 
+    async def ListTenants(self, request: pb.ListTenantsRequest, context: Context) -> pb.ListTenantsResponse:
+        """All tenants and what they hold."""
+        declared, _, balances = await self.desk.pools(_window(request))
+        tenants = sorted(declared.tenants, key=lambda tenant: tenant.id)
+        return pb.ListTenantsResponse(tenants=[tenant_status(tenant, balances) for tenant in tenants])
+
 
 def _named(name: str, declared: Fleet) -> Pool:
     wanted = pool_id(name)
@@ -117,7 +130,9 @@ def _named(name: str, declared: Fleet) -> Pool:
     return pool
 
 
-def _window(request: pb.GetPoolRequest | pb.ListPoolsRequest | pb.GetPoolLayoutRequest) -> Window | None:
+def _window(
+    request: pb.GetPoolRequest | pb.ListPoolsRequest | pb.ListTenantsRequest | pb.GetPoolLayoutRequest,
+) -> Window | None:
     """The window of utilisation; None: a week from now."""
     if not request.HasField("start_time"):
         if request.HasField("end_time"):

@@ -162,7 +162,10 @@ def _tenant(message: pb.Tenant) -> Tenant:
     quota = None
     if message.HasField("quota_devices"):
         quota = quantity(message.quota_devices, "fleet.tenants.quota_devices", most=DEVICES_MAX, least=0)
-    return Tenant(plain_id(message.id, "fleet.tenants.id"), quota, message.display_name)
+    loans = None
+    if message.HasField("loan_devices"):
+        loans = quantity(message.loan_devices, "fleet.tenants.loan_devices", most=DEVICES_MAX, least=0)
+    return Tenant(plain_id(message.id, "fleet.tenants.id"), quota, message.display_name, loans)
 
 
 def _insurance(message: pb.Insurance) -> Insurance:

@@ -10,14 +10,14 @@ from capacitybroker.v1 import fleet_service_pb2 as service_pb
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from broker.admission.displacement import Loss
-from broker.domain.fleet import CommittedLevel, Contract, Fleet, FleetChange, Pool
+from broker.domain.fleet import CommittedLevel, Contract, Fleet, FleetChange, Pool, Tenant
 from broker.domain.slots import Steps, Window
 from broker.domain.snapshot import Shortfall
 from broker.ledger.port import Balance
 from broker.transport.claims import placement_message
 from broker.transport.times import moment, slot_moment
 
-__all__ = ["change_message", "fleet_message", "pool_status", "shortfall_message", "touched_message"]
+__all__ = ["change_message", "fleet_message", "pool_status", "shortfall_message", "tenant_status", "touched_message"]
 
 
 def change_message(change: FleetChange) -> service_pb.FleetChange:
@@ -65,10 +65,7 @@ def fleet_message(fleet: Fleet) -> pb.Fleet:
         ],
         pools=[_pool_message(pool) for pool in fleet.pools],
         contracts=[_contract_message(contract) for contract in fleet.contracts],
-        tenants=[
-            pb.Tenant(id=tenant.id, display_name=tenant.display_name, quota_devices=tenant.quota_devices)
-            for tenant in fleet.tenants
-        ],
+        tenants=[_tenant_message(tenant) for tenant in fleet.tenants],
         insurance=[
             pb.Insurance(
                 id=insurance.id,
@@ -92,6 +89,30 @@ def pool_status(pool: Pool, declared: Fleet, window: Window, balances: Mapping[s
         pool=_pool_message(pool),
         contract=None if contract is None else _contract_message(contract),
         utilisation=_utilisation(pool.supply(), granted, window),
+    )
+
+
+def tenant_status(tenant: Tenant, balances: Mapping[str, Balance]) -> service_pb.TenantStatus:
+    """A tenant with what it holds over a window, of its quota and on loan."""
+    held, lent = (
+        balances[account].granted if account in balances else (0,) for account in (tenant.account, tenant.loan_account)
+    )
+    return service_pb.TenantStatus(
+        name=tenant.account,
+        tenant=_tenant_message(tenant),
+        quota_used_devices=held[0],
+        quota_peak_devices=max(held),
+        loan_used_devices=lent[0],
+        loan_peak_devices=max(lent),
+    )
+
+
+def _tenant_message(tenant: Tenant) -> pb.Tenant:
+    return pb.Tenant(
+        id=tenant.id,
+        display_name=tenant.display_name,
+        quota_devices=tenant.quota_devices,
+        loan_devices=tenant.loan_devices,
     )
 
 

@@ -14,7 +14,7 @@ from broker.admission.explain import explain
 from broker.admission.policy import Policy
 from broker.admission.quote import Offer, counter_offers, offers
 from broker.domain.claim import Ask, Planned, SiliconChoice, Tier
-from broker.domain.reason import Reason
+from broker.domain.reason import LENT, Reason
 from broker.domain.slots import Window
 from tests.admission.test_ranking import FIRST, SLOTS, random_calendar
 from tests.builders import ask, claim, fleet, placement
@@ -24,7 +24,7 @@ POLICY = Policy()
 
 def hard_ask(draw: random.Random) -> Ask:
     """An ask that seldom fits."""
-    earliest = FIRST + draw.randint(0, 20)
+    earliest, tier = FIRST + draw.randint(0, 20), draw.choice(list(Tier))
     latest = draw.choice([None, earliest + draw.randint(0, 5)])
     return ask(
         devices=draw.randint(8, 60),
@@ -33,7 +33,8 @@ def hard_ask(draw: random.Random) -> Ask:
         latest=latest,
         deadline=draw.choice([None, earliest + draw.randint(2, 30)]),
         gang=draw.random() < 0.8,
-        tier=draw.choice(list(Tier)),
+        tier=tier,
+        on_loan=tier is Tier.SPOT and draw.random() < 0.5,
         value_microusd=draw.choice([0, 100, 10_000, 10**6]),
         silicon=draw.choice([(), (SiliconChoice("mtia"),), (SiliconChoice("b200", draw.randint(1, 50)),)]),
         whole_domains=draw.random() < 0.2,
@@ -145,3 +146,58 @@ def test_fewer_devices_do_not_make_a_rigid_claim_elastic() -> None:
     assert not changed(rigid, (Change(ChangeKind.FEWER_DEVICES, 3),)).elastic
     elastic = changed(ask(devices=8, min_devices=4, max_devices=16), (Change(ChangeKind.FEWER_DEVICES, 5),))
     assert (elastic.min_devices, elastic.devices, elastic.max_devices) == (3, 3, 16)
+
+
+def lending(*, quota: int, loans: int | None, **asked: Any) -> tuple[Calendar, Ask]:
+    """All 64 devices are free, and nobody is expected to want them; only limits of the tenant stand in the way."""
+    market = fleet({"dc-1": 64}, {"atlas": quota}, {} if loans is None else {"atlas": loans})
+    usual: dict[str, Any] = {"devices": 16, "gang": True, "tier": Tier.SPOT, "latest": 2, "value_microusd": 10**9}
+    return Calendar(market, (), Window(0, SLOTS)), ask(**(usual | asked))
+
+
+def test_spot_work_beyond_its_quota_is_told_that_it_may_be_on_loan() -> None:
+    calendar, wanted = lending(quota=8, loans=16)
+    found = explain(POLICY, wanted, "atlas", calendar, ())
+    assert found is not None
+    assert found.because.reason is Reason.QUOTA_REACHED
+    assert found.walls[0].quota_free == 8
+    kinds = {offer.changes: offer.ask for offer in counter_offers(POLICY, wanted, "atlas", calendar)}
+    assert kinds[Change(ChangeKind.ON_LOAN, 1),].on_loan
+    assert (Change(ChangeKind.FEWER_DEVICES, 8),) in kinds
+
+
+def test_where_nothing_else_helps_a_loan_is_the_smallest_change() -> None:
+    calendar, wanted = lending(quota=0, loans=16)
+    found = explain(POLICY, wanted, "atlas", calendar, ())
+    assert found is not None
+    assert found.changes == (Change(ChangeKind.ON_LOAN, 1),)
+
+
+def test_nobody_is_told_of_loans_that_cannot_be_had() -> None:
+    cases: tuple[dict[str, Any], ...] = ({"loans": 8}, {"loans": None}, {"loans": 16, "tier": Tier.STANDARD})
+    for fields in cases:
+        calendar, wanted = lending(quota=0, **fields)
+        offered = counter_offers(POLICY, wanted, "atlas", calendar)
+        assert (ChangeKind.ON_LOAN,) not in [tuple(c.kind for c in offer.changes) for offer in offered], fields
+
+
+def test_a_loan_that_is_used_up_is_a_wall_of_its_own_and_the_quota_a_way_round() -> None:
+    calendar, wanted = lending(quota=16, loans=20, on_loan=True)
+    lent = claim("atlas/lent", tier=Tier.SPOT, on_loan=True, state=Planned((placement("dc-1", 8, 0, 10),)))
+    own = claim("atlas/own", state=Planned((placement("dc-1", 1, 0, 10),)))
+    for hold in lent.holds():
+        calendar.take(hold)
+    found = explain(POLICY, wanted, "atlas", calendar, (lent, own))
+    assert found is not None
+    assert (found.because.reason, found.because.message) == (Reason.QUOTA_REACHED, LENT)
+    assert found.walls[0].quota_free == 12
+    assert [holder.name for holder in found.holders] == [lent.name], "what counts against the quota is not in the way"
+    offered = {offer.changes: offer.ask for offer in counter_offers(POLICY, wanted, "atlas", calendar)}
+    assert not offered[Change(ChangeKind.WITHIN_QUOTA, 1),].on_loan
+
+
+def test_a_higher_tier_is_never_on_loan() -> None:
+    up = changed(ask(tier=Tier.SPOT, on_loan=True), (Change(ChangeKind.HIGHER_TIER, 1),))
+    assert (up.tier, up.on_loan) == (Tier.STANDARD, False)
+    both = (Change(ChangeKind.HIGHER_TIER, 1), Change(ChangeKind.ON_LOAN, 1))
+    assert not changed(ask(tier=Tier.SPOT), both).on_loan

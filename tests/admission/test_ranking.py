@@ -59,7 +59,7 @@ def random_fleet(draw: random.Random) -> Fleet:
         workload_classes=(WorkloadClass("training", {"b200": 100, "mtia": 60}),),
         pools=pools,
         contracts=contracts,
-        tenants=(Tenant("atlas", draw.choice([None, 12, 60])), Tenant("other")),
+        tenants=(Tenant("atlas", draw.choice([None, 12, 60]), "", draw.choice([None, 12, 60])), Tenant("other")),
     )
 
 
@@ -69,12 +69,12 @@ def random_calendar(draw: random.Random) -> Calendar:
         Hold(account, Window(first, first + draw.randint(1, 20)), draw.randint(1, 12))
         for _ in range(draw.randint(0, 25))
         for first in [FIRST + draw.randint(-5, SLOTS)]
-        for account in [draw.choice([*(p.account for p in fleet.pools), "tenants/atlas"])]
+        for account in [draw.choice([*(p.account for p in fleet.pools), "tenants/atlas", "tenants/atlas/loans"])]
     ]
     prices = BidPrices(
         FIRST + draw.randint(-3, 3),
         {pool.id: tuple(draw.randint(0, 9) for _ in range(draw.randint(0, SLOTS))) for pool in fleet.pools},
-        {"atlas": tuple(draw.randint(0, 4) for _ in range(SLOTS))},
+        {name: tuple(draw.randint(0, 4) for _ in range(SLOTS)) for name in ("atlas", "atlas/loans")},
     )
     window = Window(FIRST, FIRST + SLOTS)
     calendar = Calendar(fleet, holds, window, draw.choice([prices, prices, None]))
@@ -85,14 +85,15 @@ def random_calendar(draw: random.Random) -> Calendar:
 
 
 def random_ask(draw: random.Random) -> Ask:
-    earliest = FIRST + draw.randint(-4, 30)
+    earliest, tier = FIRST + draw.randint(-4, 30), draw.choice(list(Tier))
     return ask(
         devices=draw.randint(1, 20),
         slots=draw.randint(1, 12),
         earliest=earliest,
         value_microusd=draw.choice([500, 5_000, 50_000]),
         gang=True,
-        tier=draw.choice(list(Tier)),
+        tier=tier,
+        on_loan=tier is Tier.SPOT and draw.random() < 0.5,
         deadline=draw.choice([None, earliest + draw.randint(1, 40)]),
         preferred_pools=draw.choice([(), ("pool-0",)]),
     )
@@ -108,10 +109,12 @@ def left(calendar: Calendar, silicon: str, limit: Limit, slot: int) -> float:
     return free - limit.times * float(calendar.wanted[limit.above, calendar.silicon[silicon], slot])
 
 
-def starts(way: Option, calendar: Calendar, limit: Limit) -> Iterator[int]:
+def starts(way: Option, calendar: Calendar, limit: Limit, name: str) -> Iterator[int]:
     for slot in legal_starts(way, calendar):
         row, span = calendar.pools[way.pool], calendar.span(Window(slot, slot + way.slots))
-        quota = calendar.quotas.get("atlas")
+        quota = calendar.quotas.get(name)
+        if quota is None and name != "atlas":
+            return  # nothing may be on loan
         fits = (calendar.free[row, span] >= way.devices).all()
         used = calendar.lent[row, span].sum() + way.devices * way.slots
         fits &= limit.percent == 100 or 100 * used <= limit.percent * calendar.supply[row, span].sum()
@@ -122,7 +125,7 @@ def starts(way: Option, calendar: Calendar, limit: Limit) -> Iterator[int]:
             yield slot
 
 
-def worth(way: Option, slot: int, calendar: Calendar, ways: list[Option]) -> int:
+def worth(way: Option, slot: int, calendar: Calendar, ways: list[Option], name: str) -> int:
     """Said once more, slot by slot."""
     prices, fleet, pool = calendar.prices, calendar.fleet, calendar.fleet.pool(way.pool)
     assert pool is not None
@@ -136,8 +139,8 @@ def worth(way: Option, slot: int, calendar: Calendar, ways: list[Option]) -> int
         if prices is not None:
             row = prices.pools.get(way.pool, ())
             total -= way.devices * (row[t - prices.first] if 0 <= t - prices.first < len(row) else 0)
-            mine = prices.tenants["atlas"]
-            if "atlas" in calendar.quotas:
+            mine = prices.tenants[name]
+            if name in calendar.quotas:
                 total -= way.devices * (mine[t - prices.first] if 0 <= t - prices.first < len(mine) else 0)
         if contract is not None:
             lent = int(calendar.lent[calendar.pools[way.pool], t - FIRST])
@@ -156,12 +159,12 @@ def legal_starts(way: Option, calendar: Calendar) -> range:
 def test_the_first_candidate_is_the_best_of_all_starts(seed: int, limit: Limit) -> None:
     draw = random.Random(seed)
     calendar, wanted = random_calendar(draw), random_ask(draw)
-    ways = list(options(wanted, calendar.fleet))
+    ways, name = list(options(wanted, calendar.fleet)), wanted.quota("atlas")
     by_pool: dict[str, int] = {}
     for way in ways:
-        for slot in starts(way, calendar, limit):
-            by_pool[way.pool] = max(by_pool.get(way.pool, -(10**12)), worth(way, slot, calendar, ways))
-    found = Ranking(calendar, "atlas", TERMS, limit).candidates(wanted, most=9)
+        for slot in starts(way, calendar, limit, name):
+            by_pool[way.pool] = max(by_pool.get(way.pool, -(10**12)), worth(way, slot, calendar, ways, name))
+    found = Ranking(calendar, name, TERMS, limit).candidates(wanted, most=9)
     assert sorted((c.placements[0].pool, c.worth_microusd) for c in found) == sorted(by_pool.items())
     assert [c.worth_microusd for c in found] == sorted((c.worth_microusd for c in found), reverse=True)
     for candidate in found:
@@ -177,17 +180,18 @@ def test_parts_fit_beside_each_other(seed: int) -> None:
     draw = random.Random(seed)
     calendar = random_calendar(draw)
     wanted = ask(devices=draw.randint(16, 60), slots=draw.randint(1, 9), earliest=FIRST, value_microusd=10**6)
-    for candidate in Ranking(calendar, "atlas", TERMS).candidates(wanted):
+    name = draw.choice(["atlas", "atlas/loans"])
+    row = calendar.row_of(name)
+    for candidate in Ranking(calendar, name, TERMS).candidates(wanted):
         assert sum(place.devices for place in candidate.placements) >= wanted.devices
         assert all(option_of(wanted, calendar.fleet, place) for place in candidate.placements)
         free, room = calendar.free.copy(), calendar.room.copy()
         for place in candidate.placements:
             span = calendar.span(place.window)
             free[calendar.pools[place.pool], span] -= place.devices
-            if (quota := calendar.quotas.get("atlas")) is not None:
-                room[quota, span] -= place.devices
+            room[row, span] -= place.devices
         assert (free[taken(calendar, candidate.placements)] >= 0).all()
-        assert (room[:, used(calendar, candidate.placements)] >= 0).all()
+        assert (room[row, used(calendar, candidate.placements)] >= 0).all()
 
 
 def taken(calendar: Calendar, placements: tuple[Placement, ...]) -> NDArray[np.bool_]:

@@ -66,6 +66,11 @@ def test_the_terms_of_giving_way() -> None:
     assert not asked(Wish(devices=8, duration="2d"), now=NOW).HasField("preemption")
 
 
+def test_only_who_says_so_is_on_loan() -> None:
+    assert asked(Wish(devices=8, duration="2d", tier=TierName.SPOT, on_loan=True), now=NOW).on_loan
+    assert not asked(Wish(devices=8, duration="2d", tier=TierName.SPOT), now=NOW).on_loan
+
+
 @pytest.mark.parametrize(
     ("wish", "says"),
     [

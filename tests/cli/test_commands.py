@@ -14,6 +14,7 @@ from capacitybroker import Claim, Plan, Reason, Tier
 from capacitybroker.v1 import capacity_service_pb2 as capacity
 from capacitybroker.v1 import fleet_service_pb2 as fleets
 from capacitybroker.v1 import planning_service_pb2 as planning
+from capacitybroker.v1.fleet_pb2 import Tenant
 from typer.testing import CliRunner, Result
 
 from broker.cli import app, patient
@@ -213,6 +214,28 @@ def test_pools_and_plans() -> None:
     latest = run(script, "plan-now", "--latest").stdout
     assert "plans/8" in latest
     assert "made at once for claims that lost their places" in latest
+
+
+def test_tenants_show_what_they_hold_and_what_they_have_on_loan() -> None:
+    lender = fleets.TenantStatus(
+        name="tenants/lab",
+        tenant=Tenant(id="lab", quota_devices=2_000, loan_devices=512),
+        quota_used_devices=1_024,
+        quota_peak_devices=1_999,
+        loan_used_devices=0,
+        loan_peak_devices=256,
+    )
+    other = fleets.TenantStatus(name="tenants/free", tenant=Tenant(id="free"), quota_used_devices=8)
+    script = Script(ListTenants=[answer(fleets.ListTenantsResponse(tenants=[lender, other]))])
+    _, _, first, second = run(script, "tenants", "--ahead", "4w").stdout.splitlines()
+    assert first.split() == ["lab", "2,000", "1,024", "1,999", "512", "0", "256"]
+    assert second.split() == ["free", "no", "limit", "8", "0"]
+    request = script.requests[0]
+    assert request.end_time.seconds - request.start_time.seconds == 28 * 86_400
+    assert json.loads(run(script, "tenants", "-o", "json").stdout)[0]["loan_peak_devices"] == "256"
+    empty = Script(ListTenants=[answer(fleets.ListTenantsResponse())])
+    assert "broker fleet apply" in run(empty, "tenants").stdout
+    assert run(empty, "tenants", "--ahead", "soon").exit_code == 2
 
 
 def test_a_fleet_is_applied_from_a_file_or_only_tried(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from capacitybroker import (
     Holder,
     Offer,
     Past,
+    Preemption,
     QuoteClaimResponse,
     Reason,
     ReasonDetail,
@@ -132,6 +133,8 @@ def test_where_nothing_helps_that_is_said() -> None:
         (Change.KIND_MORE_VALUE, 12_345_000_000, "$12.3k more"),
         (Change.KIND_MORE_VALUE, 500_000, "$0.50 more"),
         (Change.KIND_HIGHER_TIER, 2, "2 tiers up"),
+        (Change.KIND_ON_LOAN, 1, "on loan"),
+        (Change.KIND_WITHIN_QUOTA, 1, "within the quota"),
     ],
 )
 def test_changes_in_plain_phrases(kind: Change.Kind.ValueType, amount: int, phrase: str) -> None:
@@ -158,6 +161,10 @@ def test_the_line_for_a_claim_asks_for_that_claim() -> None:
         tier=TIER_SPOT,
         value_microusd=1_250_500_000,
         labels={"note": "it's two words"},
+        preemption=Preemption(
+            min_run=duration(hours=3), notice=duration(hours=2), checkpoint_interval=duration(hours=1)
+        ),
+        on_loan=True,
     )
     script = Script(CreateClaim=[answer(capacity.CreateClaimResponse(claim=claim("lab/one", why="no")))])
     _, *arguments = shlex.split(typed("claim", wanted, tenant="lab"))

@@ -89,6 +89,9 @@ class Scripted(CapacityServiceServicer, FleetServiceServicer, LeaseServiceServic
     def ListPools(self, request: Any, context: Any) -> Any:
         return self.script.play("ListPools", request, context)
 
+    def ListTenants(self, request: Any, context: Any) -> Any:
+        return self.script.play("ListTenants", request, context)
+
     def AcquireLease(self, request: Any, context: Any) -> Any:
         return self.script.play("AcquireLease", request, context)
 

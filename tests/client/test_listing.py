@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 import pytest
-from capacitybroker import Claim, Client, PoolStatus, Tier, timestamp
+from capacitybroker import Claim, Client, PoolStatus, TenantStatus, Tier, timestamp
 from capacitybroker.v1.capacity_service_pb2 import ListClaimsResponse
-from capacitybroker.v1.fleet_service_pb2 import ListPoolsResponse
+from capacitybroker.v1.fleet_service_pb2 import ListPoolsResponse, ListTenantsResponse
 
 from tests.client.broker_double import Script, answer, serving
 
@@ -60,6 +60,15 @@ def test_pools_over_a_window() -> None:
         assert [p.name for p in client.list_pools(start=start)] == ["pools/a", "pools/b"]
     assert script.requests[1].start_time == timestamp(start)
     assert not script.requests[1].HasField("end_time")
+
+
+def test_tenants_over_a_window() -> None:
+    script = Script(ListTenants=[answer(ListTenantsResponse(tenants=[TenantStatus(name="tenants/a")]))])
+    start = datetime(2026, 12, 1, tzinfo=UTC)
+    with serving(script) as address, Client(address) as client:
+        assert [one.name for one in client.list_tenants(start=start)] == ["tenants/a"]
+    assert script.requests[0].start_time == timestamp(start)
+    assert not script.requests[0].HasField("end_time")
 
 
 def test_a_moment_without_a_time_zone_is_refused() -> None:

@@ -59,6 +59,7 @@ RICH = claim(
     forbidden_pools=("dc-2",),
     labels={"ключ": "значение \u2028 \n"},
     preemption=Preemption(min_run=2, notice=3, checkpoint=4),
+    on_loan=True,
 )
 RICH = replace(RICH, ran=(placement(left_ppm=999_999), placement(first=9, end=10, left_ppm=1)))
 FLEET = replace(
@@ -67,7 +68,8 @@ FLEET = replace(
             pool(maintenance=(Maintenance(8, 0, 3600),), deliveries=(Delivery(8), Delivery(-4, 99))),
             pool("cw", kind=PoolKind.CONTRACTED),
             pool("racks", domain_devices=72, tray_devices=4, spare_trays=2, slice_trays=8),
-        )
+        ),
+        loans={"atlas": 0},
     ),
     contracts=(Contract("c-1", "cw", "CW", (CommittedLevel(8), CommittedLevel(16, 7200)), 1, 2),),
     insurance=(

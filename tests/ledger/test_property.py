@@ -64,7 +64,9 @@ def operations(draw: st.DrawFn) -> tuple[str, Operation]:
     match draw(st.sampled_from(VERBS)):
         case "submit":
             value = draw(st.sampled_from([1, 2**63 - 1]))
-            asked = claim(name, value_microusd=value, tier=draw(st.sampled_from(Tier)))
+            tier = draw(st.sampled_from(Tier))
+            lent = tier is Tier.SPOT and draw(st.booleans())
+            asked = claim(name, value_microusd=value, tier=tier, on_loan=lent)
             tries = [asked.becomes(Planned((place,)), at=at) for place in draw(st.lists(placements, max_size=3))]
             return f"submit {name} {tries}", lambda ledger, r: ledger.submit(asked, key=key(r), at=at, candidates=tries)
         case "amend":
@@ -94,7 +96,7 @@ def operations(draw: st.DrawFn) -> tuple[str, Operation]:
         case "fleet":
             pools = {pool: draw(st.integers(0, 24)) for pool in draw(st.sampled_from([["dc-1"], ["dc-1", "dc-2"]]))}
             quota, dry_run = draw(st.sampled_from([None, 10])), draw(st.booleans())
-            made = fleet(pools, {"atlas": quota, "borealis": None})
+            made = fleet(pools, {"atlas": quota, "borealis": None}, draw(st.sampled_from([{}, {"atlas": 9}])))
             expected = draw(st.sampled_from([None, None, 0, 1]))
 
             async def declare(ledger: Ledger, r: str) -> Any:
@@ -196,7 +198,7 @@ async def run(url: str, steps: list[tuple[str, Operation, bool, int]]) -> None:
 def test_both_ledgers_answer_alike_and_keep_the_rules(
     valkey: str, steps: list[tuple[str, Operation, bool, int]], devices: int
 ) -> None:
-    opening = fleet({"dc-1": devices, "dc-2": devices})
+    opening = fleet({"dc-1": devices, "dc-2": devices}, loans={"atlas": 12, "borealis": 20})
     first = ("open", lambda le, r: le.apply_fleet(opening, key=key(r), at=0), False, 0)
     # The two that may be leased are there from the start.
     there = [(f"submit {n}", submitting(n), False, 0) for n in NAMES[:2]]

@@ -28,6 +28,7 @@ EVERYTHING = Policy(standard_percent=100, spot_percent=100)  # nothing is known 
 @given(seed=st.integers(0, 10**9))
 def test_it_adds_to_a_plan_what_fits_beside_it(seed: int) -> None:
     draw = random.Random(seed)
+    tiers = [draw.choice(list(Tier)) for _ in range(draw.randint(1, 12))]
     claims = tuple(
         claim(
             f"{draw.choice(['atlas', 'borealis'])}/run-{n:02}",
@@ -36,11 +37,12 @@ def test_it_adds_to_a_plan_what_fits_beside_it(seed: int) -> None:
             gang=draw.random() < 0.7,
             earliest=draw.randint(0, 15),
             deadline=draw.choice([None, 20]),
-            tier=draw.choice(list(Tier)),
+            tier=tier,
+            on_loan=tier is Tier.SPOT and draw.random() < 0.7,
         )
-        for n in range(draw.randint(1, 12))
+        for n, tier in enumerate(tiers)
     )
-    supply = fleet({"dc-1": 40, "dc-2": 25}, {"atlas": 30, "borealis": None})
+    supply = fleet({"dc-1": 40, "dc-2": 25}, {"atlas": 30, "borealis": None}, {"atlas": 20, "borealis": 30})
     compiled = compile_problem(Snapshot("i", 1, supply, claims), Window(0, SLOTS), Terms())
     rows = len(compiled.requests)
     after = backfill(compiled, Plan(np.full(rows, -1), np.zeros(rows, np.int64)), EVERYTHING, Demand(supply))

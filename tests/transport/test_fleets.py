@@ -29,7 +29,7 @@ async def test_the_fleet_in_force_reads_back(served: World) -> None:
     rented = fleets.Contract(
         id="c", pool="rent", committed=[fleets.CommittedLevel(devices=8)], overage_price_microusd=7
     )
-    declared = fleet(pool(), rent, contracts=[rented], tenants=[fleets.Tenant(id="t", quota_devices=0)])
+    declared = fleet(pool(), rent, contracts=[rented], tenants=[fleets.Tenant(id="t", quota_devices=0, loan_devices=0)])
     await served.fleet.ApplyFleet(service.ApplyFleetRequest(fleet=declared, request_id="r"))
     assert (await served.fleet.GetFleet(service.GetFleetRequest())).fleet == declared
 

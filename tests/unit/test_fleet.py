@@ -44,3 +44,12 @@ def test_changes_name_what_differs_and_nothing_else() -> None:
 def test_every_pool_and_every_quota_is_an_account() -> None:
     limits = fleet({"dc-1": 8}, tenants={"atlas": 5, "borealis": None}).limits()
     assert {name: limit.at(0) for name, limit in limits.items()} == {"pools/dc-1": 8, "tenants/atlas": 5}
+
+
+def test_what_may_be_on_loan_is_an_account_of_its_own() -> None:
+    lending = fleet({}, tenants={"atlas": 5, "borealis": None}, loans={"borealis": 3, "atlas": 0})
+    assert {name: limit.at(0) for name, limit in lending.limits().items()} == {
+        "tenants/atlas": 5,
+        "tenants/atlas/loans": 0,
+        "tenants/borealis/loans": 3,
+    }

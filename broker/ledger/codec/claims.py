@@ -138,6 +138,7 @@ _ASK_OPTIONAL: tuple[tuple[str, Json], ...] = (  # fields written only when they
     ("max_devices", 0),
     ("latest", None),
     ("deadline", None),
+    ("on_loan", False),
 )
 
 
@@ -189,4 +190,5 @@ def _ask(record: Json) -> Ask:
         forbidden_pools=tuple(get("forbidden_pools", ())),
         labels=get("labels", {}),
         preemption=Preemption(*get("preemption", ())),
+        on_loan=get("on_loan", False),
     )

@@ -32,9 +32,7 @@ def fleet_record(fleet: Fleet) -> dict[str, Json]:
         ],
         "pools": [_pool_record(pool) for pool in fleet.pools],
         "contracts": [_contract_record(contract) for contract in fleet.contracts],
-        "tenants": [
-            {"id": t.id, "quota_devices": t.quota_devices, "display_name": t.display_name} for t in fleet.tenants
-        ],
+        "tenants": [_tenant_record(tenant) for tenant in fleet.tenants],
         "insurance": [_insurance_record(insurance) for insurance in fleet.insurance],
     }
 
@@ -66,6 +64,15 @@ def _contract_record(contract: Contract) -> dict[str, Json]:
     }
 
 
+def _tenant_record(tenant: Tenant) -> dict[str, Json]:
+    return {
+        "id": tenant.id,
+        "quota_devices": tenant.quota_devices,
+        "display_name": tenant.display_name,
+        **({} if tenant.loan_devices is None else {"loan_devices": tenant.loan_devices}),
+    }
+
+
 def _insurance_record(insurance: Insurance) -> dict[str, Json]:
     return {
         "id": insurance.id,
@@ -86,7 +93,9 @@ def fleet_of(record: Json) -> Fleet:
         ),
         pools=tuple(_pool(pool) for pool in record["pools"]),
         contracts=tuple(_contract(contract) for contract in record["contracts"]),
-        tenants=tuple(Tenant(t["id"], t["quota_devices"], t["display_name"]) for t in record["tenants"]),
+        tenants=tuple(
+            Tenant(t["id"], t["quota_devices"], t["display_name"], t.get("loan_devices")) for t in record["tenants"]
+        ),
         insurance=tuple(_insurance(insurance) for insurance in record.get("insurance", ())),
     )
 

@@ -1,8 +1,8 @@
 -- Books: devices granted per account and slot.
 -- Hash `granted`: field "<account>|<chunk>" -> 256 little-endian int32, one for each slot of the chunk; absent: zeros.
 -- Set `accounts`: every account that such a field was ever written for.
--- Hash `limits`: account -> JSON [slot, level, slot, level, ...], the first slot 0; absent: pools lend nothing, tenants
--- without bound. Holds are JSON [account, first, end, devices, ...].
+-- Hash `limits`: account -> JSON [slot, level, slot, level, ...], the first slot 0; absent: pools and tenants' accounts
+-- for work on loan, tenants/<id>/loans, lend nothing, tenants without bound. Holds are JSON [account, first, end, devices, ...].
 
 local books = {}
 
@@ -15,7 +15,8 @@ local function limit_of(account, steps)
   if steps then
     return cjson.decode(steps)
   end
-  return { 0, string.sub(account, 1, 6) == 'pools/' and 0 or DEVICES_MAX }
+  local nothing = string.sub(account, 1, 6) == 'pools/' or string.sub(account, -6) == '/loans'
+  return { 0, nothing and 0 or DEVICES_MAX }
 end
 
 -- A function from rising slots to the limit there, and the slot up to which it stays so.

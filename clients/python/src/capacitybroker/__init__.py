@@ -48,7 +48,13 @@ from capacitybroker.v1.claim_pb2 import (
 )
 from capacitybroker.v1.expected_pb2 import Calibration, ExpectedStart
 from capacitybroker.v1.fleet_pb2 import Fleet, Pool
-from capacitybroker.v1.fleet_service_pb2 import ChangeSupplyResponse, GetPoolLayoutResponse, PoolStatus, Stay
+from capacitybroker.v1.fleet_service_pb2 import (
+    ChangeSupplyResponse,
+    GetPoolLayoutResponse,
+    PoolStatus,
+    Stay,
+    TenantStatus,
+)
 from capacitybroker.v1.lease_service_pb2 import Lease, LeaseOutcome, LeaseRenewal
 from capacitybroker.v1.plan_pb2 import Plan
 from capacitybroker.v1.planning_service_pb2 import PoolLoss, StressTestResponse
@@ -108,6 +114,7 @@ __all__ = [
     "SiliconChoice",
     "Stay",
     "StressTestResponse",
+    "TenantStatus",
     "Tier",
     "TouchedClaim",
     "Unauthenticated",

@@ -285,6 +285,13 @@ class Client(LeaseCalls):
 
         return Listing(page)
 
+    def list_tenants(
+        self, *, start: datetime | None = None, end: datetime | None = None, timeout: float | None = None
+    ) -> list[fleets.TenantStatus]:
+        """All tenants in order of id: what they hold of their quotas and on loan from ``start`` to ``end``."""
+        request = fleets.ListTenantsRequest(start_time=_moment(start), end_time=_moment(end))
+        return list(self._ask(self._fleet.ListTenants, request, timeout).tenants)
+
     # Plans
 
     def run_plan(

@@ -70,7 +70,9 @@ class _ReasonEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_Reason.ValueTyp
     REASON_COST_EXCEEDS_VALUE: _Reason.ValueType  # 4
     """Using the capacity costs more than the claim is worth."""
     REASON_QUOTA_REACHED: _Reason.ValueType  # 5
-    """The tenant's quota is used up in every start that has room."""
+    """The tenant's quota, or for work on loan what the tenant may have so, is used up
+    in every start that has room.
+    """
     REASON_OUTBID: _Reason.ValueType  # 6
     """Claims of more value per device-hour hold the capacity."""
     REASON_NO_CONTIGUOUS_ROOM: _Reason.ValueType  # 7
@@ -118,7 +120,9 @@ REASON_EXCEEDS_CAPACITY: Reason.ValueType  # 3
 REASON_COST_EXCEEDS_VALUE: Reason.ValueType  # 4
 """Using the capacity costs more than the claim is worth."""
 REASON_QUOTA_REACHED: Reason.ValueType  # 5
-"""The tenant's quota is used up in every start that has room."""
+"""The tenant's quota, or for work on loan what the tenant may have so, is used up
+in every start that has room.
+"""
 REASON_OUTBID: Reason.ValueType  # 6
 """Claims of more value per device-hour hold the capacity."""
 REASON_NO_CONTIGUOUS_ROOM: Reason.ValueType  # 7
@@ -256,6 +260,7 @@ class Claim(message.Message):
     VALUE_MICROUSD_FIELD_NUMBER: builtins.int
     LABELS_FIELD_NUMBER: builtins.int
     PREEMPTION_FIELD_NUMBER: builtins.int
+    ON_LOAN_FIELD_NUMBER: builtins.int
     STATE_FIELD_NUMBER: builtins.int
     REASONS_FIELD_NUMBER: builtins.int
     PLACEMENTS_FIELD_NUMBER: builtins.int
@@ -300,6 +305,11 @@ class Claim(message.Message):
     value_microusd: builtins.int
     """What serving the claim is worth, in micro-USD. 0: device-hours at the rate
     of the tier. On read: the value in force.
+    """
+    on_loan: builtins.bool
+    """Spot claims only: served beside the tenant's quota, within what the tenant may
+    have on loan (`loan_devices` of the fleet). Gives way before other spot work
+    that is worth as much.
     """
     state: Claim.State.ValueType
     """Output only."""
@@ -410,6 +420,7 @@ class Claim(message.Message):
         value_microusd: builtins.int = ...,
         labels: abc.Mapping[builtins.str, builtins.str] | None = ...,
         preemption: Preemption | None = ...,
+        on_loan: builtins.bool = ...,
         state: Claim.State.ValueType = ...,
         reasons: abc.Iterable[ReasonDetail] | None = ...,
         placements: abc.Iterable[Placement] | None = ...,
@@ -423,7 +434,7 @@ class Claim(message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["create_time", b"create_time", "deadline", b"deadline", "duration", b"duration", "earliest_start_time", b"earliest_start_time", "expected_start", b"expected_start", "hold_expire_time", b"hold_expire_time", "latest_start_time", b"latest_start_time", "preemption", b"preemption", "state_time", b"state_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["create_time", b"create_time", "deadline", b"deadline", "devices", b"devices", "duration", b"duration", "earliest_start_time", b"earliest_start_time", "etag", b"etag", "expected_start", b"expected_start", "forbidden_pools", b"forbidden_pools", "gang", b"gang", "hold_expire_time", b"hold_expire_time", "labels", b"labels", "latest_start_time", b"latest_start_time", "max_devices", b"max_devices", "min_devices", b"min_devices", "min_domain_devices", b"min_domain_devices", "name", b"name", "placements", b"placements", "preemption", b"preemption", "preferred_pools", b"preferred_pools", "reasons", b"reasons", "revision", b"revision", "runs", b"runs", "silicon", b"silicon", "state", b"state", "state_time", b"state_time", "tier", b"tier", "value_microusd", b"value_microusd", "whole_domains", b"whole_domains", "workload_class", b"workload_class"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["create_time", b"create_time", "deadline", b"deadline", "devices", b"devices", "duration", b"duration", "earliest_start_time", b"earliest_start_time", "etag", b"etag", "expected_start", b"expected_start", "forbidden_pools", b"forbidden_pools", "gang", b"gang", "hold_expire_time", b"hold_expire_time", "labels", b"labels", "latest_start_time", b"latest_start_time", "max_devices", b"max_devices", "min_devices", b"min_devices", "min_domain_devices", b"min_domain_devices", "name", b"name", "on_loan", b"on_loan", "placements", b"placements", "preemption", b"preemption", "preferred_pools", b"preferred_pools", "reasons", b"reasons", "revision", b"revision", "runs", b"runs", "silicon", b"silicon", "state", b"state", "state_time", b"state_time", "tier", b"tier", "value_microusd", b"value_microusd", "whole_domains", b"whole_domains", "workload_class", b"workload_class"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

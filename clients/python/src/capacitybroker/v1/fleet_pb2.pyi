@@ -451,25 +451,36 @@ class Tenant(message.Message):
     ID_FIELD_NUMBER: builtins.int
     DISPLAY_NAME_FIELD_NUMBER: builtins.int
     QUOTA_DEVICES_FIELD_NUMBER: builtins.int
+    LOAN_DEVICES_FIELD_NUMBER: builtins.int
     id: builtins.str
     """1 to 63 of [a-z0-9-]."""
     display_name: builtins.str
     """For people."""
     quota_devices: builtins.int
     """Devices that its claims may hold at once, over all pools. Unset: no limit."""
+    loan_devices: builtins.int
+    """Devices that its spot claims may hold on loan at once, beside the quota. Unset:
+    none.
+    """
     def __init__(
         self,
         *,
         id: builtins.str = ...,
         display_name: builtins.str = ...,
         quota_devices: builtins.int | None = ...,
+        loan_devices: builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = typing.Literal["_quota_devices", b"_quota_devices", "quota_devices", b"quota_devices"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = typing.Literal["_loan_devices", b"_loan_devices", "_quota_devices", b"_quota_devices", "loan_devices", b"loan_devices", "quota_devices", b"quota_devices"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["_quota_devices", b"_quota_devices", "display_name", b"display_name", "id", b"id", "quota_devices", b"quota_devices"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["_loan_devices", b"_loan_devices", "_quota_devices", b"_quota_devices", "display_name", b"display_name", "id", b"id", "loan_devices", b"loan_devices", "quota_devices", b"quota_devices"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__loan_devices: _TypeAlias = typing.Literal["loan_devices"]  # noqa: Y015
+    _WhichOneofArgType__loan_devices: _TypeAlias = typing.Literal["_loan_devices", b"_loan_devices"]  # noqa: Y015
     _WhichOneofReturnType__quota_devices: _TypeAlias = typing.Literal["quota_devices"]  # noqa: Y015
     _WhichOneofArgType__quota_devices: _TypeAlias = typing.Literal["_quota_devices", b"_quota_devices"]  # noqa: Y015
+    @typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__loan_devices) -> _WhichOneofReturnType__loan_devices | None: ...
+    @typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__quota_devices) -> _WhichOneofReturnType__quota_devices | None: ...
 
 @typing.final

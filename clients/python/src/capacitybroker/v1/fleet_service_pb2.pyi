@@ -333,7 +333,9 @@ class Shortfall(message.Message):
     END_TIME_FIELD_NUMBER: builtins.int
     DEVICES_FIELD_NUMBER: builtins.int
     resource: builtins.str
-    """`pools/{pool}`, or `tenants/{tenant}` where a quota shrank."""
+    """`pools/{pool}`, or `tenants/{tenant}` where a quota shrank, or
+    `tenants/{tenant}/loans` where less may be on loan.
+    """
     devices: builtins.int
     """Most devices missing in that time."""
     @builtins.property
@@ -471,6 +473,98 @@ class ListPoolsResponse(message.Message):
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
     _ClearFieldArgType: _TypeAlias = typing.Literal["next_page_token", b"next_page_token", "pools", b"pools"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class ListTenantsRequest(message.Message):
+    """Input of ListTenants. There are a thousand at most, so they come at once."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    START_TIME_FIELD_NUMBER: builtins.int
+    END_TIME_FIELD_NUMBER: builtins.int
+    @builtins.property
+    def start_time(self) -> timestamp_pb2.Timestamp:
+        """Start of the window that is looked at. Unset: now."""
+
+    @builtins.property
+    def end_time(self) -> timestamp_pb2.Timestamp:
+        """End of the window that is looked at. Unset: seven days after the start."""
+
+    def __init__(
+        self,
+        *,
+        start_time: timestamp_pb2.Timestamp | None = ...,
+        end_time: timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["end_time", b"end_time", "start_time", b"start_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["end_time", b"end_time", "start_time", b"start_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class ListTenantsResponse(message.Message):
+    """Result of ListTenants."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    TENANTS_FIELD_NUMBER: builtins.int
+    @builtins.property
+    def tenants(self) -> containers.RepeatedCompositeFieldContainer[TenantStatus]:
+        """In order of name."""
+
+    def __init__(
+        self,
+        *,
+        tenants: abc.Iterable[TenantStatus] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["tenants", b"tenants"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class TenantStatus(message.Message):
+    """A tenant, and what it holds."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: builtins.int
+    TENANT_FIELD_NUMBER: builtins.int
+    QUOTA_USED_DEVICES_FIELD_NUMBER: builtins.int
+    QUOTA_PEAK_DEVICES_FIELD_NUMBER: builtins.int
+    LOAN_USED_DEVICES_FIELD_NUMBER: builtins.int
+    LOAN_PEAK_DEVICES_FIELD_NUMBER: builtins.int
+    name: builtins.str
+    """`tenants/{tenant}`."""
+    quota_used_devices: builtins.int
+    """Devices that count against its quota at the start of the window."""
+    quota_peak_devices: builtins.int
+    """Most of them at once in the window."""
+    loan_used_devices: builtins.int
+    """Devices that it has on loan at the start of the window."""
+    loan_peak_devices: builtins.int
+    """Most of them at once in the window."""
+    @builtins.property
+    def tenant(self) -> fleet_pb2.Tenant:
+        """What the fleet says of it."""
+
+    def __init__(
+        self,
+        *,
+        name: builtins.str = ...,
+        tenant: fleet_pb2.Tenant | None = ...,
+        quota_used_devices: builtins.int = ...,
+        quota_peak_devices: builtins.int = ...,
+        loan_used_devices: builtins.int = ...,
+        loan_peak_devices: builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["tenant", b"tenant"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["loan_peak_devices", b"loan_peak_devices", "loan_used_devices", b"loan_used_devices", "name", b"name", "quota_peak_devices", b"quota_peak_devices", "quota_used_devices", b"quota_used_devices", "tenant", b"tenant"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -60,6 +60,11 @@ class FleetServiceStub:
                 request_serializer=capacitybroker_dot_v1_dot_fleet__service__pb2.ListPoolsRequest.SerializeToString,
                 response_deserializer=capacitybroker_dot_v1_dot_fleet__service__pb2.ListPoolsResponse.FromString,
                 _registered_method=True)
+        self.ListTenants = channel.unary_unary(
+                '/capacitybroker.v1.FleetService/ListTenants',
+                request_serializer=capacitybroker_dot_v1_dot_fleet__service__pb2.ListTenantsRequest.SerializeToString,
+                response_deserializer=capacitybroker_dot_v1_dot_fleet__service__pb2.ListTenantsResponse.FromString,
+                _registered_method=True)
         self.GetPoolLayout = channel.unary_unary(
                 '/capacitybroker.v1.FleetService/GetPoolLayout',
                 request_serializer=capacitybroker_dot_v1_dot_fleet__service__pb2.GetPoolLayoutRequest.SerializeToString,
@@ -110,6 +115,13 @@ class FleetServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListTenants(self, request, context):
+        """All tenants, with what they hold of their quotas and on loan.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetPoolLayout(self, request, context):
         """Which NVLink domains of a pool its claims are on, and would be on if nothing
         changed. DOMAINS_UNKNOWN where the pool's domains are not told apart.
@@ -145,6 +157,11 @@ def add_FleetServiceServicer_to_server(servicer, server):
                     servicer.ListPools,
                     request_deserializer=capacitybroker_dot_v1_dot_fleet__service__pb2.ListPoolsRequest.FromString,
                     response_serializer=capacitybroker_dot_v1_dot_fleet__service__pb2.ListPoolsResponse.SerializeToString,
+            ),
+            'ListTenants': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListTenants,
+                    request_deserializer=capacitybroker_dot_v1_dot_fleet__service__pb2.ListTenantsRequest.FromString,
+                    response_serializer=capacitybroker_dot_v1_dot_fleet__service__pb2.ListTenantsResponse.SerializeToString,
             ),
             'GetPoolLayout': grpc.unary_unary_rpc_method_handler(
                     servicer.GetPoolLayout,
@@ -288,6 +305,33 @@ class FleetService:
             '/capacitybroker.v1.FleetService/ListPools',
             capacitybroker_dot_v1_dot_fleet__service__pb2.ListPoolsRequest.SerializeToString,
             capacitybroker_dot_v1_dot_fleet__service__pb2.ListPoolsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListTenants(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/capacitybroker.v1.FleetService/ListTenants',
+            capacitybroker_dot_v1_dot_fleet__service__pb2.ListTenantsRequest.SerializeToString,
+            capacitybroker_dot_v1_dot_fleet__service__pb2.ListTenantsResponse.FromString,
             options,
             channel_credentials,
             insecure,

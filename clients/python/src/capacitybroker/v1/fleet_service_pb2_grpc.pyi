@@ -49,6 +49,8 @@ class FleetServiceStub:
     """One pool with its use over a window."""
     ListPools: _grpc.UnaryUnaryMultiCallable[_fleet_service_pb2.ListPoolsRequest, _fleet_service_pb2.ListPoolsResponse]
     """All pools with their use over a window, in order of id."""
+    ListTenants: _grpc.UnaryUnaryMultiCallable[_fleet_service_pb2.ListTenantsRequest, _fleet_service_pb2.ListTenantsResponse]
+    """All tenants, with what they hold of their quotas and on loan."""
     GetPoolLayout: _grpc.UnaryUnaryMultiCallable[_fleet_service_pb2.GetPoolLayoutRequest, _fleet_service_pb2.GetPoolLayoutResponse]
     """Which NVLink domains of a pool its claims are on, and would be on if nothing
     changed. DOMAINS_UNKNOWN where the pool's domains are not told apart.
@@ -75,6 +77,8 @@ class FleetServiceAsyncStub(FleetServiceStub):
     """One pool with its use over a window."""
     ListPools: _aio.UnaryUnaryMultiCallable[_fleet_service_pb2.ListPoolsRequest, _fleet_service_pb2.ListPoolsResponse]  # type: ignore[assignment]
     """All pools with their use over a window, in order of id."""
+    ListTenants: _aio.UnaryUnaryMultiCallable[_fleet_service_pb2.ListTenantsRequest, _fleet_service_pb2.ListTenantsResponse]  # type: ignore[assignment]
+    """All tenants, with what they hold of their quotas and on loan."""
     GetPoolLayout: _aio.UnaryUnaryMultiCallable[_fleet_service_pb2.GetPoolLayoutRequest, _fleet_service_pb2.GetPoolLayoutResponse]  # type: ignore[assignment]
     """Which NVLink domains of a pool its claims are on, and would be on if nothing
     changed. DOMAINS_UNKNOWN where the pool's domains are not told apart.
@@ -128,6 +132,14 @@ class FleetServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_fleet_service_pb2.ListPoolsResponse, _abc.Awaitable[_fleet_service_pb2.ListPoolsResponse]]:
         """All pools with their use over a window, in order of id."""
+
+    @_abc_1.abstractmethod
+    def ListTenants(
+        self,
+        request: _fleet_service_pb2.ListTenantsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_fleet_service_pb2.ListTenantsResponse, _abc.Awaitable[_fleet_service_pb2.ListTenantsResponse]]:
+        """All tenants, with what they hold of their quotas and on loan."""
 
     @_abc_1.abstractmethod
     def GetPoolLayout(

@@ -172,6 +172,10 @@ class Change(message.Message):
         """Worth `amount` micro-USD more to the caller."""
         KIND_HIGHER_TIER: Change._Kind.ValueType  # 8
         """`amount` tiers up."""
+        KIND_ON_LOAN: Change._Kind.ValueType  # 9
+        """On loan: beside the tenant's quota, and the first to give way."""
+        KIND_WITHIN_QUOTA: Change._Kind.ValueType  # 10
+        """Within the tenant's quota, not on loan."""
 
     class Kind(_Kind, metaclass=_KindEnumTypeWrapper):
         """What gives way."""
@@ -194,6 +198,10 @@ class Change(message.Message):
     """Worth `amount` micro-USD more to the caller."""
     KIND_HIGHER_TIER: Change.Kind.ValueType  # 8
     """`amount` tiers up."""
+    KIND_ON_LOAN: Change.Kind.ValueType  # 9
+    """On loan: beside the tenant's quota, and the first to give way."""
+    KIND_WITHIN_QUOTA: Change.Kind.ValueType  # 10
+    """Within the tenant's quota, not on loan."""
 
     KIND_FIELD_NUMBER: builtins.int
     AMOUNT_FIELD_NUMBER: builtins.int
@@ -239,7 +247,9 @@ class Wall(message.Message):
     free_devices: builtins.int
     """Devices of the pool that are free all the time."""
     quota_free_devices: builtins.int
-    """Devices that the tenant's quota has left all the time. Unset: no quota."""
+    """Devices that the tenant's quota has left all the time, or what it may still
+    have on loan for a claim that is. Unset: no limit.
+    """
     value_microusd: builtins.int
     """What the claim offers there."""
     price_microusd: builtins.int
