@@ -89,6 +89,7 @@ METHODS: Mapping[str, Method] = {
     "GetPool": Method(Lane.HEAVY, 2, _name),
     "GetPoolLayout": Method(Lane.HEAVY, 8, _name),
     "ListPools": Method(Lane.HEAVY, 4),
+    "ListTenants": Method(Lane.HEAVY, 4),
     "AcquireLease": Method(target=lambda request: str(request.claim), changed=_lease),
     "GetLease": Method(target=_name),
     # A renewal makes no revision: only one that is refused is put on record.

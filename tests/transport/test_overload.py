@@ -8,6 +8,12 @@ from typing import cast
 
 import grpc
 import pytest
+from capacitybroker.v1 import (
+    capacity_service_pb2,
+    fleet_service_pb2,
+    lease_service_pb2,
+    planning_service_pb2,
+)
 from capacitybroker.v1 import capacity_service_pb2 as capacity
 from capacitybroker.v1 import lease_service_pb2 as leases
 from capacitybroker.v1.capacity_service_pb2_grpc import CapacityServiceStub
@@ -74,3 +80,9 @@ async def test_every_call_gives_its_place_back_however_it_ends() -> None:
 def test_what_keeps_or_gives_back_a_lease_is_urgent_and_claims_are_not() -> None:
     urgent = {name for name, method in METHODS.items() if method.lane.name == "URGENT"}
     assert urgent == {"RenewLease", "RenewLeases", "KeepLeases", "ReleaseLease"}
+
+
+def test_every_method_of_the_api_has_a_row_and_no_other() -> None:
+    files = (capacity_service_pb2, fleet_service_pb2, lease_service_pb2, planning_service_pb2)
+    services = [service for file in files for service in file.DESCRIPTOR.services_by_name.values()]
+    assert {method.name for service in services for method in service.methods} == set(METHODS)
