@@ -25,7 +25,6 @@ class FeedSettings:
 
     watchers_max: int = 1_000
     backlog_events_max: int = 1_000  # a watcher that has more before it is cut
-    cut_seconds: float = 5.0  # after which one that was cut and reads nothing is ended
     progress_seconds: float = 5.0
     batch_events: int = 500
     history_events: int = 20_000  # before a process begins: what it learns from of how expected starts fared
@@ -76,10 +75,7 @@ class _Watcher:
 
     backlog: asyncio.Queue[Event]
     interest: Interest | None  # None: every event
-    reader: asyncio.Task[object] | None
-    cut_seconds: float
     lost: bool = False
-    gone: bool = False
 
     @property
     def tenant(self) -> str | None:
@@ -93,20 +89,7 @@ class _Watcher:
         try:
             self.backlog.put_nowait(event)
         except asyncio.QueueFull:
-            self.lose()
-
-    def lose(self) -> None:
-        """It has missed something: it is told so once it reads what it has, and ended if it does not read at all.
-
-        Whoever never reads blocks its own call in the middle of a message, where nothing can be told any more.
-        """
-        if not self.lost:
             self.lost = True
-            asyncio.get_running_loop().call_later(self.cut_seconds, self._end, self.backlog.qsize())
-
-    def _end(self, size: int) -> None:
-        if self.reader is not None and not self.gone and size and self.backlog.qsize() == size:
-            self.reader.cancel()
 
 
 @dataclass(slots=True)
@@ -205,12 +188,7 @@ class Feed:
         the history may come too. When none came for a while: the revision up to which there is none.
         """
         await self.reach(first - 1)
-        watcher = _Watcher(
-            asyncio.Queue(self.settings.backlog_events_max),
-            interest,
-            asyncio.current_task(),
-            self.settings.cut_seconds,
-        )
+        watcher = _Watcher(asyncio.Queue(self.settings.backlog_events_max), interest)
         # From here on the backlog has every event after `known`; history has the rest.
         known, after = self.revision, first - 1
         self._enlist(watcher)
@@ -246,7 +224,6 @@ class Feed:
         self._by_tenant.setdefault(watcher.tenant, {})[watcher] = None
 
     def _dismiss(self, watcher: _Watcher) -> None:
-        watcher.gone = True
         del self._watchers[watcher]
         peers = self._by_tenant[watcher.tenant]
         del peers[watcher]
@@ -320,7 +297,7 @@ class Feed:
         """Skip what is no longer kept; whoever was watching is cut, because it would miss that."""
         await self._look()
         for watcher in self._watchers:
-            watcher.lose()
+            watcher.lost = True
         async with self._moved:
             self._moved.notify_all()
 

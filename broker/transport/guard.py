@@ -47,6 +47,7 @@ class Guard:
 
     seconds_max: float = 660.0
     seconds_default: float = 30.0
+    unread_seconds_max: float = 30.0  # that a message of a stream may wait for its reader
     patient: frozenset[str] = frozenset({"RunPlan"})  # default: the maximum
     load: Load = field(default_factory=Load)
     tally: Tally = field(default_factory=Tally)
@@ -107,10 +108,17 @@ class Guard:
         self, name: str, method: Method, call: Callable[[Any, Context], Any]
     ) -> Callable[[Any, Context], AsyncIterator[Any]]:
         async def guarded(request: Any, context: Context) -> AsyncIterator[Any]:
-            begun = perf_counter()
+            begun, loop = perf_counter(), asyncio.get_running_loop()
+            own = asyncio.current_task()
+            assert own is not None
             try:
                 async for reply in call(request, context):
-                    yield reply
+                    # Who never reads blocks its own call in the middle of a message, where nothing can be told to it.
+                    unread = loop.call_later(self.unread_seconds_max, own.cancel)
+                    try:
+                        yield reply
+                    finally:
+                        unread.cancel()
             except (asyncio.CancelledError, GeneratorExit):
                 self.tally.add(name, GONE, perf_counter() - begun)
                 raise

@@ -88,9 +88,9 @@ MUTANTS = (
     ),
     Mutant(
         "dead watchers stay",
-        "broker/feed.py",
-        "self.reader.cancel()",
-        "pass",
+        "broker/transport/guard.py",
+        "loop.call_later(self.unread_seconds_max, own.cancel)",
+        "loop.call_later(self.unread_seconds_max, print)",
         "tests/faults/test_overload.py::test_watchers_that_never_read_are_ended_and_others_do_not_notice",
     ),
 )
