@@ -11,6 +11,7 @@ from broker.admission.outlook import Outlook
 from broker.attempts import once, settled
 from broker.domain.claim import Active, Claim, ClaimName, Committed, Ended, Held, Placement, Planned
 from broker.domain.faults import Fault, FaultReason
+from broker.domain.options import parts
 from broker.domain.preemption import stopped
 from broker.domain.reason import Because, Reason
 from broker.domain.slots import SLOT_SECONDS, slot_of
@@ -191,7 +192,7 @@ class Leasing:
         for name in await self.ledger.overdue(margin_millis=margin, limit=self.terms.lapses_at_once):
             with suppress(Fault):  # changed meanwhile, or ended by another server: looked at again if need be
                 claim, at = await self.ledger.claim(name), self.now()
-                over = _without_lease(claim, EXPIRED, at)
+                over = _unused(claim, at) or _without_lease(claim, EXPIRED, at)
                 # A revision ends once; no tenant is called like this scope.
                 key = RequestKey("-lapse", "ExpireLease", str(claim.revision), name.key)
                 count += await self.ledger.expire(over, margin_millis=margin, key=key, at=at) is not None
@@ -265,6 +266,14 @@ def _without_lease(claim: Claim, why: Because, at: int) -> Claim:
     slot = slot_of(at)
     stops = stopped(claim, slot)
     return claim.becomes(Ended(claim.used_until(slot), (why,)), at=at) if stops is None else claim.becomes(stops, at=at)
+
+
+def _unused(claim: Claim, at: int) -> Claim | None:
+    """Without a lease that nobody could renew, as its time is over: it goes on if a part waits; None if it is not."""
+    if at < _end(claim) or any(place.left_ppm for place in claim.placements):
+        return None
+    waits = len(claim.placements) < parts(claim.ask)
+    return claim.becomes(Committed(claim.placements, claim.because) if waits else Ended(claim.placements), at=at)
 
 
 def _end(claim: Claim) -> int:

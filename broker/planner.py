@@ -8,10 +8,12 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from time import monotonic
 from typing import Protocol
 
 from broker.admission.demand import ABOVE, KEEPS, Demand
+from broker.admission.displacement import leave
 from broker.admission.policy import Policy
 from broker.backfill import backfill
 from broker.domain.claim import Tier
@@ -204,7 +206,9 @@ class Planner:
         now, terms = self.now(), self.settings.terms
         first = slot_at_or_after(now + math.ceil(seconds) - LATE_SECONDS_MAX)
         horizon = Window(first, first + self.settings.horizon_slots)
-        return await asyncio.to_thread(compile_problem, snapshot, horizon, terms, slot=slot_of(now), tells=tells)
+        leaving = await asyncio.to_thread(leave, snapshot.claims, snapshot.fleet, first)
+        made = partial(compile_problem, slot=slot_of(now), tells=tells, leaving=leaving)
+        return await asyncio.to_thread(made, snapshot, horizon, terms)
 
     async def _posed(self, seconds: float) -> tuple[Compiled, Plan | None]:
         """The market as a problem, and the plan to start from; where insured work lost its place, one that saves it."""
@@ -214,7 +218,8 @@ class Planner:
             return compiled, compiled.problem.in_force()
         # Who gives way may now go elsewhere; rows and options of all others are the same.
         lifted = (compiled.snapshot, compiled.horizon, self.settings.terms, saving.lifted)
-        return await asyncio.to_thread(compile_problem, *lifted, slot=compiled.slot), saving.plan
+        again = partial(compile_problem, slot=compiled.slot, leaving=compiled.leaving)
+        return await asyncio.to_thread(again, *lifted), saving.plan
 
     async def _turn(self) -> None:
         """Wait for a reason to plan, then plan."""

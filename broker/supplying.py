@@ -114,7 +114,9 @@ class Supplying:
         applied = await self.ledger.apply_fleet(fleet, key=key, at=at, dry_run=dry_run, expected=expected)
         made = changes(applied.before, fleet)
         told = Supplied(applied, known if dry_run or not made else applied.revision, made)
-        return await self._with_touched(told, claims, fleet, at)
+        # What is asked again changes nothing, so it must not be counted on top of itself.
+        after = await self.ledger.fleet() if applied.replayed else fleet
+        return await self._with_touched(told, claims, after, at)
 
     async def _with_touched(self, told: Supplied, claims: tuple[Claim, ...], fleet: Fleet, at: int) -> Supplied:
         if not told.applied.shortfalls:

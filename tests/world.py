@@ -28,6 +28,7 @@ from broker.ledger.memory import MemoryLedger
 from broker.ledger.port import RequestKey
 from broker.optimiser.problem import Plan, Problem
 from broker.optimiser.report import Earlier, Solved
+from broker.optimiser.worker import SolverLost
 from broker.planner import Planner, PlannerSettings
 from broker.supplying import Supplying
 from broker.transport.guard import Guard
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
     from capacitybroker.v1.lease_service_pb2_grpc import LeaseServiceAsyncStub
     from capacitybroker.v1.planning_service_pb2_grpc import PlanningServiceAsyncStub
 
-__all__ = ["InlineSolver", "World", "until", "world"]
+__all__ = ["InlineSolver", "LostSolver", "World", "until", "world"]
 
 DAY = 24 * SLOT_SECONDS
 NOON = 20_000 * DAY + DAY // 2  # some day in 2024, on the hour
@@ -73,6 +74,14 @@ class InlineSolver:
             solve, problem, stop=WorkLimit(self.work), seed=seed, hint=hint, earlier=earlier
         )
         return self.tamper(problem, solved)
+
+
+class LostSolver:
+    """Dies of everything."""
+
+    async def solve(self, *_: object, **__: object) -> Solved:
+        """See `broker.planner.Solver`."""
+        raise SolverLost("gone")
 
 
 @dataclass(slots=True)

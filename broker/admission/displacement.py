@@ -17,13 +17,14 @@ from numpy.typing import NDArray
 from broker.admission.calendar import Calendar
 from broker.admission.ranking import Ranking, legal, placed
 from broker.domain.bid_prices import BidPrices
-from broker.domain.claim import Claim, Held, Hold, Placement, Tier
+from broker.domain.claim import Claim, ClaimName, Held, Hold, Placement, Tier
 from broker.domain.fleet import Fleet
-from broker.domain.options import options, parts
+from broker.domain.options import parts
+from broker.domain.preemption import ways, ways_elsewhere
 from broker.domain.slots import Window
 from broker.domain.terms import Terms
 
-__all__ = ["Loss", "losses", "refuges"]
+__all__ = ["Loss", "leave", "losses", "refuges"]
 
 Ints = NDArray[np.int64]
 
@@ -50,6 +51,11 @@ def losses(claims: Iterable[Claim], fleet: Fleet, slot: int) -> tuple[Loss, ...]
     return tuple(sorted(out, key=lambda loss: _turn(loss, slot)))
 
 
+def leave(claims: Iterable[Claim], fleet: Fleet, slot: int) -> frozenset[tuple[ClaimName, int]]:
+    """Claims and parts that lose their place from ``slot`` on."""
+    return frozenset((one.claim.name, one.placement.part) for one in losses(claims, fleet, slot))
+
+
 def refuges(
     lost: Sequence[Loss], claims: Iterable[Claim], fleet: Fleet, window: Window, prices: BidPrices | None, terms: Terms
 ) -> tuple[Loss, ...]:
@@ -74,7 +80,8 @@ def _refuge(one: Loss, calendar: Calendar, terms: Terms) -> Placement | None:
     if isinstance(one.claim.state, Held):
         return None
     ranking, ask = Ranking(calendar, one.claim.quota, terms), one.claim.ask
-    if parts(ask) == 1:
+    has_begun = bool(one.claim.ran) or one.placement.window.first < calendar.window.first
+    if parts(ask) == 1 and not has_begun:
         whole = ranking.candidates(ask, most=1)
         found = whole[0].placements[0] if whole else None
     else:
@@ -85,10 +92,11 @@ def _refuge(one: Loss, calendar: Calendar, terms: Terms) -> Placement | None:
 
 
 def _part_alone(one: Loss, ranking: Ranking) -> Placement | None:
-    """The best free place for one part of several; the others stay where they are."""
-    calendar = ranking.calendar
-    ways = [way for way in options(one.claim.ask, calendar.fleet) if way.part == one.placement.part]
-    worths = [(worth, way) for way in legal(ways, calendar.window) if (worth := ranking.worth(way)) is not None]
+    """The best free place for one part of several, or for what is left of one; others stay where they are."""
+    calendar, slot = ranking.calendar, ranking.calendar.window.first
+    whole = [way for way in ways(one.claim, calendar.fleet, slot) if way.part == one.placement.part]
+    left = ways_elsewhere(one.claim, one.placement, whole, calendar.fleet, slot)
+    worths = [(worth, way) for way in legal(left, calendar.window) if (worth := ranking.worth(way)) is not None]
     if not worths:
         return None
     _, best = max(worths, key=lambda found: found[0])

@@ -8,11 +8,12 @@ least time, it is told its notice ahead, and after `PREEMPTIONS_MAX` times it is
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 from broker.domain.claim import Active, Claim, Committed, Placement, Preemption, Tier
 from broker.domain.fleet import Fleet
-from broker.domain.options import Option, options
+from broker.domain.options import Option, options, resumed
 from broker.domain.slots import Window
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "preemptions",
     "stopped",
     "ways",
+    "ways_elsewhere",
     "ways_on",
 ]
 
@@ -124,6 +126,24 @@ def ways(claim: Claim, fleet: Fleet, slot: int) -> tuple[Option, ...]:
         return found
     left = replace(claim, ran=(*claim.ran, *over))
     return tuple(_of_what_is_left(left, way) for way in found)
+
+
+def ways_elsewhere(
+    claim: Claim, placement: Placement, ways: Iterable[Option], fleet: Fleet, slot: int
+) -> tuple[Option, ...]:
+    """Every way to serve a part that loses its placement from ``slot`` on; ``ways`` are those of the part as a whole.
+
+    What runs goes on with what is left of it, however late that begins: it ends by its deadline or not at all.
+    """
+    if placement.left_ppm:
+        return ways_on(claim, placement, fleet, slot)
+    whole = tuple(ways)
+    if placement.window.first >= slot:
+        return whole
+    here = (way.slots for way in whole if (way.pool, way.devices) == (placement.pool, placement.devices))
+    full, left, deadline = next(here, placement.window.slots), placement.window.end - slot, claim.ask.deadline
+    lasts = ((way, resumed(way, full, left)) for way in whole)
+    return tuple(way._replace(slots=n, latest=None if deadline is None else deadline - n) for way, n in lasts)
 
 
 def ways_on(claim: Claim, placement: Placement, fleet: Fleet, slot: int) -> tuple[Option, ...]:

@@ -10,10 +10,11 @@ The rules of the functions in ``redis/lua/leases.lua``, for a ledger in memory.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from broker.domain.claim import ClaimName, Hold
+from broker.domain.claim import Claim, ClaimName, Placement
 from broker.domain.slots import Steps
 from broker.ledger.books import Books
 from broker.ledger.port import LeaseRecord
@@ -35,7 +36,8 @@ class _Entry:
 class _Ghost:
     """What the holder of a lease that was ended for it may still use."""
 
-    hold: Hold
+    name: ClaimName
+    place: Placement
     ends: int
 
 
@@ -98,23 +100,48 @@ class LeaseBook:
         """It is over, and nobody uses anything."""
         self._entries.pop(name, None)
 
-    def displace(self, name: ClaimName, held: tuple[Hold, ...], slot: int) -> None:
-        """It is over, and its holder may use what it held until it would have ended."""
-        entry = self._entries.pop(name, None)
+    def displace(self, claim: Claim, slot: int) -> None:
+        """It is over, and its holder may use what the claim had until it would have ended."""
+        entry = self._entries.pop(claim.name, None)
         if entry is not None:
-            lost = (hold for hold in held if hold.account.startswith("pools/") and slot in hold.window)
-            self._ghosts += [_Ghost(hold, entry.ends) for hold in lost]
+            self._ghosts += [_Ghost(claim.name, place, entry.ends) for place in _in_slot(claim, slot)]
 
-    def crowded(self, books: Books, holds: tuple[Hold, ...], slot: int, margin_millis: int) -> bool:
-        """Whether a pool of these holds lacks devices for all that it granted and that may still be in use."""
-        ghosts = list(self.ghosts(margin_millis))
-        for pool in {hold.account for hold in holds if hold.account.startswith("pools/") and slot in hold.window}:
-            used = books.granted(pool).at(slot) + sum(ghost.devices for ghost in ghosts if ghost.account == pool)
-            if used > (books.limit(pool) or Steps.level(0)).at(slot):
+    def crowded(self, books: Books, claim: Claim, slot: int, margin_millis: int) -> bool:
+        """Whether a pool of the claim lacks devices for all that it granted and that may still be in use.
+
+        So it does where that may be on domains that the claim was told, or will be. What the claim itself had there and
+        has again is the same devices.
+        """
+        ghosts, mine = list(self._alive(margin_millis)), defaultdict[str, list[Placement]](list)
+        for place in _in_slot(claim, slot):
+            mine[place.pool].append(place)
+        for pool, places in mine.items():
+            here = [ghost for ghost in ghosts if ghost.place.pool == pool]
+            if any(ghost.name != claim.name and _meet(ghost.place, places) for ghost in here):
+                return True
+            own = sum(ghost.place.devices for ghost in here if ghost.name == claim.name)
+            used = sum(ghost.place.devices for ghost in here) - min(own, sum(place.devices for place in places))
+            account = f"pools/{pool}"
+            limit = books.limit(account) or Steps.level(0)
+            if books.granted(account).at(slot) + used > limit.at(slot):
                 return True
         return False
 
-    def ghosts(self, margin_millis: int) -> Iterator[Hold]:
-        """What may still be in use though it is granted to nobody, or to others."""
+    def _alive(self, margin_millis: int) -> Iterator[_Ghost]:
         after = self._now()[0] - margin_millis
-        return (ghost.hold for ghost in self._ghosts if ghost.ends > after)
+        return (ghost for ghost in self._ghosts if ghost.ends > after)
+
+
+def _in_slot(claim: Claim, slot: int) -> Iterator[Placement]:
+    """What it has in a slot, and may have in use."""
+    return (place for place in (*claim.ran, *claim.placements) if slot in place.window)
+
+
+def _meet(ghost: Placement, places: list[Placement]) -> bool:
+    """Whether domains of a ghost may be among those of some places; as long as these are not told they may be."""
+    told = [span for place in places for span in place.domains]
+    return any(
+        not told
+        or any(mine.first < lost.first + lost.domains and lost.first < mine.first + mine.domains for mine in told)
+        for lost in ghost.domains
+    )

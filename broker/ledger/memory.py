@@ -123,7 +123,7 @@ class MemoryLedger:
     async def acquire(self, claim: Claim, *, key: RequestKey, at: int, ttl_millis: int, margin_millis: int) -> Receipt:
         """See `Ledger.acquire`."""
         crowded = self._leases.find(claim.name) is None and self._leases.crowded(
-            self._market.books, claim.holds(), slot_of(at), margin_millis
+            self._market.books, claim, slot_of(at), margin_millis
         )
         receipt = self._replace(
             claim, EventKind.LEASED, key=key, at=at, refusal=refusals.lease_handover(claim.name) if crowded else None
@@ -266,10 +266,8 @@ class MemoryLedger:
     def _end_leases(self, taken: Sequence[Claim], at: int) -> None:
         """Of claims that a plan ends, or whose places it takes."""
         for claim in taken:
-            if not claim.live:
-                self._leases.drop(claim.name)
-            elif not isinstance(claim.state, Active):
-                self._leases.displace(claim.name, self._market.claims[claim.name].holds(), slot_of(at))
+            if not isinstance(claim.state, Active):
+                self._leases.displace(self._market.claims[claim.name], slot_of(at))
 
     def _overdrawn(self, taken: Sequence[Claim], at: int) -> Shortfall | None:
         """The first place where replacing these claims would make or deepen a shortfall."""
@@ -279,7 +277,9 @@ class MemoryLedger:
 
     def _fitting(self, claims: Sequence[Claim], at: int) -> tuple[list[Claim], list[ClaimName]]:
         """Those that hold capacity already and, one by one, the others that fit; and the names of who does not."""
-        new = {c.name for c in claims if c.holds() and not self._market.claims[c.name].holds()}
+        slot = slot_of(at)
+        had = {c.name for c in claims if any(slot < hold.window.end for hold in self._market.claims[c.name].holds())}
+        new = {c.name for c in claims if c.holds() and c.name not in had}
         fitting = [claim for claim in claims if claim.name not in new]
         worst = self._overdrawn(fitting, at)
         if worst is not None:

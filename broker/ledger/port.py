@@ -243,10 +243,10 @@ class Ledger(Protocol):
 
         ``prices`` rule from then on, with the plan's revision; None leaves those that do.
 
-        Where the rest would make or deepen a shortfall from slot ``slot_of(at)`` on, those claims that gain their first
-        capacity are skipped too whose room was taken meanwhile. Faults: FENCED when a newer planner or another
-        incarnation rules, OVERCOMMIT when not even the claims fit that hold capacity already, or no claim is left
-        (then nothing changes).
+        Where the rest would make or deepen a shortfall from slot ``slot_of(at)`` on, those claims are skipped too that
+        hold nothing from then on, and whose new room was taken meanwhile. Faults: FENCED when a newer planner
+        or another incarnation rules, OVERCOMMIT when not even the claims fit that hold capacity already, or no claim is
+        left (then nothing changes).
         """
         ...
 

@@ -16,11 +16,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from broker.domain.claim import Claim, Placement, Tier
+from broker.domain.claim import Claim, ClaimName, Placement, Tier
 from broker.domain.fleet import Fleet
 from broker.domain.losses import Loss
-from broker.domain.options import Option, parts, resumed
-from broker.domain.preemption import is_over, ways, ways_on
+from broker.domain.options import Option, parts
+from broker.domain.preemption import is_over, ways, ways_elsewhere
 from broker.domain.reason import Because, Reason
 from broker.domain.slots import SLOT_SECONDS, Window
 from broker.domain.snapshot import Snapshot
@@ -65,6 +65,9 @@ class Compiled:
     barred: dict[int, Because] = field(default_factory=dict)
     over: frozenset[int] = frozenset()
     losses: tuple[Loss, ...] = ()  # what each reserve of the problem is for
+    leaving: Collection[tuple[ClaimName, int]] | None = (
+        None  # claims and parts that lost their place; None: all who may
+    )
 
 
 def compile_problem(
@@ -75,6 +78,7 @@ def compile_problem(
     *,
     slot: int | None = None,
     tells: bool = True,
+    leaving: Collection[tuple[ClaimName, int]] | None = None,
 ) -> Compiled:
     """The problem of planning ``snapshot`` over ``horizon``, whose first slot is now; money in micro-USD.
 
@@ -83,7 +87,8 @@ def compile_problem(
 
     What is promised is always a plan of the problem: the horizon reaches to the end of what is held, and a quota that
     shrank counts as what is held under it, so that nothing new fits. What is on loan counts under a quota of its own.
-    ``lifted`` says whose promise gives way to whose.
+    ``lifted`` says whose promise gives way to whose; of those whose pools lost devices only the ``leaving`` lose their
+    place, or may, if it is not known who has to.
     """
     lifted = lifted or Lifted()
     ends = (placement.window.end for claim in snapshot.claims for placement in claim.placements)
@@ -103,8 +108,9 @@ def compile_problem(
             if placement is not None and placement.window.end > horizon.first:
                 yields = (index, part) in lifted.yields
                 by = lifted.saved.get((index, part))
+                may_lose = short if leaving is None or (claim.name, part) in leaving else {}
                 requests.append(
-                    _held(index, claim, placement, mine, horizon, short, snapshot.fleet, yields=yields, by=by)
+                    _held(index, claim, placement, mine, horizon, may_lose, snapshot.fleet, yields=yields, by=by)
                 )
             elif placement is None:
                 legal = tuple(legal for way in mine if (legal := _within(way, horizon)) is not None)
@@ -118,7 +124,7 @@ def compile_problem(
     if tells:
         requests = with_ends(snapshot, slot, requests, horizon)
     problem, lost = _problem(snapshot, horizon, requests, terms, lifted.saved)
-    return Compiled(snapshot, horizon, slot, problem, tuple(requests), barred, frozenset(over), lost)
+    return Compiled(snapshot, horizon, slot, problem, tuple(requests), barred, frozenset(over), lost, leaving)
 
 
 def option_at(compiled: Compiled, row: int, place: Placement) -> int | None:
@@ -184,12 +190,9 @@ def _held(
     moves, running = lost is not None or yields, placement.window.first < horizon.first
     if not moves and (running or claim.firm):
         return Request(index, placement.part, (stay,), placement, stays=True, settled=True)
-    if placement.left_ppm:
-        ways = ways_on(claim, placement, fleet, horizon.first)
-    elif running:
-        ways = [_rest(way, ways, claim, placement, horizon) for way in ways]
     latest = by if moves else placement.latest
-    elsewhere = [legal for way in ways if (legal := _within(way, horizon, latest)) is not None]
+    left = ways_elsewhere(claim, placement, ways, fleet, horizon.first)
+    elsewhere = [legal for way in left if (legal := _within(way, horizon, latest)) is not None]
     known = fleet.pool(placement.pool) is not None
     here = (stay,) if known else ()
     return Request(index, placement.part, (*here, *elsewhere), placement, stays=known, lost=lost, yields=yields)
@@ -201,14 +204,6 @@ def _lost(pool: str, window: Window, horizon: Window, short: dict[str, Ints]) ->
         return None
     slots = window.first + np.flatnonzero(short[pool][window.first - horizon.first : window.end - horizon.first])
     return Window(int(slots[0]), int(slots[-1]) + 1) if len(slots) else None
-
-
-def _rest(way: Option, ways: Sequence[Option], claim: Claim, placement: Placement, horizon: Window) -> Option:
-    """What is left of a running placement, served another way; it ends by its deadline or not at all."""
-    here = (w.slots for w in ways if (w.pool, w.devices) == (placement.pool, placement.devices))
-    slots = resumed(way, next(here, placement.window.slots), placement.window.end - horizon.first)
-    deadline = claim.ask.deadline
-    return way._replace(slots=slots, latest=None if deadline is None else deadline - slots)
 
 
 def _within(way: Option, horizon: Window, latest: int | None = None) -> Option | None:

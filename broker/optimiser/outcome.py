@@ -166,21 +166,22 @@ def _notices(compiled: Compiled, plan: Plan, defragmented: Collection[int]) -> d
     """What is told to claims that lost a place and have another, or were moved to keep domains whole, by claim."""
     found: dict[int, list[Because]] = {}
     for row, request in enumerate(compiled.requests):
-        held, lost = request.placement, request.lost
-        if held is None or (lost is None and row not in defragmented) or plan.option[row] < 0:
+        held = request.placement
+        if held is None or not (request.short or row in defragmented) or plan.option[row] < 0:
             continue
         new = _placement(compiled, request, int(plan.option[row]), int(plan.start[row]))
         if new is not held:
-            found.setdefault(request.claim, []).append(_moved(held, new, lost))
+            found.setdefault(request.claim, []).append(_moved(held, new, request))
     return {index: tuple(whys) for index, whys in found.items()}
 
 
-def _moved(held: Placement, new: Placement, lost: Window | None) -> Because:
-    """Why a part is elsewhere: its pool lost devices, or whole domains stay free so."""
+def _moved(held: Placement, new: Placement, request: Request) -> Because:
+    """Why a part is elsewhere: its pool lost devices, it made room for who lost theirs, or domains stay whole so."""
     facts = {"new_pool": f"pools/{new.pool}", "new_start_unix_seconds": str(new.window.first * SLOT_SECONDS)}
-    if lost is not None:
-        message = f"Pool {held.pool} lost devices that it was placed on; it has another place in {new.pool}."
-        return Because(Reason.SUPPLY_LOST, message, _lost_facts(held.pool, lost) | facts)
+    if request.short:
+        why = _left_out(held.pool, request.lost)
+        message = f"{why.message.removesuffix('.')}; it has another place in {new.pool}."
+        return replace(why, message=message, facts={**why.facts, **facts})
     message = f"It was moved so that whole domains stay free in {held.pool}, to where it is worth as much."
     start = str(held.window.first * SLOT_SECONDS)
     return Because(Reason.DEFRAGMENTED, message, {"pool": f"pools/{held.pool}", "start_unix_seconds": start} | facts)

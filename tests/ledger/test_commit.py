@@ -141,6 +141,29 @@ async def test_who_finds_his_room_taken_is_skipped_and_the_rest_of_the_plan_stan
     assert [changed.name for changed in event.claims] == [second.name, mover.name]
 
 
+async def test_who_only_ran_before_is_skipped_like_any_other_who_finds_his_room_taken(
+    ledger: Ledger, desk: Desk
+) -> None:
+    """What a claim had until it gave way keeps no room."""
+    await desk.open_pools({"dc-1": 8})
+    run = placement(end=2, left_ppm=500_000)
+    gave_way = await desk.place(await desk.submit("atlas/run-1"), run)
+    waits = replace(gave_way.becomes(Waiting((AWAITING_PLAN,)), at=2 * 3600), ran=(run,))
+    fence = await desk.lead()
+    await ledger.commit([waits], plan(), fence=fence, at=2 * 3600)
+    waits, other = await ledger.claim(waits.name), await desk.submit("atlas/run-2")
+    await desk.place(await desk.submit("borealis/run-1"), placement(first=3, end=4))
+    rows = [
+        waits.becomes(Planned((placement(first=3, end=5),)), at=0),
+        other.becomes(Planned((placement(first=4, end=6),)), at=0),
+    ]
+    assert (await ledger.commit(rows, plan(), fence=fence, at=2 * 3600)).skipped == (waits.name,)
+    assert await granted(ledger) == (8, 8, 0, 8, 8, 8)
+    again = waits.becomes(Planned((placement(first=6, end=8),)), at=0)
+    assert (await ledger.commit([again], plan(), fence=fence, at=2 * 3600)).skipped == ()
+    assert await granted(ledger, end=8) == (8, 8, 0, 8, 8, 8, 8, 8)
+
+
 async def test_a_claim_can_expire_by_a_plan(ledger: Ledger, desk: Desk) -> None:
     stored = await desk.submit("atlas/run-1")
     await ledger.commit([stored.becomes(Expired((AWAITING_PLAN,)), at=0)], plan(), fence=await desk.lead(), at=0)

@@ -7,7 +7,18 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from broker.domain.claim import Active, Cancelled, Claim, Committed, Displaced, Ended, Placement, Tier
+from broker.domain.claim import (
+    Active,
+    Cancelled,
+    Claim,
+    Committed,
+    Displaced,
+    DomainSpan,
+    Ended,
+    Expired,
+    Placement,
+    Tier,
+)
 from broker.domain.faults import Fault, FaultReason
 from broker.ledger.fold import violations
 from broker.ledger.lease_book import AWAY_MILLIS, RETURN_MILLIS
@@ -227,3 +238,81 @@ async def test_room_beside_what_may_still_be_in_use_is_leased_at_once(leased: Le
     with pytest.raises(Fault) as refused:
         await leased.acquire(await leased.committed("atlas/run-4", third))
     assert refused.value.reason is FaultReason.LEASE_HANDOVER
+
+
+async def test_all_that_a_claim_had_in_a_pool_counts_until_its_holder_has_stopped(leased: Leased) -> None:
+    """Two parts of it are alike, to the number of devices."""
+    stored = await leased.desk.submit("atlas/run-1", devices=32)
+    parts = tuple(placement(devices=16, end=4, part=part) for part in range(2))
+    await leased.commit(stored.becomes(Committed(parts), at=0))
+    lost = await leased.acquire(await leased.ledger.claim(stored.name))
+    await leased.commit(lost.becomes(Displaced((AWAITING_PLAN,)), at=0))
+    newcomer = await leased.committed("atlas/run-2", placement(devices=48, end=4))
+    with pytest.raises(Fault) as refused:
+        await leased.acquire(newcomer)
+    assert refused.value.reason is FaultReason.LEASE_HANDOVER
+
+
+async def test_a_holder_that_lost_its_place_counts_as_long_though_the_claim_loses_a_shorter_lease_as_well(
+    leased: Leased,
+) -> None:
+    half = placement(devices=32, end=4)
+    lost = await leased.acquire(await leased.committed(place=half))
+    await leased.renew(lost, ttl_millis=60_000)
+    await leased.commit(lost.becomes(Displaced((AWAITING_PLAN,)), at=0))
+    lost = await leased.ledger.claim(lost.name)
+    await leased.commit(lost.becomes(Committed((half,)), at=0))
+    lost = await leased.acquire(await leased.ledger.claim(lost.name))
+    await leased.commit(lost.becomes(Displaced((AWAITING_PLAN,)), at=0))
+    newcomer = await leased.committed("atlas/run-2", placement(devices=48, end=4))
+    await leased.served(TTL + 2 * MARGIN)
+    with pytest.raises(Fault) as refused:
+        await leased.acquire(newcomer)
+    assert refused.value.reason is FaultReason.LEASE_HANDOVER
+    await leased.served(60_000)
+    assert (await leased.acquire(newcomer)).state_name == "ACTIVE"
+
+
+async def test_what_a_closed_claim_had_before_its_time_was_over_may_still_be_in_use(leased: Leased) -> None:
+    """A plan finds no time any more for one part, and takes the place of the other."""
+    lost = await leased.acquire(await leased.committed())
+    await leased.commit(lost.becomes(Expired((AWAITING_PLAN,)), at=0))
+    assert await leased.renew(lost) is None
+    newcomer = await leased.committed("atlas/run-2")
+    with pytest.raises(Fault) as refused:
+        await leased.acquire(newcomer)
+    assert refused.value.reason is FaultReason.LEASE_HANDOVER
+
+
+async def test_a_claim_does_not_wait_for_its_own_holder_where_it_stays(leased: Leased) -> None:
+    """One part of it is lost, and the lease of both ends by that; the other fills the pool."""
+    await leased.desk.open_pools({"dc-1": 64, "dc-2": 64})
+    stored = await leased.desk.submit("atlas/run-1", devices=128)
+    stays, goes = PLACE, placement("dc-2", 64, end=4, part=1)
+    await leased.commit(stored.becomes(Committed((stays, goes)), at=0))
+    lost = await leased.acquire(await leased.ledger.claim(stored.name))
+    await leased.commit(lost.becomes(Committed((stays,), (AWAITING_PLAN,)), at=0))
+    assert (await leased.acquire(await leased.ledger.claim(stored.name))).state_name == "ACTIVE"
+    with pytest.raises(Fault) as refused:
+        await leased.acquire(await leased.committed("atlas/run-2", placement("dc-2", 64, end=4)))
+    assert refused.value.reason is FaultReason.LEASE_HANDOVER
+
+
+async def test_domains_that_may_still_be_in_use_are_not_leased_to_others_though_there_are_devices(
+    leased: Leased,
+) -> None:
+    def on(*domains: int) -> Placement:
+        return placement(devices=16, end=4, domains=tuple(DomainSpan(first, 2, 8) for first in domains))
+
+    lost = await leased.acquire(await leased.committed(place=on(2)))
+    beside = await leased.committed("atlas/run-2", on(4))
+    same, untold = await leased.committed("atlas/run-3", on(1)), await leased.committed("atlas/run-4", on())
+    await leased.commit(lost.becomes(Displaced((AWAITING_PLAN,)), at=0))
+    for other in (same, untold):
+        with pytest.raises(Fault) as refused:
+            await leased.acquire(other)
+        assert refused.value.reason is FaultReason.LEASE_HANDOVER
+    assert (await leased.acquire(beside)).state_name == "ACTIVE"
+    await leased.served(TTL + MARGIN)
+    for other in (same, untold):
+        assert (await leased.acquire(other)).state_name == "ACTIVE"

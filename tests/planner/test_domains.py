@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from broker.domain.claim import Active, Ask, Claim, DomainSpan
+import pytest
+
+from broker.domain.claim import Active, Ask, Claim, DomainSpan, Placement
+from broker.domain.faults import Fault, FaultReason
 from broker.domain.fleet import Delivery, Fleet, Maintenance, Pool, PoolKind
 from broker.domain.slots import SLOT_SECONDS
 from broker.ledger.fold import violations
@@ -24,7 +27,12 @@ def gang(devices: int, slots: int, **fields: object) -> Ask:
 
 def on(claim: Claim) -> set[int]:
     """Which domains it is on."""
-    spans = [span for placement in claim.placements for span in placement.domains]
+    return domains_of(claim.placements)
+
+
+def domains_of(placements: tuple[Placement, ...]) -> set[int]:
+    """Which domains these are on."""
+    spans = [span for placement in placements for span in placement.domains]
     return {domain for span in spans for domain in range(span.first, span.first + span.domains)}
 
 
@@ -110,6 +118,27 @@ async def test_who_loses_its_racks_is_given_others_and_hears_of_it() -> None:
         await w.declare(racks(devices=72 * 4))
         await w.plan()
         assert on(await w.claim(second)) == {0}
+
+
+async def test_racks_of_who_lost_its_place_are_leased_to_nobody_before_its_holder_has_stopped() -> None:
+    """It has to leave as the pool goes away later; until then there is room for somebody who is done in time."""
+    async with world() as w:
+        await w.declare(racks())
+        name = await w.ask(gang(256, 24, latest=w.slot))
+        await w.plan()
+        held = await w.leasing.acquire(name, ttl_millis=30_000, key=w.key())
+        w.now += SLOT_SECONDS
+        await w.leasing.renew(name, held.token, ttl_millis=0)
+        lost = Maintenance(72 * DOMAINS, w.now + 5 * SLOT_SECONDS, w.now + 48 * SLOT_SECONDS)
+        await w.declare(racks(maintenance=(lost,)))
+        other = await w.ask(gang(256, 4, latest=w.slot))
+        await w.plan()
+        assert on(await w.claim(other)) == domains_of(held.usable)
+        with pytest.raises(Fault) as refused:
+            await w.leasing.acquire(other, ttl_millis=0, key=w.key())
+        assert refused.value.reason is FaultReason.LEASE_HANDOVER
+        await w.serve_for(33)
+        assert (await w.leasing.acquire(other, ttl_millis=0, key=w.key())).usable
 
 
 async def test_who_has_a_lease_before_any_plan_saw_it_start_has_its_racks_all_the_same() -> None:

@@ -16,7 +16,7 @@ from broker.optimiser.problem import Problem
 from broker.optimiser.report import Solved
 from tests.builders import fleet
 from tests.planner.giving_way import broken, pass_hours, reasons, running, settled, spot, urgent
-from tests.world import World, world
+from tests.world import LostSolver, World, world
 
 LENGTH = 24
 
@@ -47,7 +47,9 @@ async def test_who_gives_way_and_loses_its_pool_goes_on_elsewhere_with_all_that_
         w.now += 2 * SLOT_SECONDS
         await w.declare(fleet({"dc-1": 8, "dc-2": 64}))
         if repaired:
+            solver, w.planner.solver = w.planner.solver, LostSolver()  # there is room
             await repair(w)
+            w.planner.solver = solver
         await w.plan()
         after = await w.claim(long)
         (ran,), (there,) = after.ran, after.placements

@@ -12,6 +12,7 @@ from broker.domain.fleet import Fleet, Maintenance
 from broker.domain.insurance import Insurance, LossKind
 from broker.domain.reason import Reason
 from broker.domain.slots import SLOT_SECONDS
+from broker.domain.supply import Outage
 from broker.ledger.fold import violations
 from tests.builders import ask, fleet
 from tests.world import World, until, world
@@ -101,6 +102,8 @@ async def test_a_loss_is_answered_in_one_plan_and_other_work_gives_way(
     assert (there.window.first, there.window.end) == (w.slot, place.window.end), "it runs on for what is left of it"
     later, never = [await w.claim(name) for name in others]
     assert later.placements[0].window.first >= w.slot + 17, "one could wait"
+    assert later.because[0].reason is Reason.SUPPLY_LOST
+    assert later.because[0].facts["new_start_unix_seconds"] == str(later.placements[0].window.first * SLOT_SECONDS)
     assert isinstance(never.state, Displaced), "the other had a deadline"
     assert never.because[0].reason is Reason.SUPPLY_LOST
     assert never.because[0].message.split()[0] in ("It", "Pool")
@@ -117,6 +120,25 @@ async def test_without_insurance_nobody_gives_way(running: tuple[World, ClaimNam
     assert not there or there[0].window.first >= w.slot + 17, "at best it waits until the others are done"
     kept = [name for name in others if (await w.claim(name)).placements]
     assert kept == others
+
+
+async def test_who_has_to_leave_is_as_told_before_and_nobody_leaves_who_fits() -> None:
+    """What has nearly done counts again, though the other is worth more."""
+    async with world() as w:
+        await w.declare(insured({"a": 64, "b": 8}))
+        old = await w.ask(gang(32, value_microusd=32 * 24 * 6_000_000, deadline=w.slot + 25))
+        await w.plan()
+        w.now += 20 * SLOT_SECONDS
+        new = await w.ask(gang(32, value_microusd=32 * 24 * 7_000_000, deadline=w.slot + 25))
+        await w.plan()
+        w.now += SLOT_SECONDS
+        await w.plan()
+        lost = Outage(w.now, w.now + 24 * SLOT_SECONDS, devices=32)
+        told = await w.supplying.change("a", lost, etag="", key=w.key("-"), dry_run=False)
+        assert [one.claim.name for one in told.touched] == [new]
+        await w.plan()
+        assert isinstance((await w.claim(old)).state, Committed)
+        assert isinstance((await w.claim(new)).state, Displaced)
 
 
 async def test_only_pools_that_cover_have_to_give_way() -> None:

@@ -22,12 +22,11 @@ from broker.optimiser.check import check
 from broker.optimiser.compile import compile_problem
 from broker.optimiser.problem import Plan, Problem, Reserve
 from broker.optimiser.report import Earlier, Solved
-from broker.optimiser.worker import SolverLost
 from broker.repair import repair as repair_of
 from broker.repair import unreserved
 from broker.supplying import Supplied
 from tests.builders import ask, fleet, pool
-from tests.world import World, until, world
+from tests.world import LostSolver, World, until, world
 
 DAY = 24 * SLOT_SECONDS
 
@@ -309,13 +308,6 @@ async def test_what_is_lost_just_before_a_plan_begins_is_repaired_first() -> Non
             await asyncio.gather(run, return_exceptions=True)
 
 
-class Lost:
-    """A solver that dies of everything."""
-
-    async def solve(self, *_: object, **__: object) -> Solved:
-        raise SolverLost("gone")
-
-
 async def test_first_aid_needs_no_solver() -> None:
     """There is one refuge for two; making room for the other would take a solver."""
     async with world() as w:
@@ -326,11 +318,32 @@ async def test_first_aid_needs_no_solver() -> None:
             for tier in tiers
         ]
         await w.plan()
-        w.planner.solver = Lost()
+        w.planner.solver = LostSolver()
         await change(w, Outage(w.now, w.now + DAY))
         await repair(w)
         assert [p.pool for p in (await w.claim(sure)).placements] == ["dc-2"]
         assert isinstance((await w.claim(plain)).state, Displaced)
+        assert await broken(w) == ()
+
+
+@pytest.mark.parametrize("latest", [0, 100], ids=["latest start is over", "latest start to come"])
+async def test_first_aid_is_for_what_is_left_of_work_that_runs(latest: int) -> None:
+    async with world() as w:
+        await w.declare(fleet({"dc-1": 64, "dc-2": 64}))
+        end = w.slot + 12
+        name = await w.ask(
+            gang(64, 10, preferred_pools=("dc-1",), earliest=w.slot, latest=w.slot + latest, deadline=end)
+        )
+        await w.plan()
+        w.now += 3 * SLOT_SECONDS
+        await w.plan()
+        w.planner.solver = LostSolver()
+        told = await change(w, Outage(w.now, w.now + DAY))
+        (refuge,) = [loss.refuge for loss in told.touched]
+        await repair(w)
+        (there,) = (await w.claim(name)).placements
+        assert refuge is not None
+        assert (there.pool, there.window) == (refuge.pool, refuge.window) == ("dc-2", Window(w.slot, w.slot + 7))
         assert await broken(w) == ()
 
 

@@ -188,6 +188,39 @@ async def test_a_lease_never_outlives_its_claim(served: World) -> None:
     assert (reason, facts["state"]) == ("LEASE_ENDED", "ENDED")
 
 
+async def test_who_used_its_time_to_the_end_is_not_said_to_have_lost_its_lease(served: World) -> None:
+    lease = await leased(served)
+    served.now = NOON + 4 * HOUR
+    await served.serve_for(63)
+    assert await state(served, claim_of(lease)) == "ENDED", "no plan has looked at it since"
+    over = (await served.capacity.GetClaim(capacity.GetClaimRequest(name=claim_of(lease)))).claim
+    assert list(over.reasons) == []
+    assert over.placements[0].end_time.seconds == NOON + 4 * HOUR
+    code, reason, _ = await refusal(renew(served, lease))
+    assert (code, reason) == (PRECONDITION, "LEASE_ENDED")
+
+
+async def test_a_lease_that_nobody_could_renew_leaves_the_part_that_waits(served: World) -> None:
+    """One part's time is over; the other has no place yet, behind work as far as a plan looks ahead."""
+    eight = fleet(pool(deliveries=[fleet_pb2.Delivery(devices=8)]))
+    await served.fleet.ApplyFleet(fleets.ApplyFleetRequest(fleet=eight, request_id="eight"))
+    then = Timestamp(seconds=NOON + 4 * HOUR)
+    long = claim(duration=Duration(seconds=332 * HOUR), earliest_start_time=then, latest_start_time=then, gang=True)
+    behind = (await served.capacity.CreateClaim(create(long))).claim.name
+    await served.plan()
+    name = await granted(served, devices=16)
+    await served.leases.AcquireLease(acquiring(name))
+    served.now = NOON + 4 * HOUR
+    await served.serve_for(63)
+    assert await state(served, name) == "COMMITTED"
+    code, reason, _ = await refusal(served.leases.AcquireLease(acquiring(name, request_id="again")))
+    assert (code, reason) == (PRECONDITION, "LEASE_ENDED")
+    await served.capacity.CancelClaim(capacity.CancelClaimRequest(name=behind, request_id="cancel"))
+    await served.plan()
+    both = (await served.capacity.GetClaim(capacity.GetClaimRequest(name=name))).claim.placements
+    assert [place.start_time.seconds for place in both] == [NOON, NOON + 4 * HOUR]
+
+
 async def test_a_plan_leaves_what_is_in_use_alone(served: World) -> None:
     lease = await leased(served)
     for _ in range(2):

@@ -137,6 +137,16 @@ async def test_a_repeated_change_is_made_once(served: World) -> None:
     assert again == first, "nothing is there any more that could be drained"
 
 
+async def test_a_repeated_change_touches_nobody_else(served: World) -> None:
+    for _ in range(2):
+        await placed(served)
+    drain = supply.Drain(start_time=at(0), devices=32)
+    request = service.ChangeSupplyRequest(name="pools/dc-1", drain=drain, request_id="twice")
+    first = await served.fleet.ChangeSupply(request)
+    assert len(first.touched) == 1
+    assert await served.fleet.ChangeSupply(request) == first
+
+
 async def test_an_outage_ends_a_drain_does_not_and_a_delivery_comes_late(served: World) -> None:
     async def now(hours: int = 1) -> int:
         status = await served.fleet.GetPool(service.GetPoolRequest(name="pools/dc-1", start_time=at(hours)))

@@ -1,5 +1,5 @@
 -- commit: puts a plan into force. Rows whose claim is no longer live at the revision that the planner saw are skipped.
--- If the rest does not fit, claims that gain their first capacity are skipped where others have it by now.
+-- If the rest does not fit, claims that had no capacity left and gain some are skipped where others have it by now.
 -- KEYS  1 prefix of the market's keys
 -- ARGV  1 log events kept, 2 at (Unix s), 3 first slot whose limit counts, 4 fence incarnation, 5 fence epoch,
 --       6 plan body, 7 packed bid prices ("" leaves those in force), then for each claim: key, revision that it
@@ -45,13 +45,27 @@ local function sort_rows(m, args)
   return taken, skipped, held_by, net
 end
 
+-- Whether any of these holds is not over by a slot.
+local function reaches(holds, slot)
+  if holds == '[]' then
+    return false
+  end
+  local entries = cjson.decode(holds)
+  for i = 3, #entries, 4 do
+    if entries[i] > slot then
+      return true
+    end
+  end
+  return false
+end
+
 -- Taken rows and staged books when what holds capacity already comes first, all of it together, and then the others one
 -- by one as far as they fit, the keys of those who do not added to `skipped`; nil and a refusal when not even the first
 -- do, or nothing is left.
 local function stage_apart(m, args, rows, skipped, held_by, from_slot)
   local taken, newcomers, net = {}, {}, {}
   for _, row in ipairs(rows) do
-    if held_by[row] == '[]' and args[row + 3] ~= '[]' then
+    if args[row + 3] ~= '[]' and not reaches(held_by[row], from_slot) then
       newcomers[#newcomers + 1] = row
     else
       taken[#taken + 1] = row
@@ -66,6 +80,7 @@ local function stage_apart(m, args, rows, skipped, held_by, from_slot)
   local first_refusal
   for _, row in ipairs(newcomers) do
     local own = {}
+    books.add(own, held_by[row], -1)
     books.add(own, args[row + 3], 1)
     refusal = books.stage_more(m, staged, own, from_slot)
     first_refusal = first_refusal or refusal
@@ -104,16 +119,15 @@ local function write_rows(m, args, taken, revision)
   end
 end
 
--- Ends the leases of claims that are no longer leased: of those that are over, and of those that lost their place.
-local function end_leases(m, args, taken, held_by, slot)
+-- Ends the leases of claims that are no longer leased; what their holders may still use counts until these would have
+-- ended.
+local function end_leases(m, args, taken, slot)
   if redis.call('HLEN', m.keys.leases) == 0 then
     return
   end
   for _, row in ipairs(taken) do
-    if args[row + 2] == '1' then
-      leases.displace(m, args[row], held_by[row], slot)
-    elseif args[row + 2] == '0' then
-      leases.drop(m, { args[row] })
+    if args[row + 2] ~= '2' then
+      leases.displace(m, args[row], slot)
     end
   end
 end
@@ -150,8 +164,8 @@ verb('commit', function(keys, args)
   local rest = (#bodies > 0 and ',"claims":[' .. table.concat(bodies, ',') .. ']' or '')
     .. ',"plan":' .. plan .. ',"skipped":' .. #skipped
   local revision = market.record(m, 'PLANNED', at, rest, log_events_max)
+  end_leases(m, args, taken, tonumber(from_slot))
   write_rows(m, args, taken, revision)
-  end_leases(m, args, taken, held_by, tonumber(from_slot))
   books.write(m, staged)
   redis.call('ZADD', m.keys.plans, revision, revision .. '\n' .. #skipped .. '\n' .. plan)
   redis.call('ZREMRANGEBYRANK', m.keys.plans, 0, -101)

@@ -1,6 +1,7 @@
 -- Leases: hash `leases` holds "<fencing token>\n<ttl (ms)>" under the claim's key, sorted set `lease_ends` when each of
--- them ends, and `lease_ghosts` what holders of leases that were ended for them may still use: "<account>|<devices>|<key>"
--- until when. All ends are in the market's lease time.
+-- them ends, and `lease_ghosts` what holders of leases that were ended for them may still use:
+-- "<account>|<devices>|<key>|<fencing token>|<domains>" until when, domains being "<first>-<end>," as often as it takes.
+-- All ends are in the market's lease time.
 
 local leases = {}
 
@@ -53,36 +54,84 @@ function leases.drop(m, names)
   redis.call('ZREM', m.keys.lease_ends, unpack(names))
 end
 
--- Ends the lease of a claim that lost its place, if it has one: whoever holds it may use what it `held` until it would
--- have ended.
-function leases.displace(m, key, held, slot)
+-- Devices in `slot` of each pool that `holds` name.
+local function in_slot(holds, slot)
+  local devices = {}
+  local entries = cjson.decode(holds)
+  for i = 1, #entries, 4 do
+    local account, first, stop = entries[i], entries[i + 1], entries[i + 2]
+    if string.sub(account, 1, 6) == 'pools/' and first <= slot and slot < stop then
+      devices[account] = (devices[account] or 0) + entries[i + 3]
+    end
+  end
+  return devices
+end
+
+-- First and end of each run of domains that a claim's body tells in `slot`, by account.
+local function domains_in_slot(body, slot)
+  local claim, found = cjson.decode(body), {}
+  for i, place in ipairs(claim.domains and claim.placements or {}) do
+    local account = 'pools/' .. place[1]
+    for _, span in ipairs(place[3] <= slot and slot < place[4] and claim.domains[i] or {}) do
+      found[account] = found[account] or {}
+      table.insert(found[account], { span[1], span[1] + span[2] })
+    end
+  end
+  return found
+end
+
+-- Whether domains of a ghost may be among those of whoever wants a lease; as long as these are not told they may be.
+local function meet(ghost, told)
+  for first, stop in string.gmatch(ghost, '(%d+)-(%d+),') do
+    if not told then
+      return true
+    end
+    for _, span in ipairs(told) do
+      if span[1] < tonumber(stop) and tonumber(first) < span[2] then
+        return true
+      end
+    end
+  end
+  return false
+end
+
+-- Ends the lease of a live claim that is about to lose its place, if it has one: whoever holds it may use what is stored
+-- of the claim until the lease would have ended.
+function leases.displace(m, key, slot)
   local ends = redis.call('ZSCORE', m.keys.lease_ends, key)
   if not ends then
     return
   end
-  local entries = cjson.decode(held)
-  for i = 1, #entries, 4 do
-    local account, first, stop, devices = entries[i], entries[i + 1], entries[i + 2], entries[i + 3]
-    if string.sub(account, 1, 6) == 'pools/' and first <= slot and slot < stop then
-      redis.call('ZADD', m.keys.lease_ghosts, ends, account .. '|' .. market.digits(devices) .. '|' .. key)
+  local fence = leases.read(redis.call('HGET', m.keys.leases, key))
+  local held, body = string.match(redis.call('HGET', m.keys.live, key), '^%d+\n([^\n]*)\n(.*)$')
+  local told = domains_in_slot(body, slot)
+  for account, devices in pairs(in_slot(held, slot)) do
+    local ghost = account .. '|' .. market.digits(devices) .. '|' .. key .. '|' .. fence .. '|'
+    for _, span in ipairs(told[account] or {}) do
+      ghost = ghost .. market.digits(span[1]) .. '-' .. market.digits(span[2]) .. ','
     end
+    redis.call('ZADD', m.keys.lease_ghosts, ends, ghost)
   end
   leases.drop(m, { key })
 end
 
--- Whether pools of `holds` have in `slot` all that they granted, and what may still be in use after `after` as well.
-function leases.room(m, holds, slot, after)
-  local used = {}
-  local entries = cjson.decode(holds)
-  for i = 1, #entries, 4 do
-    if string.sub(entries[i], 1, 6) == 'pools/' and entries[i + 1] <= slot and slot < entries[i + 2] then
-      used[entries[i]] = books.excess(m, entries[i], slot)
-    end
+-- Whether pools of a claim's `holds` have in `slot` all that they granted, and what may still be in use after `after` as
+-- well, on other domains than its own. What the claim itself had there and has again is the same devices.
+function leases.room(m, key, holds, body, slot, after)
+  local mine, told, used = in_slot(holds, slot), domains_in_slot(body, slot), {}
+  for account in pairs(mine) do
+    used[account] = books.excess(m, account, slot)
   end
   for _, ghost in ipairs(redis.call('ZRANGEBYSCORE', m.keys.lease_ghosts, '(' .. market.digits(after), '+inf')) do
-    local account, devices = string.match(ghost, '^([^|]*)|(%d+)|')
+    local account, digits, owner, domains = string.match(ghost, '^([^|]*)|(%d+)|([^|]*)|?%d*|?(.*)$')
     if used[account] then
-      used[account] = used[account] + tonumber(devices)
+      if owner ~= key and meet(domains, told[account]) then
+        return false
+      end
+      local devices = tonumber(digits)
+      local again = owner == key and math.min(mine[account], devices) or 0
+      mine[account] = mine[account] - again
+      used[account] = used[account] + devices - again
     end
   end
   for _, excess in pairs(used) do
