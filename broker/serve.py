@@ -50,7 +50,7 @@ def serve(settings: ServeSettings, announce: Callable[[str], None]) -> None:
         stack.callback(children.stop)
         children.start("planner", partial(run_planner, bound, store_url))
         for number in range(1, settings.workers + 1):
-            children.start(f"server-{number}", partial(run_server, bound, store_url))
+            children.start(f"server-{number}", partial(run_server, _numbered(bound, number), store_url))
         children.wait_ready(READY_SECONDS)
         told = stack.enter_context(_Told.in_file(settings.ready_file, address))
         told.pids(_pids(children, store))
@@ -66,6 +66,15 @@ def serve(settings: ServeSettings, announce: Callable[[str], None]) -> None:
             return False
 
         children.watch(stopped)
+
+
+def _numbered(settings: ServeSettings, number: int) -> ServeSettings:
+    """Those of one server process: each has metrics of its own, at ports that follow each other."""
+    metrics = settings.metrics
+    if metrics is not None:
+        host, _, port = metrics.rpartition(":")
+        metrics = f"{host}:{int(port) + number - 1}"
+    return replace(settings, slot=f"server-{number}", metrics=metrics)
 
 
 def _pids(children: Children, store: _Store | None) -> dict[str, int]:

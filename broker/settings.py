@@ -9,6 +9,7 @@ from typing import Literal
 from broker.desk import DeskTerms
 from broker.leasing import LeaseTerms
 from broker.planner import PlannerSettings
+from broker.telemetry.logs import LogFormat
 
 __all__ = ["Durability", "ServeSettings"]
 
@@ -35,6 +36,11 @@ class ServeSettings:
     capture_dir: Path | None = None
     ready_file: Path | None = None
     drain_seconds: float = 5.0
+    slot: str = "server-1"  # of one server process among those of a broker
+    audit_dir: Path | None = None  # None: nobody's changes are put on record
+    metrics: str | None = None  # host:port for Prometheus
+    traces: bool = False
+    log_format: LogFormat = "text"
     planner: PlannerSettings = field(default_factory=PlannerSettings)
     desk: DeskTerms = field(default_factory=DeskTerms)
     leases: LeaseTerms = field(default_factory=LeaseTerms)

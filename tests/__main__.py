@@ -7,7 +7,7 @@ import sys
 import pytest
 
 QUICK = ("tidy", "unit", "racks", "admission", "bench", "client", "cli", "transport", "planner")
-THOROUGH = ("ledger", "leasing", "optimiser", "e2e")
+THOROUGH = ("telemetry", "ledger", "leasing", "optimiser", "e2e")
 
 
 def main() -> int:

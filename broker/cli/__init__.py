@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from broker.cli.audit import audit
 from broker.cli.claim import Asking, claim
 from broker.cli.claims import cancel, claims, show, watch
 from broker.cli.demo import demo
@@ -60,6 +61,7 @@ app.command(rich_help_panel=RUNNING)(demo)
 app.command(rich_help_panel=RUNNING)(serve)
 app.command(rich_help_panel=RUNNING)(plan)
 app.command(rich_help_panel=RUNNING)(replay)
+app.add_typer(audit, name="audit", rich_help_panel=RUNNING)
 
 
 def _version(wanted: bool) -> None:
