@@ -84,6 +84,11 @@ class Flood(asyncio.Protocol):
         """Calls that are under way."""
         return len(self._waiting)
 
+    @property
+    def open(self) -> bool:
+        """Whether it has not ended."""
+        return self._transport is not None
+
     def send(self, call: Call, request_id: str, told: Callable[[int, float], None]) -> bool:
         """Begin a call; False when this connection can take none now. ``told`` gets code and seconds."""
         body = call.body
@@ -112,9 +117,9 @@ class Flood(asyncio.Protocol):
                 self._end(stream, LATE)
 
     def close(self) -> None:
-        """End the connection."""
+        """End the connection at once."""
         if self._transport is not None:
-            self._transport.close()
+            self._transport.abort()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Open the conversation."""

@@ -23,7 +23,7 @@ from capacitybroker.v1.fleet_service_pb2_grpc import FleetServiceStub
 from capacitybroker.v1.lease_service_pb2_grpc import LeaseServiceStub
 
 from bench.answers import price_market
-from bench.flood import OK, opened, prepared
+from bench.flood import OK, Flood, opened, prepared
 from bench.herd import Herd
 from bench.leases import leased
 from bench.overload import Bench
@@ -66,6 +66,13 @@ def served() -> Iterator[Served]:
         finally:
             made.children.stop()
             made.store.stop()
+
+
+async def closed(connections: list[Flood]) -> None:
+    """They have ended."""
+    for connection in connections:
+        connection.close()
+    await until(lambda: not any(connection.open for connection in connections))
 
 
 async def until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
@@ -122,6 +129,8 @@ def test_after_a_storm_all_is_as_before(served: Served) -> None:
                 if after.said.count() and after.said.count() == after.said.count(OK):
                     break
         giving_up.cancel()
+        await asyncio.gather(giving_up, return_exceptions=True)
+        await closed(floods)
 
     asyncio.run(story())
 
@@ -168,5 +177,4 @@ async def test_watchers_that_never_read_are_ended_and_others_do_not_notice() -> 
         assert w.feed.watches == 1
         assert reader.cancelled() is reader.done() is False
         reader.cancel()
-        for connection in dead:
-            connection.close()
+        await closed(dead)
