@@ -16,6 +16,7 @@ from pathlib import Path
 
 import uvloop
 
+from broker import failpoints
 from broker.domain.faults import Fault
 from broker.ledger.redis.ledger import RedisLedger
 from broker.ledger.redis.link import StoreSettings
@@ -24,7 +25,7 @@ from broker.ledger.redis.watch import watch_settings
 from broker.settings import ServeSettings
 from broker.witness import Witness
 
-__all__ = ["clock", "lease_clock", "new_id", "open_market", "run_planner", "run_server", "wall_clock"]
+__all__ = ["clock", "lease_clock", "new_id", "open_market", "resign", "run_planner", "run_server", "wall_clock"]
 
 log = logging.getLogger(__name__)
 
@@ -66,17 +67,27 @@ async def open_market(settings: ServeSettings, store_url: str, *, create: bool) 
     await ledger.close()
 
 
+async def resign(settings: ServeSettings, store_url: str, planner_id: str) -> None:
+    """Give back the lease of a planner that is no more, so that whoever stands by need not wait until it runs out."""
+    with suppress(Fault):
+        ledger = await _open(settings, store_url)
+        try:
+            await ledger.lead(planner_id, ttl_millis=0)
+        finally:
+            await ledger.close()
+
+
 def run_server(settings: ServeSettings, store_url: str, ready: Ready) -> None:
     """Answer calls until SIGTERM; the body of a server process."""
-    _start_process("server")
+    _start_process("server", settings)
     # Of the reference's rate, GetClaim reaches 0.68 to 0.77 so, and 0.62 to 0.66 on asyncio's own loop.
     uvloop.run(_serve(settings, store_url, ready))
 
 
-def run_planner(settings: ServeSettings, store_url: str, ready: Ready) -> None:
-    """Plan until SIGTERM; the body of the planner process."""
-    _start_process("planner")
-    asyncio.run(_plan(settings, store_url, ready))
+def run_planner(settings: ServeSettings, store_url: str, planner_id: str, ready: Ready) -> None:
+    """Plan until SIGTERM; the body of a planner process. No two processes that live have the same ``planner_id``."""
+    _start_process("planner", settings)
+    asyncio.run(_plan(settings, store_url, planner_id, ready))
 
 
 async def _open(
@@ -144,7 +155,7 @@ async def _serve(settings: ServeSettings, store_url: str, ready: Ready) -> None:
     await ledger.close()
 
 
-async def _plan(settings: ServeSettings, store_url: str, ready: Ready) -> None:
+async def _plan(settings: ServeSettings, store_url: str, planner_id: str, ready: Ready) -> None:
     from broker.capture import capture_into
     from broker.optimiser.worker import SolverProcess
     from broker.planner import Planner
@@ -152,12 +163,12 @@ async def _plan(settings: ServeSettings, store_url: str, ready: Ready) -> None:
     stopping = _on_terminate()
     # Nobody waits for the planner, which looks away for a while when it reads or writes many claims.
     ledger = await _open(settings, store_url, call_seconds_max=5.0)
-    solver = SolverProcess()
+    solver = SolverProcess(memory_bytes=_solver_bytes())
     planner = Planner(
         ledger,
         solver,
         clock(settings.clock_file),
-        planner_id=f"{os.getpid()}-{secrets.token_hex(4)}",
+        planner_id=planner_id,
         settings=settings.planner,
         capture=capture_into(settings.capture_dir) if settings.capture_dir else None,
     )
@@ -184,12 +195,20 @@ async def _plan(settings: ServeSettings, store_url: str, ready: Ready) -> None:
         raise error
 
 
-def _start_process(name: str) -> None:
+def _solver_bytes() -> int:
+    """Address space that the solver may take, three quarters of the machine's memory: it fails rather than have the
+    kernel choose a victim. What libraries merely map counts as well, so it is never less than 4 GiB.
+    """
+    return max(4 << 30, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") * 3 // 4)
+
+
+def _start_process(name: str, settings: ServeSettings) -> None:
     """What every child process does first: log plainly, and leave Ctrl-C to its parent."""
     logging.basicConfig(
         stream=sys.stderr, level=logging.INFO, format=f"%(asctime)s {name}[%(process)d] %(levelname)s %(message)s"
     )
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    failpoints.arm(settings.failpoints)
 
 
 def _on_terminate() -> asyncio.Event:

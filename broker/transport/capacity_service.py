@@ -12,6 +12,7 @@ from capacitybroker.v1 import claim_pb2
 from google.protobuf.field_mask_pb2 import FieldMask
 from grpc.aio import ServicerContext
 
+from broker import failpoints
 from broker.desk import Desk
 from broker.domain.claim import Ask, Claim
 from broker.domain.faults import Fault, FaultReason
@@ -64,7 +65,9 @@ class CapacityService(pb_grpc.CapacityServiceServicer):
         tenant = _one_tenant(request.parent)
         key = replay_key(request, tenant)
         claim_id = plain_id(request.claim_id, "claim_id") if request.claim_id else ""
+        failpoints.reach("before-validate", "CreateClaim")
         asked, taken = ask(request.claim), places(request.placements)
+        failpoints.reach("after-validate", "CreateClaim")
         receipt = await self.desk.submit(tenant, claim_id, asked, key, places=taken)
         expected = self.desk.expected(receipt.claim)
         return pb.CreateClaimResponse(

@@ -11,6 +11,7 @@ from typing import Any, cast
 
 from grpc.aio import AbortError, ServicerContext
 
+from broker import failpoints
 from broker.domain.faults import Fault
 from broker.transport.status import internal, status_of, too_late
 
@@ -41,17 +42,19 @@ class Guard:
         found = getattr(service, method)
         if isasyncgenfunction(found):
             return self._stream(found)
-        return self._unary(found, self.seconds_max if method in self.patient else self.seconds_default)
+        return self._unary(method, found, self.seconds_max if method in self.patient else self.seconds_default)
 
     def _unary(
-        self, call: Callable[[Any, Context], Awaitable[Any]], default: float
+        self, method: str, call: Callable[[Any, Context], Awaitable[Any]], default: float
     ) -> Callable[[Any, Context], Awaitable[Any]]:
         async def guarded(request: Any, context: Context) -> Any:
             remaining = cast("float | None", context.time_remaining())
             allowed = default if remaining is None else min(remaining, self.seconds_max)
             try:
                 async with asyncio.timeout(allowed):
-                    return await call(request, context)
+                    answer = await call(request, context)
+                    failpoints.reach("before-reply", method)
+                    return answer
             except TimeoutError:
                 await context.abort_with_status(too_late())
             except Exception as error:  # noqa: BLE001 - the last line of defence

@@ -14,6 +14,8 @@ from redis.exceptions import MaxConnectionsError, ResponseError
 
 from broker.ledger.redis.circuit import Circuit
 
+from broker import failpoints
+
 __all__ = ["Batches"]
 
 Part = str | int | bytes
@@ -117,8 +119,12 @@ class Batches:
         # A pipeline of redis-py does the same and takes twice the time: it packs each argument in Python.
         line = cast(Connection, await self._pool.get_connection())  # type: ignore[no-untyped-call]
         try:
+            _reach("before-script-send", commands)
             await line.send_packed_command(b"".join(map(_packed, commands)))
-            return [await _answer(line) for _ in commands]
+            if failpoints.armed("after-script-send"):
+                await asyncio.sleep(0.01)  # what the loop was given to send leaves in its next turn
+            _reach("after-script-send", commands)
+            answers = [await _answer(line) for _ in commands]
         except BaseException:
             # Answers that nobody has read must not be taken for those of the next batch.
             with suppress(Exception):
@@ -126,6 +132,15 @@ class Batches:
             raise
         finally:
             await self._pool.release(line)
+        _reach("after-script-reply", commands)
+        return answers
+
+
+def _reach(point: str, commands: list[tuple[Part, ...]]) -> None:
+    """Pass a failpoint with the verb of each command."""
+    if failpoints.armed(point):
+        for _, function, *_ in commands:
+            failpoints.reach(point, str(function).split("_", 2)[-1])
 
 
 def _packed(command: tuple[Part, ...]) -> bytes:

@@ -6,6 +6,7 @@ import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from broker import failpoints
 from broker.domain.bid_prices import BidPrices
 from broker.domain.claim import Active, Cancelled, Claim, ClaimName
 from broker.domain.fleet import Fleet
@@ -214,7 +215,9 @@ class RedisLedger:
 
     async def _recalled(self, key: RequestKey) -> Reply:
         record = keys.replay_key(self._link.market, key.scope, key.request_id)
+        failpoints.reach("before-recall", key.method)
         reply = await self._link.read("recall", key.method, key.body_digest, replay=record)
+        failpoints.reach("after-recall", key.method)
         if reply.code == "REQUEST_ID_REUSED":
             raise refusals.request_id_reused(key)
         return reply

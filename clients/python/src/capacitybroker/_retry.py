@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import grpc
 
-from capacitybroker._errors import BrokerError, Unavailable, error_of
+from capacitybroker._errors import BrokerError, error_of, passing
 
 __all__ = ["Patience", "Time"]
 
@@ -57,7 +57,7 @@ class Patience:
                 failures += 1
                 if failures == 1:
                     last_try = min(deadline, self.time.monotonic() + unavailable_seconds)
-                if not isinstance(error, Unavailable):
+                if not passing(error):
                     raise error from None
                 pause = self.delay(failures, error)
                 if self.time.monotonic() + pause >= last_try:
