@@ -12,9 +12,8 @@ import hiredis
 from redis.asyncio import Connection, Redis
 from redis.exceptions import MaxConnectionsError, ResponseError
 
-from broker.ledger.redis.circuit import Circuit
-
 from broker import failpoints
+from broker.ledger.redis.circuit import Circuit
 
 __all__ = ["Batches"]
 
