@@ -39,6 +39,8 @@ def serve(settings: ServeSettings, announce: Callable[[str], None]) -> None:
     StartFailed when a process does not come up, OSError when somebody listens at the address already.
     """
     _refuse_strangers(settings)
+    # gRPC's core would write a line for every bad header that somebody sends; callers are told what was wrong.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     stopping = _on_signals()
     with ExitStack() as stack:
         store = None if settings.redis_url else stack.enter_context(_Store.running(settings.data_dir))

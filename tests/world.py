@@ -31,6 +31,7 @@ from broker.optimiser.report import Earlier, Solved
 from broker.optimiser.worker import SolverLost
 from broker.planner import Planner, PlannerSettings
 from broker.supplying import Supplying
+from broker.transport.door import Door
 from broker.transport.server import Server
 
 if TYPE_CHECKING:
@@ -149,6 +150,8 @@ async def world(
     feed_settings: FeedSettings | None = None,
     log_events_max: int = 1_000_000,
     at_once: bool = False,
+    claims_max: int = 20_000,
+    door: Door | None = None,
 ) -> AsyncIterator[World]:
     """A broker with nothing in it; ``serve`` opens a port, ``plan_by_itself`` starts the planner's loop.
 
@@ -169,14 +172,14 @@ async def world(
                 feed,
                 lambda: made.now,
                 lambda: made.ids(),  # noqa: PLW0108 - made later
-                DeskTerms(Policy(at_once=at_once)),
+                DeskTerms(Policy(at_once=at_once), claims_max=claims_max),
             ),
             Leasing(ledger, feed, lambda: made.now),
             Planner(ledger, solver, lambda: made.now, "test", settings),
             solver,
         )
         planning = asyncio.create_task(made.planner.run()) if plan_by_itself else None
-        server = Server(made.desk, made.leasing, feed) if serve else None
+        server = Server(made.desk, made.leasing, feed, door) if serve else None
         if server is not None:
             made.address = f"127.0.0.1:{await server.start('127.0.0.1:0')}"
             made.channel = grpc.aio.insecure_channel(made.address)

@@ -48,6 +48,7 @@ OUTPUT_ONLY = {
     "state_time",
     "hold_expire_time",
     "expected_start",
+    "runs",
 }
 WATCH_CLAIMS_MAX = 200  # claims in one message of a watch
 SCANS_MAX = 10  # pages of the ledger read for one filtered page

@@ -29,9 +29,10 @@ class Guard:
     Around each service of ours when it is added to a server: as an interceptor it would be asked again for every call.
     """
 
-    seconds_max: float = 660.0
+    seconds_max: float = 60.0
     seconds_default: float = 30.0
-    patient: frozenset[str] = frozenset({"RunPlan"})  # default: the maximum
+    patient: frozenset[str] = frozenset({"RunPlan"})
+    seconds_patient: float = 660.0  # of these, whatever the caller says and unless it says anything
 
     def around(self, service: object) -> Any:
         """The same service, guarded; for the functions that add one to a server."""
@@ -42,14 +43,16 @@ class Guard:
         found = getattr(service, method)
         if isasyncgenfunction(found):
             return self._stream(found)
-        return self._unary(method, found, self.seconds_max if method in self.patient else self.seconds_default)
+        if method in self.patient:
+            return self._unary(method, found, self.seconds_patient, self.seconds_patient)
+        return self._unary(method, found, self.seconds_default, self.seconds_max)
 
     def _unary(
-        self, method: str, call: Callable[[Any, Context], Awaitable[Any]], default: float
+        self, method: str, call: Callable[[Any, Context], Awaitable[Any]], default: float, most: float
     ) -> Callable[[Any, Context], Awaitable[Any]]:
         async def guarded(request: Any, context: Context) -> Any:
             remaining = cast("float | None", context.time_remaining())
-            allowed = default if remaining is None else min(remaining, self.seconds_max)
+            allowed = default if remaining is None else min(remaining, most)
             try:
                 async with asyncio.timeout(allowed):
                     answer = await call(request, context)
