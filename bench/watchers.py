@@ -1,13 +1,15 @@
 """How soon a thousand watches hear of a change, and whether each hears everything once.
 
     python -m bench.watchers [--watchers 1000] [--tenants 40] [--rate 50] [--seconds 10]
+    python -m bench.watchers --watchers 100 --dead 900 --seconds 30
     python -m bench.watchers --history 10000 [--step 500]
 
 Starts a store and one server process. The watches share a few connections, each watches one tenant, and claims of all
 tenants are asked for at a fixed rate; a delivery takes from the moment that its request is due until the watch has the
 message. One watch in a hundred follows all tenants. With ``--history`` that many changes are made first, and then
 watched from every step-th revision on. A gap is a change that a watch was not told of, a duplicate one that it was told
-of twice; either is a fault, and the exit status is 1.
+of twice; either is a fault, and the exit status is 1. ``--dead`` watches more never read a byte: nobody else may
+notice.
 """
 
 from __future__ import annotations
@@ -34,6 +36,7 @@ from capacitybroker.v1.fleet_service_pb2 import ApplyFleetRequest
 from capacitybroker.v1.fleet_service_pb2_grpc import FleetServiceStub
 
 from bench.cores import cores
+from bench.flood import Flood, opened, prepared
 from bench.served import broker
 
 if TYPE_CHECKING:
@@ -42,7 +45,7 @@ if TYPE_CHECKING:
 WATCHES_PER_CHANNEL = 125
 BROAD = 100  # one watch in so many follows all tenants
 AT_ONCE = 32  # requests under way while history is made
-SETTLE_SECONDS_MAX = 30.0  # after the last request, until every watch has heard of it
+SETTLE_SECONDS_MAX = 45.0  # after the last request, until every watch has heard of it
 RESUME_SECONDS_MAX = 60.0
 
 
@@ -207,14 +210,32 @@ async def resumes(market: Market, events: int, step: int) -> bool:
     return not (gaps or duplicates)
 
 
+async def deaf(address: str, count: int) -> list[Flood]:
+    """So many watches of everything whose connections take nothing of any message."""
+    connections = await opened(address, -(-count // WATCHES_PER_CHANNEL), reads=False)
+    body = WatchClaimsRequest(parent="tenants/-").SerializeToString()
+    watch = prepared("/capacitybroker.v1.CapacityService/WatchClaims", body, seconds=3_600.0)
+    await asyncio.sleep(0.2)
+    for n in range(count):
+        connections[n % len(connections)].send(watch, "", lambda _code, _seconds: None)
+    return connections
+
+
 async def measured(address: str, pid: int, args: argparse.Namespace) -> bool:
     """Whichever measurement was asked for; whether it found no fault."""
     market = Market(address, args.tenants)
+    before = rss_kib(pid)
+    dead = await deaf(address, args.dead)
     try:
         if args.history:
             return await resumes(market, args.history, args.step)
         return await live(market, address, pid, args)
     finally:
+        if dead:
+            print(f"{args.dead} that never read; server: {before // 1024} MiB before them, ", end="")
+            print(f"{rss_kib(pid) // 1024} MiB at the end", flush=True)
+        for connection in dead:
+            connection.close()
         await market.channel.close()
 
 
@@ -225,12 +246,21 @@ def main() -> int:
     ask.add_argument("--tenants", type=int, default=40)
     ask.add_argument("--rate", type=float, default=50)
     ask.add_argument("--seconds", type=float, default=10)
+    ask.add_argument("--dead", type=int, default=0)
     ask.add_argument("--history", type=int, default=0)
     ask.add_argument("--step", type=int, default=500)
     args = ask.parse_args()
-    within = {"watchers": 1_000, "tenants": 1_000, "rate": 1_000, "seconds": 120, "history": 100_000, "step": 100_000}
+    within = {
+        "watchers": 1_000,
+        "tenants": 1_000,
+        "rate": 1_000,
+        "seconds": 120,
+        "dead": 999,
+        "history": 100_000,
+        "step": 100_000,
+    }
     for name, most in within.items():
-        if not (0 if name == "history" else 1) <= getattr(args, name) <= most:
+        if not (0 if name in ("dead", "history") else 1) <= getattr(args, name) <= most:
             ask.error(f"--{name} must be from 1 to {most}")
     paced = f"{args.watchers:,} watches of {args.tenants} tenants, {args.rate:g} changes/s for {args.seconds:g} s"
     print(f"{cores()} cores; " + (f"a history of {args.history:,}" if args.history else paced), flush=True)

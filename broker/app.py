@@ -8,7 +8,6 @@ import logging
 import os
 import secrets
 import signal
-import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -23,6 +22,7 @@ from broker.ledger.redis.link import StoreSettings
 from broker.ledger.redis.verify import Verifier
 from broker.ledger.redis.watch import watch_settings
 from broker.settings import ServeSettings
+from broker.telemetry.logs import log_to_stderr
 from broker.witness import Witness
 
 __all__ = ["clock", "lease_clock", "new_id", "open_market", "resign", "run_planner", "run_server", "wall_clock"]
@@ -79,7 +79,7 @@ async def resign(settings: ServeSettings, store_url: str, planner_id: str) -> No
 
 def run_server(settings: ServeSettings, store_url: str, ready: Ready) -> None:
     """Answer calls until SIGTERM; the body of a server process."""
-    _start_process("server", settings)
+    _start_process(settings.slot, settings)
     # Of the reference's rate, GetClaim reaches 0.68 to 0.77 so, and 0.62 to 0.66 on asyncio's own loop.
     uvloop.run(_serve(settings, store_url, ready))
 
@@ -116,6 +116,7 @@ async def _serve(settings: ServeSettings, store_url: str, ready: Ready) -> None:
     from broker.desk import Desk
     from broker.feed import Feed
     from broker.leasing import Leasing
+    from broker.observed import Observed, health_of
     from broker.transport.server import Server
 
     stopping = _on_terminate()
@@ -128,12 +129,13 @@ async def _serve(settings: ServeSettings, store_url: str, ready: Ready) -> None:
     async with Feed(ledger) as feed:
         desk = Desk(ledger, feed, clock(settings.clock_file), new_id, settings.desk)
         leasing = Leasing(ledger, feed, clock(settings.clock_file), settings.leases)
-        server = Server(desk, leasing, feed)
+        observed = Observed(settings, feed, lambda: int(1000 * time.time()))  # noqa: TID251 - the one place
+        server = Server(desk, leasing, feed, observed.guard)
         await server.start(settings.listen)
         ready()
-        healthy = True
         watch = asyncio.create_task(watch_settings(ledger.link, settings.durability))
         witness = Witness(settings.data_dir, settings.market)
+        health = health_of(None)
         while not stopping.is_set():
             feed.assert_following()
             if feed.down is None:
@@ -141,10 +143,10 @@ async def _serve(settings: ServeSettings, store_url: str, ready: Ready) -> None:
                 await desk.lapse()
                 with suppress(Fault):  # the store is away: the feed says so, and lease time stands still
                     await leasing.lapse()
-            if healthy != (feed.down is None):
-                healthy = feed.down is None
-                log.warning("%s", "serving again" if healthy else f"not serving: {feed.down}")
-                await server.serving(yes=healthy)
+            if health is not (now := health_of(feed.down)):
+                health = now
+                log.warning("%s", "serving again" if feed.down is None else f"{now.name.lower()}: {feed.down}")
+                await server.tell(health)
             try:
                 await asyncio.wait_for(stopping.wait(), HEALTH_SECONDS)
             except TimeoutError:
@@ -152,6 +154,7 @@ async def _serve(settings: ServeSettings, store_url: str, ready: Ready) -> None:
         await server.stop(settings.drain_seconds)
         watch.cancel()
         await asyncio.gather(watch, return_exceptions=True)
+        await observed.close()
     await ledger.close()
 
 
@@ -204,9 +207,7 @@ def _solver_bytes() -> int:
 
 def _start_process(name: str, settings: ServeSettings) -> None:
     """What every child process does first: log plainly, and leave Ctrl-C to its parent."""
-    logging.basicConfig(
-        stream=sys.stderr, level=logging.INFO, format=f"%(asctime)s {name}[%(process)d] %(levelname)s %(message)s"
-    )
+    log_to_stderr(name, settings.log_format)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     failpoints.arm(settings.failpoints)
 

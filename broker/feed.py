@@ -129,6 +129,11 @@ class Feed:
         """The newest revision seen."""
         return self._outlook.revision
 
+    @property
+    def watches(self) -> int:
+        """How many readers there are."""
+        return len(self._watchers)
+
     def assert_following(self) -> None:
         """Raise what ended the feed, if anything did: nobody would be told of anything any more."""
         if self._tail is not None and self._tail.done():

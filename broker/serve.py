@@ -62,7 +62,9 @@ def serve(settings: ServeSettings, announce: Callable[[str], None]) -> None:
             )
         for number in range(1, settings.workers + 1):
             children.start(
-                f"server-{number}", partial(run_server, bound, store_url), partial(run_server, again, store_url)
+                f"server-{number}",
+                partial(run_server, _numbered(bound, number), store_url),
+                partial(run_server, _numbered(again, number), store_url),
             )
         children.wait_ready(READY_SECONDS)
         told = stack.enter_context(_Told.in_file(settings.ready_file, address))
@@ -93,6 +95,15 @@ def _resign_for(seats: Mapping[str, str], settings: ServeSettings, store_url: st
     if name in seats and len(seats) > 1:
         task = partial(asyncio.run, resign(settings, store_url, seats[name]))
         threading.Thread(target=task, name=f"resign-{name}", daemon=True).start()
+
+
+def _numbered(settings: ServeSettings, number: int) -> ServeSettings:
+    """Those of one server process: each has metrics of its own, at ports that follow each other."""
+    metrics = settings.metrics
+    if metrics is not None:
+        host, _, port = metrics.rpartition(":")
+        metrics = f"{host}:{int(port) + number - 1}"
+    return replace(settings, slot=f"server-{number}", metrics=metrics)
 
 
 def _pids(children: Children, store: _Store | None) -> dict[str, int]:

@@ -11,6 +11,7 @@ from broker.desk import DeskTerms
 from broker.failpoints import parse
 from broker.leasing import LeaseTerms
 from broker.planner import PlannerSettings
+from broker.telemetry.logs import LogFormat
 
 __all__ = ["Durability", "ServeSettings", "failpoints_of"]
 
@@ -39,6 +40,11 @@ class ServeSettings:
     ready_file: Path | None = None
     drain_seconds: float = 5.0
     failpoints: str = ""  # of the first process of each kind; see `broker.failpoints`
+    slot: str = "server-1"  # of one server process among those of a broker
+    audit_dir: Path | None = None  # None: nobody's changes are put on record
+    metrics: str | None = None  # host:port for Prometheus
+    traces: bool = False
+    log_format: LogFormat = "text"
     planner: PlannerSettings = field(default_factory=PlannerSettings)
     desk: DeskTerms = field(default_factory=DeskTerms)
     leases: LeaseTerms = field(default_factory=LeaseTerms)

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 QUICK = ("tidy", "unit", "racks", "admission", "bench", "client", "cli", "transport", "planner")
-THOROUGH = ("ledger", "leasing", "optimiser", "simulator", "e2e", "faults")
+THOROUGH = ("telemetry", "ledger", "leasing", "optimiser", "simulator", "e2e", "faults")
 
 
 def main() -> int:

@@ -32,6 +32,8 @@ from broker.optimiser.worker import SolverLost
 from broker.planner import Planner, PlannerSettings
 from broker.supplying import Supplying
 from broker.transport.door import Door
+from broker.transport.guard import Guard
+from broker.transport.load import Limits, Load
 from broker.transport.server import Server
 
 if TYPE_CHECKING:
@@ -142,6 +144,10 @@ class World:
             await self.leasing.lapse()
 
 
+# Client, server and planner share one thread here, so calls are late whenever a plan is made.
+PATIENT = Limits(burst_seconds=30.0, late_seconds=30.0)
+
+
 @asynccontextmanager
 async def world(
     *,
@@ -179,7 +185,7 @@ async def world(
             solver,
         )
         planning = asyncio.create_task(made.planner.run()) if plan_by_itself else None
-        server = Server(made.desk, made.leasing, feed, door) if serve else None
+        server = Server(made.desk, made.leasing, feed, Guard(load=Load(PATIENT)), door) if serve else None
         if server is not None:
             made.address = f"127.0.0.1:{await server.start('127.0.0.1:0')}"
             made.channel = grpc.aio.insecure_channel(made.address)

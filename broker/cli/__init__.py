@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from broker.cli.audit import audit
 from broker.cli.claim import Asking, claim
 from broker.cli.claims import cancel, claims, show, watch
 from broker.cli.demo import demo
@@ -64,6 +65,7 @@ app.command(rich_help_panel=RUNNING)(plan)
 app.command(rich_help_panel=RUNNING)(replay)
 for command in (doctor, verify, export, restore, accept):
     app.command(rich_help_panel=KEEPING)(command)
+app.add_typer(audit, name="audit", rich_help_panel=RUNNING)
 
 
 def _version(wanted: bool) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,16 +16,33 @@ if TYPE_CHECKING:
 
 __all__ = ["serve"]
 
+AuditDir = Annotated[
+    Path | None, typer.Option(help="Where each change and each refusal is put on record [DATA_DIR/audit].")
+]
+MetricsAddress = Annotated[
+    str | None,
+    typer.Option(envvar="BROKER_METRICS", help="host:port for Prometheus; further workers take the ports behind it."),
+]
+Traces = Annotated[
+    bool, typer.Option("--traces", help="Send OpenTelemetry spans where OTEL_EXPORTER_OTLP_ENDPOINT says.")
+]
+LogFormat = Annotated[str, typer.Option(envvar="BROKER_LOG_FORMAT", help="text or json.")]
+RedisUrl = Annotated[
+    str | None,
+    typer.Option(envvar="BROKER_REDIS_URL", help="A Valkey or Redis server instead of the embedded one."),
+]
+ClockFile = Annotated[Path | None, typer.Option(help="Take the present Unix second from this file (for replays).")]
+Capture = Annotated[
+    Path | None, typer.Option(help="Keep the last planning problem and its plan here, as public files.")
+]
+
 
 def serve(
     listen: Annotated[str, typer.Option(envvar="BROKER_LISTEN", help="host:port; port 0 takes a free one.")] = (
         "127.0.0.1:7070"
     ),
     data_dir: Annotated[Path, typer.Option(help="Where the embedded store keeps its data.")] = Path("broker-data"),
-    redis_url: Annotated[
-        str | None,
-        typer.Option(envvar="BROKER_REDIS_URL", help="A Valkey or Redis server instead of the embedded one."),
-    ] = None,
+    redis_url: RedisUrl = None,
     market: Annotated[str, typer.Option(help="Which market of the store to serve.")] = "main",
     create: Annotated[bool, typer.Option("--create", help="Make the market if the server has none.")] = False,
     workers: Annotated[int, typer.Option(min=1, max=64, help="Server processes that share the port.")] = 1,
@@ -38,17 +56,18 @@ def serve(
     defragment: Annotated[
         int, typer.Option(min=0, max=100, help="Placements that a plan may move so that whole domains stay free.")
     ] = 4,
-    clock_file: Annotated[
-        Path | None, typer.Option(help="Take the present Unix second from this file (for replays).")
-    ] = None,
-    capture: Annotated[
-        Path | None, typer.Option(help="Keep the last planning problem and its plan here, as public files.")
-    ] = None,
+    clock_file: ClockFile = None,
+    capture: Capture = None,
     ready_file: Annotated[Path | None, typer.Option(help="Write address and process ids here, once serving.")] = None,
+    audit_dir: AuditDir = None,
+    metrics: MetricsAddress = None,
+    traces: Traces = False,
+    log_format: LogFormat = "text",
     quiet: Annotated[bool, typer.Option("--quiet", help="Do not say where the broker listens.")] = False,
 ) -> None:
     """Run a broker: embedded store, servers, planner. Stops on Ctrl-C."""
     _checked(listen, durability)
+    _check_telling(log_format, metrics, traces=traces)
     from broker.optimiser.defragment import Leeway
     from broker.planner import PlannerSettings
     from broker.settings import ServeSettings
@@ -67,6 +86,10 @@ def serve(
         clock_file=clock_file,
         capture_dir=capture,
         ready_file=ready_file,
+        audit_dir=audit_dir or data_dir / "audit",
+        metrics=metrics,
+        traces=traces,
+        log_format="json" if log_format == "json" else "text",
         planner=PlannerSettings(
             solve_seconds=plan_seconds, horizon_slots=horizon_slots, leeway=Leeway(moves=defragment)
         ),
@@ -92,11 +115,34 @@ def _failpoints() -> str:
         usage(str(error))
 
 
+def _check_telling(log_format: str, metrics: str | None, *, traces: bool) -> None:
+    """What is told and where: wrong options end the command."""
+    if log_format not in ("text", "json"):
+        usage("--log-format is text or json")
+    if metrics is not None and not metrics.rpartition(":")[2].isdigit():
+        usage("--metrics is host:port")
+    _need("prometheus_client", "metrics", wanted=metrics is not None)
+    _need("opentelemetry.sdk", "traces", wanted=traces)
+
+
+def _need(module: str, extra: str, *, wanted: bool) -> None:
+    """What is wanted needs an extra of the package: say which."""
+    try:
+        missing = wanted and find_spec(module) is None
+    except ModuleNotFoundError:
+        missing = True
+    if missing:
+        usage(f"--{extra} needs more packages: pip install 'capacity-broker[{extra}]'")
+
+
 def _run(settings: ServeSettings, *, quiet: bool) -> None:
     """Serve until told to stop; what keeps it from starting is told in one line."""
     from broker.domain.faults import Fault
     from broker.processes import StartFailed
     from broker.serve import serve as run
+    from broker.telemetry.logs import log_to_stderr
+
+    log_to_stderr("broker", settings.log_format)
 
     def announce(address: str) -> None:
         if not quiet:

@@ -1,19 +1,26 @@
-"""What every call passes through: a deadline of its own, and faults turned into statuses."""
+"""What every call passes through: its turn, a deadline of its own, faults turned into statuses, and its record."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from inspect import isasyncgenfunction
+from time import perf_counter
 from typing import Any, cast
 
+import grpc
 from grpc.aio import AbortError, ServicerContext
 
 from broker import failpoints
 from broker.domain.faults import Fault
-from broker.transport.status import internal, status_of, too_late
+from broker.telemetry.audit import Audit
+from broker.telemetry.tally import Tally
+from broker.telemetry.traces import Traces
+from broker.transport.load import Load
+from broker.transport.methods import METHODS, Method, tenant_of
+from broker.transport.status import internal, overloaded, status_of, too_late
 
 __all__ = ["Guard"]
 
@@ -21,68 +28,168 @@ log = logging.getLogger(__name__)
 
 Context = ServicerContext[Any, Any]
 
+OK, OVERLOADED, LATE, GONE, BUG = "OK", "OVERLOADED", "DEADLINE_EXCEEDED", "CANCELLED", "INTERNAL"
+
+
+class _Overloaded(Exception):
+    """The server has too much to do; come back after so many seconds."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(seconds)
+        self.seconds = seconds
+
 
 @dataclass(frozen=True, slots=True)
 class Guard:
-    """Gives unary calls a deadline even when the caller set none; no exception leaves as anything but a status.
+    """Gives unary calls a turn, and a deadline where the caller set none; no exception leaves as anything but a status.
 
     Around each service of ours when it is added to a server: as an interceptor it would be asked again for every call.
     """
 
     seconds_max: float = 60.0
     seconds_default: float = 30.0
+    unread_seconds_max: float = 30.0  # that a message of a stream may wait for its reader
     patient: frozenset[str] = frozenset({"RunPlan"})
     seconds_patient: float = 660.0  # of these, whatever the caller says and unless it says anything
+    load: Load = field(default_factory=Load)
+    tally: Tally = field(default_factory=Tally)
+    audit: Audit | None = None
+    traces: Traces | None = None
 
     def around(self, service: object) -> Any:
         """The same service, guarded; for the functions that add one to a server."""
         return _Guarded(self, service)
 
-    def call(self, service: object, method: str) -> Callable[[Any, Context], Any]:
+    def call(self, service: object, name: str) -> Callable[[Any, Context], Any]:
         """One method of a service, guarded."""
-        found = getattr(service, method)
+        found, method = getattr(service, name), METHODS[name]
         if isasyncgenfunction(found):
-            return self._stream(found)
-        if method in self.patient:
-            return self._unary(method, found, self.seconds_patient, self.seconds_patient)
-        return self._unary(method, found, self.seconds_default, self.seconds_max)
+            return self._stream(name, method, found)
+        guarded = self._unary(name, method, found)
+        return guarded if self.traces is None else self.traces.around(name, guarded)
 
     def _unary(
-        self, method: str, call: Callable[[Any, Context], Awaitable[Any]], default: float, most: float
+        self, name: str, method: Method, call: Callable[[Any, Context], Awaitable[Any]]
     ) -> Callable[[Any, Context], Awaitable[Any]]:
+        default, most = self.seconds_default, self.seconds_max
+        if name in self.patient:
+            default = most = self.seconds_patient
+        load, lane, cost = self.load, method.lane, method.cost
+
         async def guarded(request: Any, context: Context) -> Any:
+            begun = perf_counter()
             remaining = cast("float | None", context.time_remaining())
             allowed = default if remaining is None else min(remaining, most)
             try:
                 async with asyncio.timeout(allowed):
-                    answer = await call(request, context)
-                    failpoints.reach("before-reply", method)
-                    return answer
+                    if not load.enter(lane, cost):
+                        await self._turn(method, request, allowed)
+                    try:
+                        reply = await call(request, context)
+                    finally:
+                        load.leave(lane, cost)
+                    failpoints.reach("before-reply", name)
+            except _Overloaded as refused:
+                self._shed(name, method, request, begun)
+                await _end(context, overloaded(refused.seconds))
+            except asyncio.CancelledError:
+                self._refused(name, method, request, context, GONE, begun)
+                raise
             except TimeoutError:
-                await context.abort_with_status(too_late())
+                self._refused(name, method, request, context, LATE, begun)
+                await _end(context, too_late())
             except Exception as error:  # noqa: BLE001 - the last line of defence
+                self._refused(name, method, request, context, _outcome(error), begun)
                 await _abort(context, error)
+            else:
+                self.tally.add(name, OK, perf_counter() - begun)
+                if self.audit is not None and method.changed is not None:
+                    self._changed(name, method, request, reply, context)
+                return reply
 
         return guarded
 
-    def _stream(self, call: Callable[[Any, Context], Any]) -> Callable[[Any, Context], AsyncIterator[Any]]:
+    def _stream(
+        self, name: str, method: Method, call: Callable[[Any, Context], Any]
+    ) -> Callable[[Any, Context], AsyncIterator[Any]]:
         async def guarded(request: Any, context: Context) -> AsyncIterator[Any]:
+            begun, loop = perf_counter(), asyncio.get_running_loop()
+            own = asyncio.current_task()
+            assert own is not None
             try:
                 async for reply in call(request, context):
-                    yield reply
+                    # Who never reads blocks its own call in the middle of a message, where nothing can be told to it.
+                    unread = loop.call_later(self.unread_seconds_max, own.cancel)
+                    try:
+                        yield reply
+                    finally:
+                        unread.cancel()
+            except (asyncio.CancelledError, GeneratorExit):
+                self.tally.add(name, GONE, perf_counter() - begun)
+                raise
             except Exception as error:  # noqa: BLE001 - the last line of defence
+                self._refused(name, method, request, context, _outcome(error), begun)
                 await _abort(context, error)
+            else:
+                self.tally.add(name, OK, perf_counter() - begun)
 
         return guarded
+
+    async def _turn(self, method: Method, request: Any, allowed: float) -> None:
+        """Wait until the call may go on."""
+        lane, cost, tenant = method.lane, method.cost, tenant_of(method.target(request))
+        seconds = self.load.refused(lane, cost, tenant, allowed)
+        if seconds is not None:
+            raise _Overloaded(seconds)
+        await self.load.turn(lane, cost, tenant)
+
+    def _shed(self, name: str, method: Method, request: Any, begun: float) -> None:
+        self.tally.add(name, OVERLOADED, perf_counter() - begun)
+        if self.audit is not None:
+            self.audit.shed(tenant_of(method.target(request)), name)
+
+    def _refused(self, name: str, method: Method, request: Any, context: Context, outcome: str, begun: float) -> None:
+        """Put on record what came of a call that has no answer."""
+        self.tally.add(name, outcome, perf_counter() - begun)
+        if self.audit is not None:
+            target = method.target(request)
+            self.audit.record(
+                tenant_of(target), name, target, getattr(request, "request_id", ""), outcome, 0, context.peer()
+            )
+
+    def _changed(self, name: str, method: Method, request: Any, reply: Any, context: Context) -> None:
+        """Put a change on record before its caller learns of it."""
+        assert self.audit is not None
+        assert method.changed is not None
+        found = method.changed(request, reply)
+        if found is not None:
+            target, revision = found
+            who = tenant_of(target)
+            self.audit.record(who, name, target, request.request_id, OK, revision, context.peer())
+
+
+def _outcome(error: Exception) -> str:
+    return error.reason.name if isinstance(error, Fault) else BUG
 
 
 async def _abort(context: Context, error: Exception) -> None:
     if isinstance(error, AbortError):
         raise error
     if isinstance(error, Fault):
-        await context.abort_with_status(status_of(error))
+        await _end(context, status_of(error))
     log.error("a call failed", exc_info=error)
-    await context.abort_with_status(internal())
+    await _end(context, internal())
+
+
+async def _end(context: Context, status: grpc.Status) -> None:
+    """End the call with a status, if its caller still listens."""
+    try:
+        await context.abort_with_status(status)
+    except AbortError:
+        raise
+    except Exception as error:
+        # Who has given up cannot be told; gRPC would print a traceback for each.
+        raise asyncio.CancelledError from error
 
 
 @dataclass(frozen=True, slots=True)

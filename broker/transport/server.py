@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import os
+import secrets
+import sys
+from enum import Enum, auto
 from typing import Any
 
 import grpc
@@ -31,8 +36,9 @@ from broker.transport.fleet_service import FleetService
 from broker.transport.guard import Guard
 from broker.transport.lease_service import LeaseService
 from broker.transport.planning_service import PlanningService
+from broker.transport.pulse import keep_pulse
 
-__all__ = ["Server"]
+__all__ = ["Health", "Server"]
 
 METADATA_BYTES_MAX = 16 * 1024
 CALLS_MAX = 20_000  # at once in one process, watches and streams of renewals included
@@ -43,12 +49,23 @@ SERVICES = (
     lease_service_pb2.DESCRIPTOR.services_by_name["LeaseService"].full_name,
     planning_service_pb2.DESCRIPTOR.services_by_name["PlanningService"].full_name,
 )
+READY, LIVE = "ready", "live"
+
+
+class Health(Enum):
+    """What a server can do now: answer; nothing until its store is back; nothing until somebody has seen to it."""
+
+    SERVING = auto()
+    RECOVERING = auto()
+    HALTED = auto()
 
 
 class Server:
     """Listens on an address that several processes may share; drains before it stops."""
 
-    def __init__(self, desk: Desk, leasing: Leasing, feed: Feed, door: Door | None = None) -> None:
+    def __init__(
+        self, desk: Desk, leasing: Leasing, feed: Feed, guard: Guard | None = None, door: Door | None = None
+    ) -> None:
         options = [
             ("grpc.so_reuseport", 1),
             ("grpc.max_receive_message_length", FLEET_BYTES_MAX),
@@ -67,7 +84,8 @@ class Server:
         self._server = grpc.aio.server(options=options, maximum_concurrent_rpcs=CALLS_MAX)
         self._health = HealthServicer()
         supplying = Supplying(desk.ledger, feed, desk.now, desk.terms.policy.terms)
-        guard = Guard()
+        self._guard = guard = guard or Guard()
+        self._pulse: asyncio.Task[None] | None = None
         services: Any = door or Door()  # takes them as the server would
         capacity_service_pb2_grpc.add_CapacityServiceServicer_to_server(
             guard.around(CapacityService(desk, feed)), services
@@ -85,20 +103,37 @@ class Server:
     async def start(self, address: str) -> int:
         """Serve on ``host:port`` (port 0: a free one); returns the port."""
         port = self._server.add_insecure_port(address)
+        # Of this process alone: behind the other address there may be several.
+        own = f"unix-abstract:broker-{os.getpid()}-{port}-{secrets.token_hex(4)}"
+        if sys.platform == "linux" and self._server.add_insecure_port(own):
+            self._pulse = asyncio.create_task(self._keep_pulse(own))
         await self._server.start()
-        await self.serving(yes=True)
+        await self.tell(Health.SERVING)
         return port
 
-    async def serving(self, *, yes: bool) -> None:
-        """Tell health checks whether calls can succeed now."""
-        status = health_pb2.HealthCheckResponse.SERVING if yes else health_pb2.HealthCheckResponse.NOT_SERVING
-        for service in ("", *SERVICES):
-            await self._health.set(service, status)
+    async def tell(self, health: Health) -> None:
+        """Tell health checks: ``ready`` and every service are up while calls can succeed, ``live`` unless halted."""
+        for names, up in (
+            (("", READY, *SERVICES), health is Health.SERVING),
+            ((LIVE,), health is not Health.HALTED),
+        ):
+            status = health_pb2.HealthCheckResponse.SERVING if up else health_pb2.HealthCheckResponse.NOT_SERVING
+            for name in names:
+                await self._health.set(name, status)
 
     async def stop(self, grace_seconds: float) -> None:
         """Refuse new calls, let running ones end within the grace, then cut them."""
         await self._health.enter_graceful_shutdown()
+        if self._pulse is not None:
+            self._pulse.cancel()
+            await asyncio.gather(self._pulse, return_exceptions=True)
         await self._server.stop(grace_seconds)
+
+    async def _keep_pulse(self, own: str) -> None:
+        async with grpc.aio.insecure_channel(own, options=[("grpc.use_local_subchannel_pool", 1)]) as channel:
+            stub: Any = health_pb2_grpc.HealthStub(channel)  # thinner than what it describes
+            request = health_pb2.HealthCheckRequest()
+            await keep_pulse(self._guard.load.beat, lambda: stub.Check(request))
 
 
 def _worth_a_line(record: logging.LogRecord) -> bool:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+from typing import cast
+
 import grpc
 from google.protobuf.any_pb2 import Any
 from google.protobuf.duration_pb2 import Duration
@@ -9,12 +12,14 @@ from google.protobuf.message import Message
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
-from broker.domain.faults import Fault, Kind
+from broker.domain.faults import Fault, FaultReason, Kind
 
-__all__ = ["DOMAIN", "internal", "status_of", "too_late"]
+__all__ = ["DOMAIN", "internal", "overloaded", "status_of", "too_late"]
 
 DOMAIN = "capacitybroker"
 RETRY_MILLIS = 250
+OVERLOAD_MILLIS_MAX = 8_000
+PUSHBACK = "grpc-retry-pushback-ms"
 
 CODES: dict[Kind, code_pb2.Code.ValueType] = {
     Kind.INVALID: code_pb2.INVALID_ARGUMENT,
@@ -29,15 +34,38 @@ CODES: dict[Kind, code_pb2.Code.ValueType] = {
 }
 
 
-def status_of(fault: Fault) -> grpc.Status:
+def overloaded(seconds: float) -> grpc.Status:
+    """The status of a call that a server has no time for, which has some for it after so many seconds."""
+    millis = RETRY_MILLIS
+    while millis < min(1000 * seconds, OVERLOAD_MILLIS_MAX):
+        millis *= 2
+    return _overloaded(millis)
+
+
+@lru_cache  # a refusal must cost little
+def _overloaded(millis: int) -> grpc.Status:
+    fault = Fault(
+        FaultReason.OVERLOADED,
+        "The server has more to do than it can; nothing was changed",
+        remedy="Send it again with the same request_id, after the delay that RetryInfo names and a random one more.",
+    )
+    status = status_of(fault, retry_millis=millis)
+    # The same delay where gRPC's own retries look for it.
+    metadata = (*status.trailing_metadata, (PUSHBACK, str(millis)))
+    return cast(grpc.Status, status._replace(trailing_metadata=metadata))  # type: ignore[attr-defined] # a named tuple
+
+
+def status_of(fault: Fault, *, retry_millis: int = RETRY_MILLIS) -> grpc.Status:
     """The status of a fault: exactly one ErrorInfo, with facts and remedy as metadata, and what fits beside it."""
     facts = {**fault.facts, "remedy": fault.remedy}
     details: list[Message] = [error_details_pb2.ErrorInfo(reason=fault.reason.name, domain=DOMAIN, metadata=facts)]
     if fault.field:
         violation = error_details_pb2.BadRequest.FieldViolation(field=fault.field, description=fault.message)
         details.append(error_details_pb2.BadRequest(field_violations=[violation]))
-    if fault.reason.kind is Kind.UNAVAILABLE:
-        details.append(error_details_pb2.RetryInfo(retry_delay=Duration(nanos=RETRY_MILLIS * 1_000_000)))
+    if fault.reason.kind is Kind.UNAVAILABLE or fault.reason is FaultReason.OVERLOADED:
+        delay = Duration()
+        delay.FromMilliseconds(retry_millis)
+        details.append(error_details_pb2.RetryInfo(retry_delay=delay))
     if fault.reason.kind is Kind.EXHAUSTED:
         violated = error_details_pb2.QuotaFailure.Violation(subject=fault.reason.name, description=fault.message)
         details.append(error_details_pb2.QuotaFailure(violations=[violated]))

@@ -173,6 +173,13 @@ def unavailable(seconds: float | None = None) -> Step:
     return refuse(grpc.StatusCode.UNAVAILABLE, "DRAINING", "draining", info, remedy="Try again.")
 
 
+def overloaded(seconds: float) -> Step:
+    """A step that says: too much to do; try again after so many seconds."""
+    info = RetryInfo()
+    info.retry_delay.FromMilliseconds(int(seconds * 1000))
+    return refuse(grpc.StatusCode.RESOURCE_EXHAUSTED, "OVERLOADED", "busy", info, remedy="Try again.")
+
+
 def stream(*messages: capacity.WatchClaimsResponse, then: Step | None = None) -> Step:
     """A step that streams, then does ``then`` (by default: ends well)."""
 

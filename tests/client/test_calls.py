@@ -18,15 +18,17 @@ from capacitybroker import (
     NotFound,
     Outage,
     Recovery,
+    ResourceExhausted,
     Unavailable,
 )
 from capacitybroker.v1 import capacity_service_pb2 as capacity
 from capacitybroker.v1 import fleet_service_pb2 as fleets
+from capacitybroker.v1 import lease_service_pb2 as leases
 from capacitybroker.v1 import planning_service_pb2 as planning
 from capacitybroker.v1.fleet_pb2 import Fleet, Tenant
 from capacitybroker.v1.plan_pb2 import Plan
 
-from tests.client.broker_double import Script, answer, refuse, serving, unavailable
+from tests.client.broker_double import Script, answer, overloaded, refuse, serving, unavailable
 from tests.client.fake_time import FakeTime, TopOfRange
 
 CREATED = capacity.CreateClaimResponse(claim=Claim(name="tenants/lab/claims/one"))
@@ -125,6 +127,72 @@ def test_the_delay_that_the_server_names_comes_before_the_jitter() -> None:
     with serving(script) as address, client_of(address, time) as client:
         client.get_claim("one")
     assert time.pauses == pytest.approx([2.6])
+
+
+def test_the_jitter_is_full() -> None:
+    time = FakeTime()
+    script = Script(GetClaim=[unavailable()])
+    with serving(script) as address:
+        client = Client(address, tenant="lab", monotonic=time.monotonic, sleep=time.sleep, rng=Random(1), timeout=60)
+        with client, pytest.raises(Unavailable):
+            client.get_claim("one")
+    late = [pause / 5.0 for pause in time.pauses[6:]]  # from the seventh on the ceiling is five seconds
+    assert len(late) >= 5
+    assert len(set(late)) == len(late)
+    assert min(late) < 0.4
+    assert max(late) > 0.6
+
+
+def test_a_call_that_is_too_much_is_repeated_after_the_delay_that_the_server_names() -> None:
+    time = FakeTime()
+    script = Script(CreateClaim=[overloaded(1.5), answer(CREATED)])
+    with serving(script) as address, client_of(address, time) as client:
+        client.create_claim(Claim(devices=8))
+    assert [r.request_id for r in script.requests] == ["id-0"] * 2
+    assert time.pauses == pytest.approx([1.6])
+
+
+def test_repeats_to_a_busy_broker_are_a_tenth_of_the_calls_and_ten_at_once() -> None:
+    time = FakeTime()
+    script = Script(GetClaim=[overloaded(0.25)])
+    with serving(script) as address, client_of(address, time) as client:
+        for _ in range(100):
+            with pytest.raises(ResourceExhausted):
+                client.get_claim("one")
+        assert len(script.requests) == 100 + 10
+        script.steps["GetClaim"] = [answer(capacity.GetClaimResponse())]
+        for _ in range(30):
+            client.get_claim("one")
+        script.steps["GetClaim"] = [overloaded(0.25)]
+        before = len(script.requests)
+        for _ in range(20):
+            with pytest.raises(ResourceExhausted):
+                client.get_claim("one")
+        assert len(script.requests) - before == 20 + 3
+
+
+def test_a_client_that_was_asked_to_stay_away_sends_nothing_but_renewals() -> None:
+    time = FakeTime()
+    renewed = leases.RenewLeaseResponse()
+    script = Script(
+        GetClaim=[overloaded(30), answer(capacity.GetClaimResponse())], RenewLease=[answer(renewed), answer(renewed)]
+    )
+    with serving(script) as address, client_of(address, time) as client:
+        with pytest.raises(ResourceExhausted):
+            client.get_claim("one")
+        client.renew_lease("one", "7.secret")
+        assert time.pauses == []
+        client.get_claim("one", timeout=60)
+        assert time.pauses == pytest.approx([30.1])
+        client.get_claim("one")
+        assert len(time.pauses) == 1
+
+
+def test_another_limit_than_time_is_not_repeated() -> None:
+    script = Script(GetClaim=[refuse(grpc.StatusCode.RESOURCE_EXHAUSTED, "HOLD_LIMIT")])
+    with serving(script) as address, client_of(address, FakeTime()) as client, pytest.raises(ResourceExhausted):
+        client.get_claim("one")
+    assert len(script.requests) == 1
 
 
 def test_a_delay_longer_than_the_time_left_is_not_waited_for() -> None:

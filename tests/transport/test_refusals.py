@@ -351,6 +351,7 @@ ELSEWHERE = {
     "FENCED",
     "OVERCOMMIT",
     "COMPACTED",
+    "OVERLOADED",
     "WATCH_LIMIT",
     "WATCH_TOO_SLOW",
     "STORE_FULL",

@@ -86,10 +86,17 @@ class Caller:
         return parent(owner)
 
     def _ask(
-        self, method: grpc.UnaryUnaryMultiCallable[Request, Response], request: Request, timeout: float | None
+        self,
+        method: grpc.UnaryUnaryMultiCallable[Request, Response],
+        request: Request,
+        timeout: float | None,
+        *,
+        urgent: bool = False,
     ) -> Response:
         def attempt(seconds_left: float) -> Response:
             return method(request, timeout=seconds_left)
 
         seconds = self._timeout if timeout is None else timeout
-        return self._patience.call(attempt, seconds=seconds, unavailable_seconds=min(seconds, self._timeout))
+        return self._patience.call(
+            attempt, seconds=seconds, unavailable_seconds=min(seconds, self._timeout), urgent=urgent
+        )

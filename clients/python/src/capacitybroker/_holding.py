@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import threading
 from collections.abc import Callable, Mapping
 from types import TracebackType
@@ -9,15 +10,15 @@ from typing import Self
 
 from google.protobuf.duration_pb2 import Duration
 
-from capacitybroker._errors import Aborted, BrokerError, DeadlineExceeded, Unavailable
+from capacitybroker._errors import Aborted, BrokerError, DeadlineExceeded, ResourceExhausted, Unavailable
 from capacitybroker.v1.lease_service_pb2 import Lease
 
 __all__ = ["Holding", "Renewals"]
 
 Renewals = Callable[[Lease, float], Lease]  # renews a lease within so many seconds
 
-PASSING = (Unavailable, DeadlineExceeded, Aborted)
-AGAIN_SECONDS = 0.5  # between two attempts while the broker is away
+PASSING = (Unavailable, DeadlineExceeded, Aborted, ResourceExhausted)
+AGAIN_SECONDS_MAX = 1.0  # between two attempts while the broker is away, beyond the delay that it names
 
 
 class Holding:
@@ -36,10 +37,12 @@ class Holding:
         renew: Renewals,
         release: Callable[[Lease], object],
         monotonic: Callable[[], float],
+        rng: random.Random,
     ) -> None:
         self.lost = threading.Event()
         self.error: BrokerError | None = None
-        self._lease, self._renew, self._release, self._monotonic = lease, renew, release, monotonic
+        self._lease, self._renew, self._release = lease, renew, release
+        self._monotonic, self._rng = monotonic, rng
         self._token = lease.token
         self._sent = self._until = 0.0
         self._take(lease, sent)
@@ -103,7 +106,9 @@ class Holding:
                 self._take(self._renew(self._lease, self._until - sent), sent)
                 due = sent + _seconds(self._lease.renew_after)
             except PASSING as passing:
-                self.error, due = passing, self._monotonic() + AGAIN_SECONDS
+                # All who hold something were cut off in the same moment: they must not come back in one.
+                pause = (passing.retry_after_seconds or 0.0) + self._rng.uniform(0, AGAIN_SECONDS_MAX)
+                self.error, due = passing, self._monotonic() + pause
             except BrokerError as refused:
                 self.error = refused
                 self.lost.set()

@@ -41,6 +41,7 @@ class LeaseCalls(Caller):
             renew=lambda lease, left: self.renew_lease(lease.name, lease.token, timeout=min(left, self._timeout)),
             release=lambda lease: self.release_lease(lease.name, lease.token),
             monotonic=monotonic,
+            rng=self._patience.time.rng,
         )
 
     def get_lease(self, claim: str, *, timeout: float | None = None) -> leases.Lease:
@@ -54,14 +55,14 @@ class LeaseCalls(Caller):
         """The lease, which lasts for ``ttl`` seconds from now (unless said: as before)."""
         renewal = leases.LeaseRenewal(name=lease_name(claim, self.tenant), token=token, ttl=_span(ttl))
         request = leases.RenewLeaseRequest(renewal=renewal)
-        return self._ask(self._leases.RenewLease, request, timeout).lease
+        return self._ask(self._leases.RenewLease, request, timeout, urgent=True).lease
 
     def renew_leases(
         self, renewals: Iterable[leases.LeaseRenewal], *, timeout: float | None = None
     ) -> list[leases.LeaseOutcome]:
         """What became of each of up to 1000 leases, in the same order."""
         request = leases.RenewLeasesRequest(renewals=renewals)
-        return list(self._ask(self._leases.RenewLeases, request, timeout).outcomes)
+        return list(self._ask(self._leases.RenewLeases, request, timeout, urgent=True).outcomes)
 
     def release_lease(
         self, claim: str, token: str, *, request_id: str | None = None, timeout: float | None = None
@@ -70,7 +71,7 @@ class LeaseCalls(Caller):
         request = leases.ReleaseLeaseRequest(
             name=lease_name(claim, self.tenant), token=token, request_id=request_id or self._new_id()
         )
-        return self._ask(self._leases.ReleaseLease, request, timeout).claim
+        return self._ask(self._leases.ReleaseLease, request, timeout, urgent=True).claim
 
 
 def _span(seconds: float | None) -> Duration | None:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import random
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TypeVar
 
 import grpc
 
-from capacitybroker._errors import BrokerError, error_of, passing
+from capacitybroker._errors import BrokerError, ResourceExhausted, error_of, passing
 
-__all__ = ["Patience", "Time"]
+__all__ = ["Budget", "Patience", "Quiet", "Time"]
 
 Answer = TypeVar("Answer")
+
+OVERLOADED = "OVERLOADED"
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +28,39 @@ class Time:
     rng: random.Random
 
 
+class Budget:
+    """Repeats that a client may still send to a busy broker: one for every ten calls that were answered, and a few.
+
+    So the clients of a broker with too much to do send it at most a tenth more, whatever they are refused.
+    """
+
+    TENTHS_MOST, PER_REPEAT = 100, 10
+
+    def __init__(self) -> None:
+        self._tenths = self.TENTHS_MOST
+        self._lock = threading.Lock()
+
+    def earn(self) -> None:
+        """A call was answered."""
+        with self._lock:
+            self._tenths = min(self.TENTHS_MOST, self._tenths + 1)
+
+    def spend(self) -> bool:
+        """Take one repeat, if there is one."""
+        with self._lock:
+            if self._tenths < self.PER_REPEAT:
+                return False
+            self._tenths -= self.PER_REPEAT
+            return True
+
+
+class Quiet:
+    """Until when a client sends nothing new to a broker that asked it to stay away; renewals go on."""
+
+    def __init__(self) -> None:
+        self.until = 0.0
+
+
 @dataclass(frozen=True, slots=True)
 class Patience:
     """Exponential backoff with full jitter; a delay that the server names comes before the jitter."""
@@ -33,33 +69,58 @@ class Patience:
     time: Time
     first_seconds: float = field(default=0.1)
     longest_seconds: float = field(default=5.0)
+    budget: Budget = field(default_factory=Budget)
+    quiet: Quiet = field(default_factory=Quiet)
 
     def delay(self, failures: int, error: BrokerError) -> float:
         """Seconds to wait after so many failures in a row, at least one."""
         ceiling = min(self.longest_seconds, self.first_seconds * 2.0 ** min(failures - 1, 30))
         return (error.retry_after_seconds or 0.0) + self.time.rng.uniform(0, ceiling)
 
-    def call(self, attempt: Callable[[float], Answer], *, seconds: float, unavailable_seconds: float) -> Answer:
-        """The answer of ``attempt``, which gets the seconds left; repeated while the broker is unavailable.
+    def call(
+        self,
+        attempt: Callable[[float], Answer],
+        *,
+        seconds: float,
+        unavailable_seconds: float,
+        urgent: bool = False,
+    ) -> Answer:
+        """The answer of ``attempt``, which gets the seconds left; repeated while the broker is away or overloaded.
 
-        Raises the typed error of the last attempt when it is of another kind, or when waiting on would outlast
-        ``seconds``, or ``unavailable_seconds`` since the first failure. What is repeated must be safe to repeat:
-        reads, and mutations with a fixed request id.
+        Raises the typed error of the last attempt when it is of another kind, when waiting on would outlast
+        ``seconds``, or ``unavailable_seconds`` since the first failure, or when the broker is there but has too much
+        to do and the budget of repeats is spent. What is repeated must be safe to repeat: reads, and mutations with a
+        fixed request id. Unless ``urgent``, a call waits as long as such a broker asked this client to stay away.
         """
         deadline = self.time.monotonic() + seconds
+        if not urgent and (away := self.quiet.until - self.time.monotonic()) > 0:
+            self.time.sleep(min(seconds, away + self.time.rng.uniform(0, self.first_seconds)))
         last_try = deadline
         failures = 0
         while True:
             try:
-                return attempt(max(0.0, deadline - self.time.monotonic()))
+                answer = attempt(max(0.0, deadline - self.time.monotonic()))
             except grpc.RpcError as raised:
                 error = error_of(raised, address=self.address)
                 failures += 1
                 if failures == 1:
                     last_try = min(deadline, self.time.monotonic() + unavailable_seconds)
-                if not passing(error):
+                if not (passing(error) or _overloaded(error)):
                     raise error from None
+                if _overloaded(error):
+                    self.quiet.until = self.time.monotonic() + (error.retry_after_seconds or 0.0)
                 pause = self.delay(failures, error)
-                if self.time.monotonic() + pause >= last_try:
+                if self.time.monotonic() + pause >= last_try or not self._affordable(error):
                     raise error from None
+            else:
+                self.budget.earn()
+                return answer
             self.time.sleep(pause)
+
+    def _affordable(self, error: BrokerError) -> bool:
+        """A broker that is away has nothing that a repeat could take from others."""
+        return not _overloaded(error) or self.budget.spend()
+
+
+def _overloaded(error: BrokerError) -> bool:
+    return isinstance(error, ResourceExhausted) and error.reason == OVERLOADED

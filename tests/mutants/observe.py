@@ -1,0 +1,96 @@
+"""Mutants of overload and of what a broker tells of itself."""
+
+from __future__ import annotations
+
+from tests.mutants import Mutant
+
+RETRY = "clients/python/src/capacitybroker/_retry.py"
+LOAD = "broker/transport/load.py"
+CALLS, LOADS, AUDITS = "tests/client/test_calls.py", "tests/transport/test_load.py", "tests/telemetry/test_audit.py"
+
+MUTANTS = (
+    Mutant(
+        "retries without jitter",
+        RETRY,
+        "self.time.rng.uniform(0, ceiling)",
+        "ceiling",
+        f"{CALLS}::test_the_jitter_is_full",
+    ),
+    Mutant(
+        "retries without a budget",
+        RETRY,
+        "return not _overloaded(error) or self.budget.spend()",
+        "return True",
+        f"{CALLS}::test_repeats_to_a_busy_broker_are_a_tenth_of_the_calls_and_ten_at_once",
+    ),
+    Mutant(
+        "RetryInfo ignored",
+        RETRY,
+        "return (error.retry_after_seconds or 0.0) +",
+        "return 0.0 +",
+        f"{CALLS}::test_a_call_that_is_too_much_is_repeated_after_the_delay_that_the_server_names",
+    ),
+    Mutant(
+        "renew shed before create",
+        LOAD,
+        "if lane is Lane.URGENT:\n            ahead, most, patience",
+        "if lane is not Lane.URGENT:\n            ahead, most, patience",
+        f"{LOADS}::test_a_renewal_is_never_refused_where_a_claim_would_not_be",
+    ),
+    Mutant(
+        "renewals served after claims",
+        LOAD,
+        "for line in (*others, urgent) if patient else (urgent, *others):",
+        "for line in (*others, urgent):",
+        f"{LOADS}::test_a_renewal_is_served_before_a_claim_that_came_first_and_claims_have_turns_too",
+    ),
+    Mutant(
+        "tenants not served in turn",
+        LOAD,
+        "self._tenants.append(tenant)\n        else:",
+        "self._tenants.appendleft(tenant)\n        else:",
+        f"{LOADS}::test_tenants_have_their_turns_one_after_the_other",
+    ),
+    Mutant(
+        "deadline not looked at while queued",
+        LOAD,
+        "limits.wait_seconds_max, seconds_left)",
+        "limits.wait_seconds_max, 1e9)",
+        f"{LOADS}::test_a_call_whose_deadline_would_pass_meanwhile_is_refused_at_once",
+    ),
+    Mutant(
+        "a call that was cancelled keeps its place",
+        LOAD,
+        "self.leave(lane, cost)  # its turn had come in the same moment",
+        "pass",
+        f"{LOADS}::test_who_is_cancelled_while_it_waits_leaves_no_trace",
+    ),
+    Mutant(
+        "audit chain unchecked",
+        "broker/telemetry/chain.py",
+        "if shown != before.encode():",
+        "if False:",
+        f"{AUDITS}::test_a_record_that_was_changed_is_seen",
+    ),
+    Mutant(
+        "audit record not chained to the one before",
+        "broker/telemetry/audit.py",
+        "self._head, self._told_lost = head, self.lost",
+        "self._told_lost = self.lost",
+        f"{AUDITS}::test_a_change_says_who_what_which_and_whence",
+    ),
+    Mutant(
+        "token in the log",
+        "broker/telemetry/logs.py",
+        'TOKEN.sub(r"\\1.[secret]", text)',
+        "text",
+        "tests/telemetry/test_logs.py::test_tokens_and_passwords_are_taken_out_wherever_they_are",
+    ),
+    Mutant(
+        "dead watchers stay",
+        "broker/transport/guard.py",
+        "loop.call_later(self.unread_seconds_max, own.cancel)",
+        "loop.call_later(self.unread_seconds_max, print)",
+        "tests/faults/test_overload.py::test_watchers_that_never_read_are_ended_and_others_do_not_notice",
+    ),
+)

@@ -1,0 +1,232 @@
+"""What is taken on, what waits, and what is refused at once."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from broker.transport.load import Lane, Limits, Load
+
+LIMITS = Limits(
+    running_least=4, running_max=4, urgent_more=1, heavy_max=2, waiting_max=8, burst_seconds=0.25, wait_seconds_max=0.25
+)
+
+
+class Clock:
+    """Time that stands still."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def full(limits: Limits = LIMITS, clock: Clock | None = None) -> Load:
+    """As much under way as may be; forty end in a second, as far as it knows."""
+    load = Load(limits, clock or Clock())
+    while load.enter(Lane.PLAIN, 1):
+        pass
+    return load
+
+
+async def waiting(load: Load, lane: Lane, tenant: str, cost: int = 1) -> asyncio.Task[None]:
+    """A call that waits already, or has its turn."""
+    task = asyncio.create_task(load.turn(lane, cost, tenant))
+    await asyncio.sleep(0)
+    return task
+
+
+async def served(load: Load, tasks: dict[str, asyncio.Task[None]], count: int) -> list[str]:
+    """Who has a turn, one after the other, as calls end."""
+    order: list[str] = []
+    for _ in range(count):
+        load.leave(Lane.PLAIN, 1)
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        order += [name for name, task in tasks.items() if task.done() and name not in order]
+    return order
+
+
+async def test_what_there_is_room_for_enters_at_once_and_the_rest_waits() -> None:
+    load = full()
+    assert load.running == 4
+    task = await waiting(load, Lane.PLAIN, "a")
+    assert not task.done()
+    load.leave(Lane.PLAIN, 1)
+    await task
+    assert (load.running, load.waiting(Lane.PLAIN)) == (4, 0)
+
+
+async def test_heavy_calls_leave_room_for_plain_ones() -> None:
+    load = Load(LIMITS, Clock())
+    assert load.enter(Lane.HEAVY, 2)
+    assert not load.enter(Lane.HEAVY, 1)
+    assert load.enter(Lane.PLAIN, 1)
+    heavy = await waiting(load, Lane.HEAVY, "a")
+    plain = await waiting(load, Lane.PLAIN, "a")
+    assert plain.done()
+    assert not heavy.done()
+    load.leave(Lane.HEAVY, 2)
+    await heavy
+
+
+async def test_tenants_have_their_turns_one_after_the_other() -> None:
+    load = full()
+    tasks = {f"b{n}": await waiting(load, Lane.PLAIN, "b") for n in range(5)}
+    tasks["a0"] = await waiting(load, Lane.PLAIN, "a")
+    assert (await served(load, tasks, 6))[:2] == ["b0", "a0"]
+
+
+async def test_who_floods_is_refused_and_others_are_not() -> None:
+    load = full(Limits(running_least=4, running_max=4, burst_seconds=0.25, waiting_max=100))
+    for _ in range(10):  # a quarter of a second at forty a second
+        assert load.refused(Lane.PLAIN, 1, "b", 9) is None
+        await waiting(load, Lane.PLAIN, "b")
+    await waiting(load, Lane.PLAIN, "b")
+    assert load.refused(Lane.PLAIN, 1, "b", 9) is not None
+    assert load.refused(Lane.PLAIN, 1, "a", 9) is None
+    assert load.shed[Lane.PLAIN] == 1
+
+
+async def test_a_renewal_is_served_before_a_claim_that_came_first_and_claims_have_turns_too() -> None:
+    load = full(Limits(running_least=4, running_max=4, urgent_more=0, urgent_in_a_row=3))
+    tasks = {f"claim{n}": await waiting(load, Lane.PLAIN, "a") for n in range(2)}
+    tasks |= {f"renewal{n}": await waiting(load, Lane.URGENT, "a") for n in range(5)}
+    assert await served(load, tasks, 7) == [
+        *("renewal0", "renewal1", "renewal2", "claim0", "renewal3", "renewal4", "claim1"),
+    ]
+
+
+@pytest.mark.parametrize("renewals", [0, 5, 12, 50, 400])
+async def test_a_renewal_is_never_refused_where_a_claim_would_not_be(renewals: int) -> None:
+    load = full(Limits(running_least=4, running_max=4, burst_seconds=0.25, waiting_max=1_000))
+    for _ in range(renewals):
+        await waiting(load, Lane.URGENT, "a")
+    for seconds_left in (0.0, 0.15, 0.3, 1.0, 30.0):
+        renewal = load.refused(Lane.URGENT, 1, "a", seconds_left)
+        claim = load.refused(Lane.PLAIN, 1, "b", seconds_left)
+        assert renewal is None or claim is not None
+    if renewals == 400:  # ten seconds' worth
+        assert load.refused(Lane.URGENT, 1, "a", 30.0) is None
+        assert load.refused(Lane.PLAIN, 1, "b", 30.0) is not None
+
+
+async def test_a_call_whose_deadline_would_pass_meanwhile_is_refused_at_once() -> None:
+    load = full()
+    for _ in range(4):
+        await waiting(load, Lane.PLAIN, "a")
+    assert load.refused(Lane.PLAIN, 1, "a", 0.15) is not None  # a tenth for those under way, a tenth for who waits
+    assert load.refused(Lane.PLAIN, 1, "a", 0.3) is None
+
+
+async def test_a_burst_may_wait_longer_than_a_crowd_that_stays() -> None:
+    clock = Clock()
+    load = full(Limits(running_least=4, running_max=4, burst_seconds=1.0, wait_seconds_max=0.25), clock)
+    for _ in range(20):  # half a second at forty a second
+        assert load.refused(Lane.PLAIN, 1, "a", 9) is None
+        await waiting(load, Lane.PLAIN, "a")
+    for _ in range(12):
+        clock.now += 0.1
+        for _ in range(4):
+            load.leave(Lane.PLAIN, 1)
+            await waiting(load, Lane.PLAIN, "a")
+    assert load.refused(Lane.PLAIN, 1, "a", 9) is not None
+    assert load.refused(Lane.PLAIN, 1, "b", 9) is None
+
+
+async def test_who_is_cancelled_while_it_waits_leaves_no_trace() -> None:
+    load = full()
+    gone = await waiting(load, Lane.PLAIN, "a")
+    stays = await waiting(load, Lane.PLAIN, "a")
+    gone.cancel()
+    await asyncio.gather(gone, return_exceptions=True)
+    load.leave(Lane.PLAIN, 1)
+    await stays
+    # And who is cancelled in the moment that its turn comes gives it back.
+    late = await waiting(load, Lane.PLAIN, "a")
+    load.leave(Lane.PLAIN, 1)
+    late.cancel()
+    await asyncio.gather(late, return_exceptions=True)
+    for _ in range(3):
+        load.leave(Lane.PLAIN, 1)
+    assert (load.running, load.waiting(Lane.PLAIN)) == (0, 0)
+
+
+async def test_the_room_follows_what_ends_in_a_tenth_of_a_second() -> None:
+    clock = Clock()
+    load = full(Limits(running_least=8, running_max=64), clock)
+    assert load.running == 64
+    tasks = [await waiting(load, Lane.PLAIN, "a")]
+    for _ in range(20):  # 100 a second
+        clock.now += 0.1
+        for _ in range(10):
+            load.leave(Lane.PLAIN, 1)
+            tasks.append(await waiting(load, Lane.PLAIN, "a"))
+        load.refused(Lane.PLAIN, 1, "a", 9)
+    assert 8 <= load.running <= 12
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def test_the_more_are_refused_the_longer_they_are_asked_to_stay_away() -> None:
+    load = full()
+    for _ in range(11):
+        await waiting(load, Lane.PLAIN, "a")
+
+    def refused(times: int, ended: int) -> float:
+        for _ in range(ended):
+            load.leave(Lane.URGENT, 0)
+        delays = [load.refused(Lane.PLAIN, 1, "a", 9) for _ in range(times)]
+        load.beat(0.0)
+        assert delays[-1] is not None
+        return delays[-1]
+
+    first = refused(1, 0)
+    assert first == pytest.approx(11 / 40)
+    for _ in range(20):
+        longest = refused(50, 0)
+    assert longest == load.limits.away_seconds_max
+    for _ in range(200):
+        load.beat(0.0)
+    assert refused(1, 0) == first
+
+
+async def test_while_calls_come_late_who_asks_for_little_has_it_and_renewals_are_not_counted() -> None:
+    clock = Clock()
+    load = Load(Limits(running_least=1_000, running_max=1_000), clock)
+
+    def second(lag: float) -> dict[str, int]:
+        """What is taken on of ten calls of one tenant and a hundred of another, in two steps of half a second."""
+        taken = {"little": 0, "much": 0}
+        for n in range(110):
+            tenant = "little" if n % 11 == 0 else "much"
+            if load.enter(Lane.PLAIN, 1) or load.refused(Lane.PLAIN, 1, tenant, 9) is None:
+                taken[tenant] += 1
+                if load.running:
+                    load.leave(Lane.PLAIN, 1)
+            if n % 11 == 10:
+                clock.now += 0.1
+                load.beat(lag)
+        return taken
+
+    assert second(0.01) == {"little": 10, "much": 100}
+    for _ in range(8):
+        late = second(0.9)
+    assert load.enter(Lane.URGENT, 1)
+    load.leave(Lane.URGENT, 1)
+    assert late["little"] == 10
+    assert late["much"] < 40
+    assert load.refused(Lane.URGENT, 1, "much", 9) is None
+    for _ in range(8):
+        second(0.01)
+    assert second(0.01) == {"little": 10, "much": 100}
+
+
+def test_one_late_call_is_no_sign() -> None:
+    load = Load(clock=Clock())
+    for lag in (0.0, 0.9, 0.9, 0.9, 0.9) * 4:
+        load.beat(lag)
+    assert load.quota.most is None

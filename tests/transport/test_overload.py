@@ -1,0 +1,88 @@
+"""A server with too much to do: what it refuses, what it says then, and what it answers all the same."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import cast
+
+import grpc
+import pytest
+from capacitybroker.v1 import (
+    capacity_service_pb2,
+    fleet_service_pb2,
+    lease_service_pb2,
+    planning_service_pb2,
+)
+from capacitybroker.v1 import capacity_service_pb2 as capacity
+from capacitybroker.v1 import lease_service_pb2 as leases
+from capacitybroker.v1.capacity_service_pb2_grpc import CapacityServiceStub
+from capacitybroker.v1.lease_service_pb2_grpc import LeaseServiceStub
+from google.rpc import error_details_pb2
+from grpc_status import rpc_status
+
+from broker.transport.guard import Guard
+from broker.transport.load import Limits, Load
+from broker.transport.methods import METHODS
+from broker.transport.server import Server
+from tests.transport.calls import create, refusal
+from tests.world import World, world
+
+BUSY = Limits(running_least=0, running_max=0, urgent_more=8, waiting_max=0)  # room for what is urgent only
+
+
+@asynccontextmanager
+async def served(w: World, guard: Guard) -> AsyncIterator[grpc.aio.Channel]:
+    """A second server over the same market."""
+    server = Server(w.desk, w.leasing, w.feed, guard)
+    address = f"127.0.0.1:{await server.start('127.0.0.1:0')}"
+    async with grpc.aio.insecure_channel(address) as channel:
+        yield channel
+    await server.stop(0)
+
+
+async def test_a_claim_is_refused_with_a_delay_and_a_renewal_is_answered() -> None:
+    guard = Guard(load=Load(BUSY))
+    async with world() as w, served(w, guard) as channel:
+        found = await refusal(CapacityServiceStub(channel).CreateClaim(create()))
+        assert found[:2] == (grpc.StatusCode.RESOURCE_EXHAUSTED, "OVERLOADED")
+        assert await w.ledger.revision() == 0
+        renewal = leases.LeaseRenewal(name="tenants/atlas/claims/one/lease", token="7.forged")
+        call = LeaseServiceStub(channel).RenewLease(leases.RenewLeaseRequest(renewal=renewal))
+        assert (await refusal(call))[1] == "LEASE_TOKEN"
+    assert guard.tally.calls == {("CreateClaim", "OVERLOADED"): 1, ("RenewLease", "LEASE_TOKEN"): 1}
+    assert (guard.load.running, guard.load.heavy) == (0, 0)
+
+
+async def test_the_delay_is_told_as_retry_info() -> None:
+    async with world() as w, served(w, Guard(load=Load(BUSY))) as channel:
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await CapacityServiceStub(channel).GetClaim(capacity.GetClaimRequest(name="tenants/atlas/claims/one"))
+    status = rpc_status.from_call(cast("grpc.Call", refused.value))
+    assert status is not None
+    retry = error_details_pb2.RetryInfo()
+    assert any(detail.Unpack(retry) for detail in status.details)
+    millis = retry.retry_delay.ToMilliseconds()
+    assert 250 <= millis <= 8_000
+    assert ("grpc-retry-pushback-ms", str(millis)) in tuple(refused.value.trailing_metadata())
+
+
+async def test_every_call_gives_its_place_back_however_it_ends() -> None:
+    guard = Guard(load=Load(Limits(running_least=4, running_max=4)))
+    async with world() as w, served(w, guard) as channel:
+        stub = CapacityServiceStub(channel)
+        for _ in range(3):
+            await refusal(stub.GetClaim(capacity.GetClaimRequest(name="tenants/atlas/claims/one")))
+            await stub.ListClaims(capacity.ListClaimsRequest(parent="tenants/atlas"))
+    assert guard.load.running == 0
+
+
+def test_what_keeps_or_gives_back_a_lease_is_urgent_and_claims_are_not() -> None:
+    urgent = {name for name, method in METHODS.items() if method.lane.name == "URGENT"}
+    assert urgent == {"RenewLease", "RenewLeases", "KeepLeases", "ReleaseLease"}
+
+
+def test_every_method_of_the_api_has_a_row_and_no_other() -> None:
+    files = (capacity_service_pb2, fleet_service_pb2, lease_service_pb2, planning_service_pb2)
+    services = [service for file in files for service in file.DESCRIPTOR.services_by_name.values()]
+    assert {method.name for service in services for method in service.methods} == set(METHODS)
