@@ -12,6 +12,7 @@ import heapq
 import random
 from collections import deque
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from typing import Any, TypeVar
 
 __all__ = ["VirtualLoop", "run_in"]
@@ -25,6 +26,10 @@ def _context_of(process: str) -> contextvars.Context:
     context = contextvars.Context()
     context.run(_process.set, process)
     return context
+
+
+class Stillness(RuntimeError):
+    """Nobody waits for anything that will come."""
 
 
 class VirtualLoop(asyncio.BaseEventLoop):
@@ -41,6 +46,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self.nobody = _context_of("")  # of what belongs to no process
         self._stopped: dict[str, list[asyncio.Handle]] = {}
         self._dead: dict[str, list[asyncio.Handle]] = {}
+        self._buried = False
         self.steps = 0
         self.set_exception_handler(self._unexpected)
         self.unexpected: list[str] = []
@@ -68,10 +74,12 @@ class VirtualLoop(asyncio.BaseEventLoop):
 
     def kill_process(self, name: str) -> None:
         """Nothing of the process ever runs again; names are not used twice."""
-        self._dead[name] = self._stopped.pop(name, [])
+        if not self._buried:
+            self._dead[name] = self._stopped.pop(name, [])
 
     def bury(self) -> None:
         """Let what was killed come to its end, so that it can be cancelled and collected."""
+        self._buried = True
         for name in list(self._stopped):
             self.continue_process(name)
         for handles in self._dead.values():
@@ -104,7 +112,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
                 self._elapsed = max(self._elapsed, timer.when())
                 ready.append(timer)
         if not ready:
-            raise RuntimeError("nothing will ever happen again")
+            raise Stillness("nothing will ever happen again")
         i = int(self._rng.random() * len(ready)) if len(ready) > 1 else 0
         handle, ready[i] = ready[i], ready[-1]
         ready.pop()
@@ -145,7 +153,8 @@ def run_in(loop: VirtualLoop, main: Coroutine[Any, Any, _T]) -> _T:
         for task in left:
             task.cancel()
         if left:
-            loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
+            with suppress(Stillness):  # all is judged; some wait for those who were killed
+                loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
         loop.run_until_complete(loop.shutdown_asyncgens())
         asyncio.set_event_loop(None)
         loop.close()

@@ -89,6 +89,8 @@ class Process:
             self.complain(f"{label} ended by {error!r}")
         self.alive = False
         self.loop.kill_process(label)
+        if self.loop.is_closed():
+            return
         self.loop.call_later(self.rng.uniform(0.1, 0.5), self._again, label, context=self.loop.nobody)
 
     def _again(self, label: str) -> None:
