@@ -9,7 +9,7 @@ READY := $(VENV)/.ready
 PROTOS := $(sort $(wildcard proto/capacitybroker/v1/*.proto))
 STUBS := clients/python/src
 
-.PHONY: help demo test check serve bench gen clean setup constraints release-image
+.PHONY: help demo test sim sim-long faults mutants check serve bench gen clean setup constraints release-image
 
 help: ## What can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -28,6 +28,20 @@ serve: $(READY) ## A broker with an embedded store, until interrupted
 
 test: $(READY) ## All tests, fast ones first
 	@$(BIN)/python -m tests
+
+SEED ?= 0
+sim: $(READY) ## One seed of the simulator, with the end of its trace: SEED=…
+	@$(BIN)/python -m tests.simulator --seed $(SEED)
+
+COUNT ?= 5000
+sim-long: $(READY) ## COUNT seeds of the simulator, after those that `make test` runs
+	@$(BIN)/python -m tests.simulator --first 300 --count $(COUNT)
+
+faults: $(READY) ## Every fault of docs/reliability.md, injected into real processes
+	@$(BIN)/python -m pytest tests/faults
+
+mutants: $(READY) ## Whether the tests notice faults that are put into the code
+	@$(BIN)/python -m tests.mutants
 
 check: $(READY) ## Lint, format, types, import contracts, API gates, generated code, dependencies
 	@$(BIN)/ruff check .

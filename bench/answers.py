@@ -39,6 +39,7 @@ from broker.admission.demand import Demand
 from broker.admission.outlook import Outlook
 from broker.admission.policy import Policy
 from broker.app import open_market, run_server
+from broker.desk import DeskTerms
 from broker.domain.bid_prices import BidPrices
 from broker.domain.claim import Ask, Claim, ClaimName, Placement, Planned, Tier, Waiting
 from broker.domain.fleet import Delivery, Fleet, Pool, PoolKind, Silicon, Tenant, WorkloadClass
@@ -233,7 +234,7 @@ def main() -> int:
         if args.workers:
             brokers[f"{args.workers} workers"] = ("several", several, args.workers)
         for name, (market, address, workers) in brokers.items():
-            settings = ServeSettings(listen=address, market=market)
+            settings = ServeSettings(listen=address, market=market, desk=DeskTerms(claims_max=1_000_000))
             asyncio.run(open_market(settings, store.url, create=True))
             for number in range(workers):
                 children.start(f"{name}-{number}", partial(run_server, settings, store.url))

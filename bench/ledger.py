@@ -33,7 +33,7 @@ async def main(rows: int) -> None:
     """Print one line for each figure."""
     with tempfile.TemporaryDirectory() as directory, EmbeddedStore.start(Path(directory)) as store:
         ledger = await RedisLedger.open(store.url, market="bench", new_id=lambda: "bench", now=lambda: 0, create=True)
-        await ledger.apply_fleet(_fleet(rows), key=RequestKey("-", "ApplyFleet", "fleet", "d"), at=0)
+        await ledger.apply_fleet(fleet_for(rows), key=RequestKey("-", "ApplyFleet", "fleet", "d"), at=0)
         await _submits(ledger, rows)
         await _commits(ledger, rows)
         await _reads(ledger, rows)
@@ -42,7 +42,9 @@ async def main(rows: int) -> None:
 
 async def _submits(ledger: Ledger, rows: int) -> None:
     async def one(i: int) -> None:
-        await ledger.submit(_claim(i), key=RequestKey(f"tenant-{i % TENANTS}", "CreateClaim", f"r-{i}", "d"), at=0)
+        await ledger.submit(
+            claim_number(i), key=RequestKey(f"tenant-{i % TENANTS}", "CreateClaim", f"r-{i}", "d"), at=0
+        )
 
     alone = min(500, rows)
     seconds = [await _seconds(lambda i=i: one(i)) for i in range(alone)]  # type: ignore[misc] # bound per turn
@@ -59,16 +61,16 @@ async def _commits(ledger: RedisLedger, rows: int) -> None:
     assert fence is not None
     client = ledger._link.client  # noqa: SLF001 - only the server's own clock tells how long it was blocked
     for turn in range(COMMITS):
-        claims = [_placed(claim, i + turn) for i, claim in enumerate((await ledger.snapshot()).claims)]
+        claims = [placed_claim(claim, i + turn) for i, claim in enumerate((await ledger.snapshot()).claims)]
         await client.config_resetstat()
-        seconds = await _seconds(lambda claims=claims: ledger.commit(claims, _plan(rows), fence=fence, at=0))  # type: ignore[misc]
+        seconds = await _seconds(lambda claims=claims: ledger.commit(claims, plan_of(rows), fence=fence, at=0))  # type: ignore[misc]
         stats = (await client.info("commandstats"))["cmdstat_fcall"]
         what = "first" if turn == 0 else "every claim moves"
         blocked = f"{stats['usec'] / 1000:.1f} ms"
         _print(f"commit of {rows:,} rows, {what}", f"round trip {_millis(seconds)}, server blocked {blocked}")
     same = (await ledger.snapshot()).claims
     await client.config_resetstat()
-    seconds = await _seconds(lambda: ledger.commit(same, _plan(rows), fence=fence, at=0))
+    seconds = await _seconds(lambda: ledger.commit(same, plan_of(rows), fence=fence, at=0))
     stats = (await client.info("commandstats"))["cmdstat_fcall"]
     blocked = f"{stats['usec'] / 1000:.1f} ms"
     _print(f"commit of {rows:,} rows, none moves", f"round trip {_millis(seconds)}, server blocked {blocked}")
@@ -89,20 +91,23 @@ async def _reads(ledger: RedisLedger, rows: int) -> None:
     _print("balances over two weeks", _millis(await _seconds(lambda: ledger.balances(Window(0, HORIZON_SLOTS)))))
 
 
-def _fleet(rows: int) -> Fleet:
+def fleet_for(rows: int) -> Fleet:
+    """Room for so many claims."""
     supply = (Delivery(rows * 64),)
     pools = tuple(Pool(f"dc-{i}", PoolKind.INTERNAL, "b200", 8, supply) for i in range(POOLS))
     return Fleet(pools=pools, tenants=tuple(Tenant(f"tenant-{i}", rows * 640) for i in range(TENANTS)))
 
 
-def _claim(i: int) -> Claim:
+def claim_number(i: int) -> Claim:
+    """The i-th claim, which waits."""
     ask = Ask(
         "training", 64, 48, 0, Tier.STANDARD, 123_456_789_012, gang=True, deadline=300, labels={"run": f"run-{i}"}
     )
     return Claim(ClaimName(f"tenant-{i % TENANTS}", f"claim-{i:06}"), ask, Waiting(()), 0, 0)
 
 
-def _placed(claim: Claim, i: int) -> Claim:
+def placed_claim(claim: Claim, i: int) -> Claim:
+    """The claim in the i-th of places that are all different."""
     first = i * 7 % (HORIZON_SLOTS - 48)
     place = Placement(
         f"dc-{i % POOLS}", 64, Window(first, first + 48), first + 6, silicon="b200", cost_microusd=987_654_321
@@ -110,7 +115,8 @@ def _placed(claim: Claim, i: int) -> Claim:
     return replace(claim, state=Planned((place,)))
 
 
-def _plan(rows: int) -> PlanRecord:
+def plan_of(rows: int) -> PlanRecord:
+    """A plan that moves so many claims."""
     return PlanRecord(0, Window(0, HORIZON_SLOTS), True, 1, 1, 1, rows, rows, rows, 0)
 
 

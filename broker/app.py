@@ -15,12 +15,17 @@ from pathlib import Path
 
 import uvloop
 
+from broker import failpoints
 from broker.domain.faults import Fault
 from broker.ledger.redis.ledger import RedisLedger
+from broker.ledger.redis.link import StoreSettings
+from broker.ledger.redis.verify import Verifier
+from broker.ledger.redis.watch import watch_settings
 from broker.settings import ServeSettings
-from broker.telemetry.logs import LogFormat, log_to_stderr
+from broker.telemetry.logs import log_to_stderr
+from broker.witness import Witness
 
-__all__ = ["clock", "lease_clock", "new_id", "open_market", "run_planner", "run_server"]
+__all__ = ["clock", "lease_clock", "new_id", "open_market", "resign", "run_planner", "run_server", "wall_clock"]
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +42,11 @@ def clock(clock_file: Path | None) -> Clock:
     return lambda: int(clock_file.read_text())
 
 
+def wall_clock() -> float:
+    """The machine's clock in Unix seconds."""
+    return time.time()  # noqa: TID251 - for tools, which no replay drives
+
+
 def lease_clock(clock_file: Path | None) -> Callable[[], int] | None:
     """What times leases instead of the store's own clock, in milliseconds; None: nothing does."""
     shown = clock(clock_file)
@@ -50,25 +60,40 @@ def new_id() -> str:
 
 async def open_market(settings: ServeSettings, store_url: str, *, create: bool) -> None:
     """See that the market is there, or make it; Faults: SAFE_HALT when it is missing or the store is not fit."""
+    witness = Witness(settings.data_dir, settings.market)
+    if create and witness.file.exists():
+        create = False  # there was one: its absence is no reason to begin anew
     ledger = await _open(settings, store_url, create=create)
     await ledger.close()
 
 
+async def resign(settings: ServeSettings, store_url: str, planner_id: str) -> None:
+    """Give back the lease of a planner that is no more, so that whoever stands by need not wait until it runs out."""
+    with suppress(Fault):
+        ledger = await _open(settings, store_url)
+        try:
+            await ledger.lead(planner_id, ttl_millis=0)
+        finally:
+            await ledger.close()
+
+
 def run_server(settings: ServeSettings, store_url: str, ready: Ready) -> None:
     """Answer calls until SIGTERM; the body of a server process."""
-    _start_process(settings.slot, settings.log_format)
+    _start_process(settings.slot, settings)
     # Of the reference's rate, GetClaim reaches 0.68 to 0.77 so, and 0.62 to 0.66 on asyncio's own loop.
     uvloop.run(_serve(settings, store_url, ready))
 
 
-def run_planner(settings: ServeSettings, store_url: str, ready: Ready) -> None:
-    """Plan until SIGTERM; the body of the planner process."""
-    _start_process("planner", settings.log_format)
-    asyncio.run(_plan(settings, store_url, ready))
+def run_planner(settings: ServeSettings, store_url: str, planner_id: str, ready: Ready) -> None:
+    """Plan until SIGTERM; the body of a planner process. No two processes that live have the same ``planner_id``."""
+    _start_process("planner", settings)
+    asyncio.run(_plan(settings, store_url, planner_id, ready))
 
 
-async def _open(settings: ServeSettings, store_url: str, *, create: bool = False) -> RedisLedger:
-    return await RedisLedger.open(
+async def _open(
+    settings: ServeSettings, store_url: str, *, create: bool = False, call_seconds_max: float = 1.0
+) -> RedisLedger:
+    ledger = await RedisLedger.open(
         store_url,
         market=settings.market,
         new_id=new_id,
@@ -76,7 +101,14 @@ async def _open(settings: ServeSettings, store_url: str, *, create: bool = False
         create=create,
         durability=settings.durability,
         lease_clock=lease_clock(settings.clock_file),
+        settings=StoreSettings(call_seconds_max=call_seconds_max),
     )
+    try:
+        Witness(settings.data_dir, settings.market).check(ledger.link.incarnation, await ledger.revision())
+    except BaseException:
+        await ledger.close()
+        raise
+    return ledger
 
 
 async def _serve(settings: ServeSettings, store_url: str, ready: Ready) -> None:
@@ -102,9 +134,12 @@ async def _serve(settings: ServeSettings, store_url: str, ready: Ready) -> None:
         await server.start(settings.listen)
         ready()
         health = health_of(None)
+        watch = asyncio.create_task(watch_settings(ledger.link, settings.durability))
+        witness = Witness(settings.data_dir, settings.market)
         while not stopping.is_set():
             feed.assert_following()
             if feed.down is None:
+                witness.note(ledger.link.incarnation, feed.revision)
                 await desk.lapse()
                 with suppress(Fault):  # the store is away: the feed says so, and lease time stands still
                     await leasing.lapse()
@@ -118,22 +153,25 @@ async def _serve(settings: ServeSettings, store_url: str, ready: Ready) -> None:
                 continue
         await server.stop(settings.drain_seconds)
         await observed.close()
+        watch.cancel()
+        await asyncio.gather(watch, return_exceptions=True)
     await ledger.close()
 
 
-async def _plan(settings: ServeSettings, store_url: str, ready: Ready) -> None:
+async def _plan(settings: ServeSettings, store_url: str, planner_id: str, ready: Ready) -> None:
     from broker.capture import capture_into
     from broker.optimiser.worker import SolverProcess
     from broker.planner import Planner
 
     stopping = _on_terminate()
-    ledger = await _open(settings, store_url)
-    solver = SolverProcess()
+    # Nobody waits for the planner, which looks away for a while when it reads or writes many claims.
+    ledger = await _open(settings, store_url, call_seconds_max=5.0)
+    solver = SolverProcess(memory_bytes=_solver_bytes())
     planner = Planner(
         ledger,
         solver,
         clock(settings.clock_file),
-        planner_id=f"{os.getpid()}-{secrets.token_hex(4)}",
+        planner_id=planner_id,
         settings=settings.planner,
         capture=capture_into(settings.capture_dir) if settings.capture_dir else None,
     )
@@ -144,22 +182,34 @@ async def _plan(settings: ServeSettings, store_url: str, ready: Ready) -> None:
         await planner.run()
 
     ready()
+    beside = [
+        asyncio.create_task(watch_settings(ledger.link, settings.durability)),
+        asyncio.create_task(Verifier(ledger.link).run()),
+    ]
     run = asyncio.create_task(warm_and_run())
     stop = asyncio.create_task(stopping.wait())
     done, _ = await asyncio.wait({run, stop}, return_when=asyncio.FIRST_COMPLETED)
-    for task in (run, stop):
+    for task in (run, stop, *beside):
         task.cancel()
-    await asyncio.gather(run, stop, return_exceptions=True)
+    await asyncio.gather(run, stop, *beside, return_exceptions=True)
     await solver.close()
     await ledger.close()
     if run in done and (error := run.exception()) is not None:
         raise error
 
 
-def _start_process(name: str, form: LogFormat) -> None:
+def _solver_bytes() -> int:
+    """Address space that the solver may take, three quarters of the machine's memory: it fails rather than have the
+    kernel choose a victim. What libraries merely map counts as well, so it is never less than 4 GiB.
+    """
+    return max(4 << 30, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") * 3 // 4)
+
+
+def _start_process(name: str, settings: ServeSettings) -> None:
     """What every child process does first: log plainly, and leave Ctrl-C to its parent."""
-    log_to_stderr(name, form)
+    log_to_stderr(name, settings.log_format)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    failpoints.arm(settings.failpoints)
 
 
 def _on_terminate() -> asyncio.Event:

@@ -17,7 +17,7 @@ from broker.admission.quote import Offer, Quote, counter_offers, offer_of, offer
 from broker.admission.ranking import Candidate
 from broker.admission.shift import Room
 from broker.admission.stress import Stress, stress, uninsurable
-from broker.admission.vetting import dated, too_large, unknown
+from broker.admission.vetting import check_open, dated, too_large, unknown
 from broker.attempts import once, settled
 from broker.domain.claim import (
     Active,
@@ -71,6 +71,7 @@ class DeskTerms:
 
     policy: Policy = field(default_factory=Policy)
     freeze_slots: int = 1  # a grant is firm once it starts within this many slots
+    claims_max: int = 20_000  # open claims of one tenant, those held for quotes included
     holds_max: int = 16  # quotes that one tenant may have capacity held for at once
     plan_seconds_max: float = 60.0  # how long RunPlan waits, beyond the time limit that it names
 
@@ -100,6 +101,7 @@ class Desk:
         """
 
         async def decide() -> Receipt:
+            check_open(self.market.outlook.open_claims(tenant), self.terms.claims_max)
             claim = await self._asked(tenant, claim_id, ask)
             grants: tuple[Claim, ...]
             moved: tuple[Claim, ...] = ()
@@ -137,6 +139,7 @@ class Desk:
             with suppress(Fault):
                 quote = await self.quote(tenant, ask, most=most)
             return quote, first
+        check_open(self.market.outlook.open_claims(tenant), self.terms.claims_max)
         claim = await self._asked(tenant, claim_id, ask)
         self._limit_holds(tenant, claim.created_at)
         quote, until = await self._quoted(claim, most), claim.created_at + seconds

@@ -23,7 +23,8 @@ __all__ = ["Changes", "Feed", "FeedSettings", "Interest"]
 class FeedSettings:
     """Limits of one process."""
 
-    watchers_max: int = 1_000
+    watchers_max: int = 4_000
+    tenant_watchers_max: int = 1_000  # of one tenant, and of those who watch all tenants
     backlog_events_max: int = 1_000  # a watcher that has more before it is cut
     progress_seconds: float = 5.0
     batch_events: int = 500
@@ -162,12 +163,7 @@ class Feed:
         Yields an empty Changes at once, and whenever nothing was told for a while. Faults: COMPACTED, REVISION_AHEAD,
         WATCH_LIMIT, WATCH_TOO_SLOW.
         """
-        if len(self._watchers) >= self.settings.watchers_max:
-            raise Fault(
-                FaultReason.WATCH_LIMIT,
-                f"This server has {self.settings.watchers_max} watches open already",
-                remedy="Close a watch, or watch one tenant once and share the stream.",
-            )
+        self._limit(interest.tenant)
         first = start_revision or self.revision + 1
         await self.reach(first - 1)
         if first <= self.revision:
@@ -182,6 +178,21 @@ class Feed:
             if claims or event is None or clock() - spoke >= self.settings.progress_seconds:
                 spoke = clock()
                 yield Changes(told, claims)
+
+    def _limit(self, tenant: str | None) -> None:
+        """No tenant takes the places of the others."""
+        settings, mine = self.settings, len(self._by_tenant.get(tenant, ()))
+        for who, there, most in (
+            ("This server", len(self._watchers), settings.watchers_max),
+            ("The tenant", mine, settings.tenant_watchers_max),
+        ):
+            if there >= most:
+                raise Fault(
+                    FaultReason.WATCH_LIMIT,
+                    f"{who} has {most} watches open already",
+                    remedy="Close a watch, or watch one tenant once and share the stream.",
+                    facts={"max_watches": str(most)},
+                )
 
     async def _events(self, first: int, interest: Interest | None) -> AsyncIterator[tuple[int, Event | None]]:
         """Each event of interest (None: each) from revision ``first`` on, once, in order, and its revision; others of

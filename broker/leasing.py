@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
+from broker import failpoints
 from broker.admission.outlook import Outlook
 from broker.attempts import once, settled
 from broker.domain.claim import Active, Claim, ClaimName, Committed, Ended, Held, Placement, Planned
@@ -195,7 +196,9 @@ class Leasing:
                 over = _unused(claim, at) or _without_lease(claim, EXPIRED, at)
                 # A revision ends once; no tenant is called like this scope.
                 key = RequestKey("-lapse", "ExpireLease", str(claim.revision), name.key)
+                failpoints.reach("before-lease-reap")
                 count += await self.ledger.expire(over, margin_millis=margin, key=key, at=at) is not None
+                failpoints.reach("after-lease-reap")
         return count
 
     def _ttl(self, millis: int) -> int:
@@ -215,7 +218,7 @@ class Leasing:
             claim,
             record.fence,
             record.ttl_millis,
-            max(0, min(record.millis_left, 1000 * (_end(claim) - at))),
+            max(0, min(record.millis_left, _millis_until(_end(claim), at))),
             _renew_after(token_of(self.ledger.token_key, claim.name, record.fence), record.ttl_millis),
             tuple(place for place in claim.placements if slot_of(at) in place.window),
             tuple(
@@ -252,7 +255,7 @@ def _renewed(left: int | None, token: str, end: int | None, at: int) -> Renewed:
     """A lease of which the ledger says that so much is left; it ends with its claim, where that is known."""
     if left is None:
         return Renewed(genuine=True)
-    most = left if end is None else max(0, min(left, 1000 * (end - at)))
+    most = left if end is None else max(0, min(left, _millis_until(end, at)))
     return Renewed(True, most, _renew_after(token, left))
 
 
@@ -281,6 +284,11 @@ def _end(claim: Claim) -> int:
     places = claim.placements
     last = places[0].window.end if len(places) == 1 else max((place.window.end for place in places), default=0)
     return last * SLOT_SECONDS
+
+
+def _millis_until(end: int, at: int) -> int:
+    """What is sure to be left until ``end`` by a clock that shows whole seconds: of this one a part is over."""
+    return 1000 * (end - at) - 999
 
 
 def _due(claim: Claim, at: int) -> tuple[Placement, ...]:

@@ -7,11 +7,11 @@ from collections.abc import Awaitable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from broker.domain.faults import Fault
+from broker.domain.faults import Fault, FaultReason
 from broker.domain.snapshot import Event
 from broker.ledger.port import Ledger
 
-__all__ = ["Lookout", "Struck", "loses"]
+__all__ = ["Lookout", "Struck", "answered", "loses"]
 
 LOOK_SECONDS = 0.05  # between two looks
 
@@ -25,6 +25,16 @@ class Struck(Exception):
 def loses(event: Event) -> bool:
     """Whether it leaves a pool with less than claims hold."""
     return any(short.account.startswith("pools/") for short in event.shortfalls)
+
+
+async def answered(ledger: Ledger) -> int:
+    """The revision up to which plans have answered what was asked; what came after it is still owed."""
+    try:
+        return (await ledger.plan(None)).based_on_revision
+    except Fault as fault:
+        if fault.reason is not FaultReason.PLAN_NOT_FOUND:
+            raise
+        return 0
 
 
 @dataclass(frozen=True, slots=True)

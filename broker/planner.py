@@ -12,6 +12,7 @@ from functools import partial
 from time import monotonic
 from typing import Protocol
 
+from broker import failpoints
 from broker.admission.demand import ABOVE, KEEPS, Demand
 from broker.admission.displacement import leave
 from broker.admission.policy import Policy
@@ -25,7 +26,7 @@ from broker.domain.snapshot import Event, EventKind, Snapshot
 from broker.domain.terms import Terms
 from broker.insured import Insured, costs, insured
 from broker.ledger.port import Fence, Ledger
-from broker.lookout import Lookout, Struck, loses
+from broker.lookout import Lookout, Struck, answered, loses
 from broker.on_record import bid_prices, gap, plan_record, with_domains
 from broker.optimiser.because import because
 from broker.optimiser.check import check
@@ -38,6 +39,7 @@ from broker.optimiser.spare import gives_way
 from broker.optimiser.takeover import make_way
 from broker.optimiser.withhold import withhold
 from broker.optimiser.worker import SolverLost
+from broker.quarantine import Quarantine, accept
 from broker.repair import holders, only_moved, repair, unchanged_reasons, unreserved
 from broker.rescue import rescue
 
@@ -94,6 +96,7 @@ class Planner:
     settings: PlannerSettings = field(default_factory=PlannerSettings)
     capture: Capture | None = None
     demand: Demand = field(default_factory=Demand)
+    aside: Quarantine = field(default_factory=Quarantine)
     _fence: Fence | None = None
     _seen: int = 0
     _repaired: int = 0  # revision up to which places were looked for, for all who lost theirs to an outage
@@ -108,12 +111,14 @@ class Planner:
                 try:
                     await self._turn()
                     self._failures = 0
-                except (Fault, SolverLost) as lost:
+                except Exception as lost:  # noqa: BLE001 - whatever one claim provokes, the others are planned
                     # What fails for good must not keep the machine busy; what fails for once is soon over.
                     wait = min(FAILURE_SECONDS_MAX, 0.2 * 2 ** min(self._failures, 10))
                     self._failures += 1
                     log.warning("planning cycle given up, again in %.1f s: %s", wait, lost)
                     await asyncio.sleep(wait)
+                    if self.aside.suspects(lost):
+                        await self.aside.search(self.ledger, self._attempt)
                 if lease.done():
                     lease.result()
         finally:
@@ -141,7 +146,7 @@ class Planner:
         solved = await Lookout(self.ledger, known).over(solving)
         millis = round(1000 * (monotonic() - started))
         # 4. Believe nothing: a checker that knows no solver has the last word.
-        self._accept(compiled, solved)
+        accept(compiled.problem, solved)
         # 5. Leave room for who is insured, and for who is expected; let those give way who have to.
         solved, withheld, sure = await asyncio.to_thread(self._leave_room, compiled, solved)
         solved = await asyncio.to_thread(self._make_way, compiled, solved, frozenset(withheld))
@@ -157,7 +162,10 @@ class Planner:
         # 8. One step puts it into force, if this process still leads.
         changed = decided.changed[: max(decided.together, self.settings.commit_claims_max)]
         prices = bid_prices(compiled, solved)
-        done = await self.ledger.commit(changed, record, fence=fence, at=at, prices=prices)
+        failpoints.reach("before-plan-commit")
+        done = await self.ledger.commit((*changed, *self.aside.untold(at)), record, fence=fence, at=at, prices=prices)
+        failpoints.reach("after-plan-commit")
+        self.aside.planned()
         self._planned_slot = slot_at_or_after(at) if len(changed) == len(decided.changed) else -1
         if self.capture is not None:
             await asyncio.to_thread(self.capture, compiled.problem, moved)
@@ -179,7 +187,7 @@ class Planner:
                 found = self.solver.solve(task.problem, seconds=seconds, seed=seed, hint=None, earlier=task.earlier)
                 solved = task.better(await found)
         millis, at = round(1000 * (monotonic() - started)), self.now()
-        self._accept(compiled, solved)
+        accept(compiled.problem, solved)
         why = unchanged_reasons(compiled, solved.plan)
         freeze = self.settings.freeze_slots
         decided = await asyncio.to_thread(outcome, compiled, solved.plan, why, freeze_slots=freeze, at=at)
@@ -212,7 +220,7 @@ class Planner:
 
     async def _posed(self, seconds: float) -> tuple[Compiled, Plan | None]:
         """The market as a problem, and the plan to start from; where insured work lost its place, one that saves it."""
-        compiled = await self._compiled(await self.ledger.snapshot(), seconds)
+        compiled = await self._compiled(self.aside.without(await self.ledger.snapshot()), seconds)
         saving = await asyncio.to_thread(rescue, compiled)
         if saving is None:
             return compiled, compiled.problem.in_force()
@@ -220,6 +228,14 @@ class Planner:
         lifted = (compiled.snapshot, compiled.horizon, self.settings.terms, saving.lifted)
         again = partial(compile_problem, slot=compiled.slot, leaving=compiled.leaving)
         return await asyncio.to_thread(again, *lifted), saving.plan
+
+    async def _attempt(self, snapshot: Snapshot, seconds: float) -> None:
+        """A plan that nobody is told of; raises whatever keeps it from being made."""
+        compiled = await self._compiled(snapshot, seconds)
+        problem, seed = compiled.problem, self.settings.seed
+        solved = await self.solver.solve(problem, seconds=seconds, seed=seed, hint=problem.in_force())
+        accept(compiled.problem, solved)
+        await asyncio.to_thread(self._decide, compiled, solved, {}, (), self.now())
 
     async def _turn(self) -> None:
         """Wait for a reason to plan, then plan."""
@@ -292,17 +308,6 @@ class Planner:
         """Whether pools lost devices that claims hold, and nobody has looked for other places yet."""
         return any(event.revision > self._repaired and loses(event) for event in events)
 
-    def _accept(self, compiled: Compiled, solved: Solved) -> None:
-        """Refuse a plan that breaks a rule or is not worth what it says."""
-        verdict = check(compiled.problem, solved.plan)
-        if verdict.violations or verdict.objective != solved.objective:
-            log.error("plan rejected: %s", verdict.violations[:3] or "objective is not as claimed")
-            raise Fault(
-                FaultReason.OVERCOMMIT,
-                "The optimiser returned a plan that breaks a rule",
-                remedy="The last plan stays.",
-            )
-
     def _leave_room(self, compiled: Compiled, solved: Solved) -> tuple[Solved, dict[int, Because], Insured | None]:
         """The plan without what would leave too little for others, and why each of those rows is left out.
 
@@ -346,7 +351,7 @@ class Planner:
     def _instead(self, compiled: Compiled, solved: Solved, plan: Plan) -> Solved:
         """The same with another plan, if that breaks no rule but reserves: berths are more exact, these only lead."""
         found = replace(solved, plan=plan, objective=check(compiled.problem, plan).objective, status=Status.FEASIBLE)
-        self._accept(replace(compiled, problem=replace(compiled.problem, reserves=())), found)
+        accept(replace(compiled.problem, reserves=()), found)
         return found
 
     def _decide(
@@ -354,7 +359,9 @@ class Planner:
     ) -> Outcome:
         why = because(compiled, solved) | dict(withheld)
         freeze = self.settings.freeze_slots
+        failpoints.reach("before-plan-stage")
         decided = outcome(compiled, solved.plan, why, freeze_slots=freeze, at=at, defragmented=shifted)
+        failpoints.reach("after-plan-stage")
         return with_domains(compiled, decided, slot_of(at))
 
     async def _learn(self) -> None:
@@ -372,15 +379,6 @@ class Planner:
             elif fault.reason.kind is not Kind.UNAVAILABLE:
                 raise
 
-    async def _answered(self) -> int:
-        """The revision up to which plans have answered what was asked; what came after it is still owed."""
-        try:
-            return (await self.ledger.plan(None)).based_on_revision
-        except Fault as fault:
-            if fault.reason is not FaultReason.PLAN_NOT_FOUND:
-                raise
-            return 0
-
     async def _keep_lease(self) -> None:
         """Take the lease when it is free, renew it in time, and know when it is lost."""
         while True:
@@ -388,10 +386,11 @@ class Planner:
                 fence = await self.ledger.lead(self.planner_id, ttl_millis=self.settings.lease_millis)
                 if fence != self._fence:
                     log.info("planner %s: %s", self.planner_id, f"leads, epoch {fence.epoch}" if fence else "stands by")
-                    self._seen, self._planned_slot = await self._answered(), -1
+                    self._seen, self._planned_slot = await answered(self.ledger), -1
                 self._fence = fence
             except Fault as fault:
                 if fault.reason.kind is not Kind.UNAVAILABLE:
                     raise
                 log.warning("planner lease: %s", fault)
-            await asyncio.sleep(self.settings.lease_millis / 3000)
+            # Who stands by looks more often, not to keep anybody waiting once the lease is free.
+            await asyncio.sleep(self.settings.lease_millis / (3000 if self._fence is not None else 12_000))

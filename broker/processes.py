@@ -46,12 +46,13 @@ class _Child:
     """One child and what it takes to start it again."""
 
     name: str
-    body: Body
+    again: Body
     process: SpawnProcess
     ready: Connection
     started_at: float
     failures: int = 0  # in a row
     restart_at: float = 0.0
+    up: bool = False  # it has said that it is ready
 
 
 @dataclass(slots=True)
@@ -59,13 +60,17 @@ class Children:
     """A set of child processes; `start` each, then `watch` until told to stop, then `stop` all."""
 
     grace_seconds: float = 10.0
-    steady_seconds: float = 60.0  # a child that lived this long had not failed to start
+    steady_seconds: float = 5.0  # a child that lived this long had not failed to start
+    died: Callable[[str], None] = lambda _name: None  # told of each child that died, before it is started again
     _children: list[_Child] = field(default_factory=list)
 
-    def start(self, name: str, body: Body) -> None:
-        """Start a child that runs ``body(ready)``; it must call ``ready`` once it can do its work."""
+    def start(self, name: str, body: Body, again: Body | None = None) -> None:
+        """Start a child that runs ``body(ready)``, or ``again(ready)`` once it had to be started again.
+
+        It must call ``ready`` once it can do its work.
+        """
         process, ready = _spawn(name, body)
-        self._children.append(_Child(name, body, process, ready, monotonic()))
+        self._children.append(_Child(name, again or body, process, ready, monotonic()))
 
     def wait_ready(self, seconds: float) -> None:
         """Wait until every child has said that it is ready; raises StartFailed."""
@@ -74,7 +79,7 @@ class Children:
             if not child.ready.poll(max(0.0, end - monotonic())):
                 raise StartFailed(f"{child.name} was not ready within {seconds:.0f} s")
             try:
-                child.ready.recv()
+                child.up = bool(child.ready.recv())
             except EOFError:
                 raise StartFailed(f"{child.name} ended before it was ready; its log says why") from None
 
@@ -82,6 +87,14 @@ class Children:
     def pids(self) -> dict[str, int]:
         """Process id of each child by name."""
         return {child.name: child.process.pid or 0 for child in self._children}
+
+    @property
+    def up(self) -> tuple[str, ...]:
+        """Names of the children that live and have said that they are ready."""
+        for child in self._children:
+            with suppress(EOFError, OSError):
+                child.up = child.up or (child.ready.poll() and bool(child.ready.recv()))
+        return tuple(child.name for child in self._children if child.up and child.process.is_alive())
 
     def watch(self, stopping: Callable[[], bool], tick_seconds: float = 0.2) -> None:
         """Restart what dies, with growing patience, until ``stopping``."""
@@ -111,10 +124,11 @@ class Children:
             delay = min(most, first * 2 ** (child.failures - 1))
             child.restart_at = monotonic() + delay
             log.error("%s ended with %s; restarting in %.1f s", child.name, child.process.exitcode, delay)
+            self.died(child.name)
         if monotonic() >= child.restart_at:
             child.ready.close()
-            child.process, child.ready = _spawn(child.name, child.body)
-            child.started_at, child.restart_at = monotonic(), 0.0
+            child.process, child.ready = _spawn(child.name, child.again)
+            child.started_at, child.restart_at, child.up = monotonic(), 0.0, False
 
 
 def _spawn(name: str, body: Body) -> tuple[SpawnProcess, Connection]:

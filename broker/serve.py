@@ -7,15 +7,18 @@ import ipaddress
 import json
 import logging
 import os
+import secrets
 import signal
 import socket
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from time import monotonic
 
-from broker.app import open_market, run_planner, run_server
+from broker.app import open_market, resign, run_planner, run_server
 from broker.domain.faults import Fault, FaultReason
 from broker.ledger.redis.embedded import EmbeddedStore
 from broker.processes import Children
@@ -26,6 +29,7 @@ __all__ = ["serve"]
 log = logging.getLogger(__name__)
 
 READY_SECONDS = 60.0
+REVIVE_SECONDS = 1.0, 10.0  # first and most between two attempts at a store that does not come up
 
 
 def serve(settings: ServeSettings, announce: Callable[[str], None]) -> None:
@@ -35,6 +39,8 @@ def serve(settings: ServeSettings, announce: Callable[[str], None]) -> None:
     StartFailed when a process does not come up, OSError when somebody listens at the address already.
     """
     _refuse_strangers(settings)
+    # gRPC's core would write a line for every bad header that somebody sends; callers are told what was wrong.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     stopping = _on_signals()
     with ExitStack() as stack:
         store = None if settings.redis_url else stack.enter_context(_Store.running(settings.data_dir))
@@ -44,14 +50,23 @@ def serve(settings: ServeSettings, announce: Callable[[str], None]) -> None:
             store.mark_used()
         address = stack.enter_context(_reserved(settings.host, settings.port))
         bound = replace(settings, listen=address)
-        children = Children(grace_seconds=settings.drain_seconds + 5)
+        again = replace(bound, failpoints="")
+        seats = _seats(settings.planners)
+        children = Children(
+            grace_seconds=settings.drain_seconds + 5, died=partial(_resign_for, seats, again, store_url)
+        )
         stack.callback(children.stop)
-        children.start("planner", partial(run_planner, bound, store_url))
+        for name, seat in seats.items():
+            children.start(
+                name, partial(run_planner, bound, store_url, seat), partial(run_planner, again, store_url, seat)
+            )
         for number in range(1, settings.workers + 1):
-            children.start(f"server-{number}", partial(run_server, _numbered(bound, number), store_url))
+            name = f"server-{number}"
+            first, later = (_numbered(one, name, number) for one in (bound, again))
+            children.start(name, partial(run_server, first, store_url), partial(run_server, later, store_url))
         children.wait_ready(READY_SECONDS)
         told = stack.enter_context(_Told.in_file(settings.ready_file, address))
-        told.pids(_pids(children, store))
+        told.pids(_pids(children, store), children.up)
         announce(address)
 
         def stopped() -> bool:
@@ -60,19 +75,33 @@ def serve(settings: ServeSettings, announce: Callable[[str], None]) -> None:
                 return True
             if store is not None:
                 store.revive()
-            told.pids(_pids(children, store))
+            told.pids(_pids(children, store), children.up)
             return False
 
         children.watch(stopped)
 
 
-def _numbered(settings: ServeSettings, number: int) -> ServeSettings:
+def _numbered(settings: ServeSettings, slot: str, number: int) -> ServeSettings:
     """Those of one server process: each has metrics of its own, at ports that follow each other."""
     metrics = settings.metrics
     if metrics is not None:
         host, _, port = metrics.rpartition(":")
         metrics = f"{host}:{int(port) + number - 1}"
-    return replace(settings, slot=f"server-{number}", metrics=metrics)
+    return replace(settings, slot=slot, metrics=metrics)
+
+
+def _seats(planners: int) -> dict[str, str]:
+    """The id of each planner by its name; one that is started again has the id of the one before, and so its lease."""
+    run = secrets.token_hex(4)
+    names = ("planner", *(f"planner-{number}" for number in range(2, planners + 1)))
+    return {name: f"{run}-{name}" for name in names}
+
+
+def _resign_for(seats: Mapping[str, str], settings: ServeSettings, store_url: str, name: str) -> None:
+    """Give back the lease of a planner that died; the store may be away, so nobody waits for it."""
+    if name in seats and len(seats) > 1:
+        task = partial(asyncio.run, resign(settings, store_url, seats[name]))
+        threading.Thread(target=task, name=f"resign-{name}", daemon=True).start()
 
 
 def _pids(children: Children, store: _Store | None) -> dict[str, int]:
@@ -85,7 +114,7 @@ class _Told:
     def __init__(self, file: Path | None, address: str) -> None:
         self._file = file
         self._address = address
-        self._pids: dict[str, int] = {}
+        self._told: object = None
 
     @classmethod
     @contextmanager
@@ -97,11 +126,11 @@ class _Told:
             if file is not None:
                 file.unlink(missing_ok=True)
 
-    def pids(self, pids: dict[str, int]) -> None:
-        """Tell these process ids, if they are not the ones that were told."""
-        if self._file is not None and pids != self._pids:
-            self._pids = pids
-            _write(self._file, json.dumps({"address": self._address, "pids": pids}))
+    def pids(self, pids: dict[str, int], up: tuple[str, ...]) -> None:
+        """Tell these process ids, and which processes are ready, if that is not what was told."""
+        if self._file is not None and (pids, up) != self._told:
+            self._told = pids, up
+            _write(self._file, json.dumps({"address": self._address, "pids": pids, "ready": up}))
 
 
 class _Store:
@@ -110,6 +139,7 @@ class _Store:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._running = EmbeddedStore.start(directory)
+        self._failures, self._again_at = 0, 0.0
         self.url = self._running.url
 
     @classmethod
@@ -137,10 +167,19 @@ class _Store:
         self._running.mark_used()
 
     def revive(self) -> None:
-        """Start it again if it died."""
-        if not self._running.alive:
-            log.error("the embedded store ended; starting it again on the same data")
+        """Start it again if it died; if it does not come up, as on a full disk or a spoilt file, again in a while."""
+        if self._running.alive or monotonic() < self._again_at:
+            return
+        log.error("the embedded store ended; starting it again on the same data")
+        try:
             self._running = EmbeddedStore.start(self._directory)
+            self._failures = 0
+        except Fault as fault:
+            first, most = REVIVE_SECONDS
+            delay = min(most, first * 2**self._failures)
+            self._failures += 1
+            self._again_at = monotonic() + delay
+            log.error("%s; nothing is served, and it is tried again in %.0f s", fault, delay)  # noqa: TRY400
 
 
 @contextmanager

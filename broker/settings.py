@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from broker.desk import DeskTerms
+from broker.failpoints import parse
 from broker.leasing import LeaseTerms
 from broker.planner import PlannerSettings
 from broker.telemetry.logs import LogFormat
 
-__all__ = ["Durability", "ServeSettings"]
+__all__ = ["Durability", "ServeSettings", "failpoints_of"]
 
 Durability = Literal["strict", "relaxed"]
 
@@ -30,6 +32,7 @@ class ServeSettings:
     market: str = "main"
     create: bool = False  # make the market if the store has none; an embedded store's first start does so by itself
     workers: int = 1
+    planners: int = 1  # one leads, the others stand by
     durability: Durability = "strict"
     insecure: bool = False
     clock_file: Path | None = None
@@ -41,6 +44,7 @@ class ServeSettings:
     metrics: str | None = None  # host:port for Prometheus
     traces: bool = False
     log_format: LogFormat = "text"
+    failpoints: str = ""  # of the first process of each kind; see `broker.failpoints`
     planner: PlannerSettings = field(default_factory=PlannerSettings)
     desk: DeskTerms = field(default_factory=DeskTerms)
     leases: LeaseTerms = field(default_factory=LeaseTerms)
@@ -54,3 +58,12 @@ class ServeSettings:
     def port(self) -> int:
         """Port part of ``listen``; 0 means any free one."""
         return int(self.listen.rpartition(":")[2])
+
+
+def failpoints_of(environment: Mapping[str, str]) -> str:
+    """What BROKER_FAILPOINTS says; raises ValueError unless BROKER_DEVELOPER=1 allows it and every point exists."""
+    text = environment.get("BROKER_FAILPOINTS", "")
+    if text and environment.get("BROKER_DEVELOPER") != "1":
+        raise ValueError("BROKER_FAILPOINTS is for developers: set BROKER_DEVELOPER=1 as well, or unset it")
+    parse(text)
+    return text

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from broker.admission.displacement import Loss, losses, refuges
 from broker.admission.outlook import AHEAD_SLOTS, Outlook
-from broker.admission.vetting import recut
+from broker.admission.vetting import recut, uncountable
 from broker.attempts import once, settled
 from broker.domain.claim import Claim
 from broker.domain.faults import Fault, FaultReason
@@ -105,6 +105,8 @@ class Supplying:
     async def _applied(
         self, fleet: Fleet, known: int, expected: int | None, key: RequestKey, *, dry_run: bool
     ) -> Supplied:
+        if problem := uncountable(fleet):
+            raise problem
         with suppress(
             TimeoutError
         ):  # late or not, the change comes first: who is touched is told as far as it is known

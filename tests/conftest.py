@@ -47,8 +47,15 @@ def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """``--seed N`` replays a random test."""
+    """``--seed N`` replays a random test, ``--count N`` repeats what is killed under load so many times."""
     parser.addoption("--seed", type=int, default=None, help="seed of the project's own random tests")
+    parser.addoption("--count", type=int, default=3, help="how often faults under load are repeated")
+
+
+@pytest.fixture
+def count(request: pytest.FixtureRequest) -> int:
+    """How often to repeat a fault under load."""
+    return int(request.config.getoption("--count"))
 
 
 @pytest.fixture

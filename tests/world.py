@@ -31,6 +31,7 @@ from broker.optimiser.report import Earlier, Solved
 from broker.optimiser.worker import SolverLost
 from broker.planner import Planner, PlannerSettings
 from broker.supplying import Supplying
+from broker.transport.door import Door
 from broker.transport.guard import Guard
 from broker.transport.load import Limits, Load
 from broker.transport.server import Server
@@ -155,6 +156,8 @@ async def world(
     feed_settings: FeedSettings | None = None,
     log_events_max: int = 1_000_000,
     at_once: bool = False,
+    claims_max: int = 20_000,
+    door: Door | None = None,
 ) -> AsyncIterator[World]:
     """A broker with nothing in it; ``serve`` opens a port, ``plan_by_itself`` starts the planner's loop.
 
@@ -175,14 +178,15 @@ async def world(
                 feed,
                 lambda: made.now,
                 lambda: made.ids(),  # noqa: PLW0108 - made later
-                DeskTerms(Policy(at_once=at_once)),
+                DeskTerms(Policy(at_once=at_once), claims_max=claims_max),
             ),
             Leasing(ledger, feed, lambda: made.now),
             Planner(ledger, solver, lambda: made.now, "test", settings),
             solver,
         )
         planning = asyncio.create_task(made.planner.run()) if plan_by_itself else None
-        server = Server(made.desk, made.leasing, feed, Guard(load=Load(PATIENT))) if serve else None
+        guard = Guard(load=Load(PATIENT))
+        server = Server(made.desk, made.leasing, feed, guard, door) if serve else None
         if server is not None:
             made.address = f"127.0.0.1:{await server.start('127.0.0.1:0')}"
             made.channel = grpc.aio.insecure_channel(made.address)

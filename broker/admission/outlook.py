@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from types import MappingProxyType
 
@@ -38,6 +39,7 @@ class Outlook:
         self.revision = snapshot.revision
         self.fleet: Fleet = snapshot.fleet
         self._claims: dict[ClaimName, Claim] = {claim.name: claim for claim in snapshot.claims}
+        self._open = Counter(claim.name.tenant for claim in snapshot.claims)
         self._held = {claim.name for claim in snapshot.claims if isinstance(claim.state, Held)}
         self._prices, self._ahead = prices, ahead_slots
         self._calendar: Calendar | None = None
@@ -49,6 +51,10 @@ class Outlook:
     def claims(self) -> Mapping[ClaimName, Claim]:
         """Every live claim."""
         return MappingProxyType(self._claims)
+
+    def open_claims(self, tenant: str) -> int:
+        """How many live claims a tenant has."""
+        return self._open[tenant]
 
     @property
     def held(self) -> tuple[Claim, ...]:
@@ -87,6 +93,7 @@ class Outlook:
             self._rebook(before.holds() if before is not None else (), claim.holds() if claim.live else ())
             self._reseat(before, claim)
             self._held.discard(claim.name)
+            self._open[claim.name.tenant] += claim.live - (before is not None)
             if claim.live:
                 self._claims[claim.name] = claim
             else:

@@ -12,9 +12,22 @@ from broker.domain.fleet import Fleet
 from broker.domain.options import options
 from broker.domain.slots import slot_at_or_after, slot_of
 
-__all__ = ["dated", "recut", "too_large", "unknown"]
+__all__ = ["check_open", "dated", "recut", "too_large", "uncountable", "unknown"]
 
+MONEY_MAX = 2**62  # micro-USD of one placement: what the store and the wire can hold, and once more
+CLAIM_DEVICES_MAX, CLAIM_SLOTS_MAX = 10_000_000, 26 * 168
 KNOWN_NAMED_MAX = 20  # names that a refusal lists
+
+
+def check_open(claims: int, most: int) -> None:
+    """Whether a tenant with so many open claims may have one more; Faults: CLAIM_LIMIT."""
+    if claims >= most:
+        raise Fault(
+            FaultReason.CLAIM_LIMIT,
+            f"The tenant has {most} open claims already",
+            remedy="Cancel some, or wait until some end; work that belongs together can be one claim.",
+            facts={"max_claims": str(most)},
+        )
 
 
 def dated(ask: Ask, at: int) -> Ask:
@@ -58,6 +71,22 @@ def recut(before: Fleet, after: Fleet, claims: Iterable[Claim]) -> Fault | None:
                 f"Claims hold pool '{pool.id}', so its domains, trays and slices cannot change",
                 remedy="Declare a pool under another id, and move the devices there as claims end.",
                 field="fleet.pools",
+            )
+    return None
+
+
+def uncountable(fleet: Fleet) -> Fault | None:
+    """FLEET_INVALID where a claim could cost, or be paid with, more money than can be written down."""
+    for pool in fleet.pools:
+        contract = fleet.contract_of(pool.id)
+        paid = max(contract.committed_price_microusd, contract.overage_price_microusd) if contract is not None else 0
+        price = pool.unit_cost_microusd + paid
+        if price * min(CLAIM_DEVICES_MAX, pool.supply().peak()) * CLAIM_SLOTS_MAX > MONEY_MAX:
+            return Fault(
+                FaultReason.FLEET_INVALID,
+                f"All of pool '{pool.id}' for half a year at its price is more money than can be counted",
+                remedy="Check the unit of its prices: millionths of a dollar for a device-hour.",
+                field="fleet.pools.unit_cost_microusd",
             )
     return None
 

@@ -26,6 +26,7 @@ from broker.cli.quote import quote, redeem
 from broker.cli.replay import replay
 from broker.cli.report import report
 from broker.cli.serve import serve
+from broker.cli.store import accept, doctor, export, restore, verify
 from broker.cli.stress import stress
 from broker.cli.supply import drain, grow, late, outage, recover
 from broker.cli.tenants import tenants
@@ -42,6 +43,7 @@ app = typer.Typer(
 )
 
 ASKING, SUPPLYING, RUNNING = "Ask and follow", "Change what one pool has", "Run and measure"
+KEEPING = "Look after the store"
 for command in (claim, quote):
     app.command(cls=Asking, rich_help_panel=ASKING)(command)
 for command in (redeem, claims, show, explain, cancel, watch):
@@ -62,6 +64,8 @@ app.command(rich_help_panel=RUNNING)(serve)
 app.command(rich_help_panel=RUNNING)(plan)
 app.command(rich_help_panel=RUNNING)(replay)
 app.add_typer(audit, name="audit", rich_help_panel=RUNNING)
+for command in (doctor, verify, export, restore, accept):
+    app.command(rich_help_panel=KEEPING)(command)
 
 
 def _version(wanted: bool) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -45,11 +46,15 @@ def local_server(
     horizon_slots: int = 28 * 24,
     clock_file: Path | None = None,
     capture: Path | None = None,
+    planners: int = 1,
+    redis_url: str | None = None,
+    environment: Mapping[str, str] | None = None,
 ) -> Iterator[LocalServer]:
     """A running broker with all its data in ``directory``; stopped at the end, also on SIGTERM.
 
     It takes a free port unless ``listen`` names one. With ``clock_file`` it takes the present time from there (see
-    `set_clock`); with ``capture`` it leaves the last planning problem and plan there. Raises `ServerFailed`.
+    `set_clock`); with ``capture`` it leaves the last planning problem and plan there; with ``redis_url`` it shares a
+    store that is there already. ``environment`` is added to this process's own. Raises `ServerFailed`.
     """
     ready, log = directory / "ready.json", directory / "serve.log"
     ready.unlink(missing_ok=True)
@@ -58,9 +63,17 @@ def local_server(
     arguments += ["--plan-seconds", str(plan_seconds), "--horizon-slots", str(horizon_slots)]
     arguments += ["--clock-file", str(clock_file)] if clock_file else []
     arguments += ["--capture", str(capture)] if capture else []
+    arguments += ["--planners", str(planners)]
+    arguments += ["--redis-url", redis_url, "--create"] if redis_url else []
     with _stopped_by_sigterm(), log.open("ab") as output:
         # The arguments are this function's own; no shell is involved.
-        process = subprocess.Popen(arguments, stdin=subprocess.DEVNULL, stdout=output, stderr=output)  # noqa: S603
+        process = subprocess.Popen(  # noqa: S603
+            arguments,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            env={**os.environ, **(environment or {})},
+        )
         try:
             yield _when_ready(process, ready, log)
         finally:

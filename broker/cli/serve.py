@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -45,6 +46,7 @@ def serve(
     market: Annotated[str, typer.Option(help="Which market of the store to serve.")] = "main",
     create: Annotated[bool, typer.Option("--create", help="Make the market if the server has none.")] = False,
     workers: Annotated[int, typer.Option(min=1, max=64, help="Server processes that share the port.")] = 1,
+    planners: Annotated[int, typer.Option(min=1, max=8, help="Planner processes: one leads, others stand by.")] = 1,
     durability: Annotated[
         str, typer.Option(help="strict, or relaxed: run on a store that may lose changes.")
     ] = "strict",
@@ -64,10 +66,7 @@ def serve(
     quiet: Annotated[bool, typer.Option("--quiet", help="Do not say where the broker listens.")] = False,
 ) -> None:
     """Run a broker: embedded store, servers, planner. Stops on Ctrl-C."""
-    if durability not in ("strict", "relaxed"):
-        usage("--durability is strict or relaxed")
-    if not listen.rpartition(":")[2].isdigit() or int(listen.rpartition(":")[2]) > 65_535:
-        usage("--listen is host:port")
+    _checked(listen, durability)
     _check_telling(log_format, metrics, traces=traces)
     from broker.optimiser.defragment import Leeway
     from broker.planner import PlannerSettings
@@ -80,6 +79,8 @@ def serve(
         market=market,
         create=create,
         workers=workers,
+        planners=planners,
+        failpoints=_failpoints(),
         durability="relaxed" if durability == "relaxed" else "strict",
         insecure=insecure,
         clock_file=clock_file,
@@ -114,6 +115,24 @@ def _need(module: str, extra: str, *, wanted: bool) -> None:
         missing = True
     if missing:
         usage(f"--{extra} needs more packages: pip install 'capacity-broker[{extra}]'")
+
+
+def _checked(listen: str, durability: str) -> None:
+    """Say what is wrong with an option, if anything is, and end."""
+    if durability not in ("strict", "relaxed"):
+        usage("--durability is strict or relaxed")
+    if not listen.rpartition(":")[2].isdigit() or int(listen.rpartition(":")[2]) > 65_535:
+        usage("--listen is host:port")
+
+
+def _failpoints() -> str:
+    """What the environment arms, if a developer allowed it; else say so and end."""
+    from broker.settings import failpoints_of
+
+    try:
+        return failpoints_of(os.environ)
+    except ValueError as error:
+        usage(str(error))
 
 
 def _run(settings: ServeSettings, *, quiet: bool) -> None:

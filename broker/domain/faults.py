@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from enum import Enum, auto
+from enum import Enum, auto, unique
 from types import MappingProxyType
 
 __all__ = ["Fault", "FaultReason", "Kind"]
@@ -23,6 +23,7 @@ class Kind(Enum):
     UNAVAILABLE = auto()
 
 
+@unique  # two names with one number would be one reason
 class FaultReason(Enum):
     """Stable names; the value is the kind. Names are part of the API: never rename one."""
 
@@ -59,6 +60,7 @@ class FaultReason(Enum):
     FLEET_INVALID = Kind.INVALID, 28
     TTL_OUT_OF_RANGE = Kind.INVALID, 29
     TOKEN_REQUIRED = Kind.INVALID, 30
+    MALFORMED_MESSAGE = Kind.INVALID, 31
     CLAIM_NOT_FOUND = Kind.NOT_FOUND, 40
     POOL_NOT_FOUND = Kind.NOT_FOUND, 41
     PLAN_NOT_FOUND = Kind.NOT_FOUND, 42
@@ -93,7 +95,11 @@ class FaultReason(Enum):
     WATCH_TOO_SLOW = Kind.EXHAUSTED, 100
     WATCH_LIMIT = Kind.EXHAUSTED, 101
     HOLD_LIMIT = Kind.EXHAUSTED, 102
-    OVERLOADED = Kind.EXHAUSTED, 103
+    OVERLOADED = Kind.EXHAUSTED, 104
+    STORE_FULL = Kind.EXHAUSTED, 103
+    CLAIM_LIMIT = Kind.EXHAUSTED, 140
+    STREAM_LIMIT = Kind.EXHAUSTED, 141
+    MESSAGE_TOO_LARGE = Kind.EXHAUSTED, 142
     LEASE_TOKEN = Kind.DENIED, 105
     STORE_UNAVAILABLE = Kind.UNAVAILABLE, 110
     SAFE_HALT = Kind.UNAVAILABLE, 111

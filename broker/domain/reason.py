@@ -34,6 +34,7 @@ class Reason(StrEnum):
     RESERVED = "RESERVED"
     PREEMPTED = "PREEMPTED"
     DEFRAGMENTED = "DEFRAGMENTED"
+    QUARANTINED = "QUARANTINED"
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
-from broker.domain.claim import Claim, Placement, Planned, Tier
+from broker.domain.claim import Claim, Held, Placement, Planned, Tier
 from broker.domain.fleet import Fleet
 from broker.domain.preemption import cut, is_over
 from broker.domain.snapshot import Shortfall
@@ -28,12 +28,12 @@ def broken_promises(before: Claim, after: Claim, lifted: Lifted, *, slot: int | 
     - A part never moves to a start after the latest that it was told, nor is it told a later one.
     - Nothing starts before its ask allows.
     - A committed claim stays so until it ends, with its parts where they are; more may be added. What is held for a
-      quote stays where it is as well.
+      quote stays where it is as well, all of it: it ends with the supply under any part.
     - Only a spot claim that runs may end sooner, on the terms of `broker.domain.preemption`, and gains nothing by the
       plan that says so. What was cut short is kept as what the claim ran.
     """
     same = before.placements == after.placements and before.ran == after.ran
-    if same and type(before.state) is type(after.state):
+    if (same and type(before.state) is type(after.state)) or _let_go(before, after, lifted):
         return
     firm = before.firm
     yield from _broken_for_runs(before, after, lifted, slot)
@@ -56,6 +56,11 @@ def broken_promises(before: Claim, after: Claim, lifted: Lifted, *, slot: int | 
     loose = isinstance(after.state, Planned)
     if firm and loose and held and not any(lifted(old) for old in held.values()):
         yield f"{after.name} was committed and may move again"
+
+
+def _let_go(before: Claim, after: Claim, lifted: Lifted) -> bool:
+    """Whether a hold ended with the supply under a part of it."""
+    return isinstance(before.state, Held) and not after.live and any(map(lifted, before.placements))
 
 
 def gives_way(claim: Claim, old: Placement, new: Placement | None, slot: int) -> bool:

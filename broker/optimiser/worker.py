@@ -12,6 +12,7 @@ import contextlib
 import multiprocessing
 import os
 import pickle
+import resource
 import signal
 import threading
 import time
@@ -20,6 +21,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 
+from broker import failpoints
 from broker.optimiser.giveway import GivingWay, step_back
 from broker.optimiser.problem import Plan, Problem
 from broker.optimiser.report import Earlier, Progress, Solved
@@ -89,8 +91,9 @@ def plan_order(order: Order, stop: Stop, on_progress: OnProgress) -> Solved:
 class SolverProcess:
     """Owner of one worker process; one order at a time, further callers wait their turn."""
 
-    def __init__(self, work: Work = plan_order, *, grace_seconds: float = 3.0) -> None:
-        self._work, self._grace = work, grace_seconds
+    def __init__(self, work: Work = plan_order, *, grace_seconds: float = 3.0, memory_bytes: int | None = None) -> None:
+        self._work, self._grace, self._memory_bytes = work, grace_seconds, memory_bytes
+        self._failpoints = failpoints.told()
         self._turn = asyncio.Lock()
         self._process: BaseProcess | None = None
         self._pipe: Connection | None = None
@@ -155,7 +158,9 @@ class SolverProcess:
         await self._kill()
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
-        process = context.Process(target=_serve, args=(theirs, self._work, os.getpid()), daemon=True, name="solver")
+        arguments = (theirs, self._work, os.getpid(), self._memory_bytes, self._failpoints)
+        self._failpoints = ""  # of the first process only
+        process = context.Process(target=_serve, args=arguments, daemon=True, name="solver")
         self._process, self._pipe = process, ours
         try:
             process.start()  # on this thread: Linux ties the worker's life to the thread that starts it
@@ -245,11 +250,14 @@ async def _readable(pipe: Connection) -> None:
         loop.remove_reader(number)
 
 
-def _serve(pipe: Connection, work: Work, parent: int) -> None:
-    """The worker: obey orders until the pipe closes or the parent dies."""
+def _serve(pipe: Connection, work: Work, parent: int, memory_bytes: int | None, armed: str) -> None:
+    """The worker: obey orders until the pipe closes or the parent dies, with no more than ``memory_bytes`` to use."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     _die_with(parent)
+    failpoints.arm(armed)
+    if memory_bytes is not None:
+        resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
     step_back()
     orders: list[Order] = []
     wake = threading.Condition()
@@ -288,7 +296,9 @@ def _obey(pipe: Connection, work: Work, order: Order, quitting: set[int]) -> Non
         rules.append(WorkLimit(order.work_limit))
     try:
         with GivingWay(AnyOf(*rules)) as stop:
+            failpoints.reach("before-solver-start")
             content: Solved | str = work(order, stop, lambda seen: pipe.send(_Answer(order.number, seen)))
+            failpoints.reach("before-solver-result")
     except Exception as error:  # noqa: BLE001 - whatever went wrong, the parent must hear of it
         content = f"{type(error).__name__}: {error}"
     pipe.send(_Answer(order.number, content))

@@ -13,12 +13,13 @@ from broker.domain.slots import slot_at_or_after, slot_of
 from broker.transport.names import plain_id, pool_id
 from broker.transport.times import duration_slots, seconds_of
 
-__all__ = ["DEVICES_MAX", "ITEMS_MAX", "ask", "at_most", "checked_labels", "quantity"]
+__all__ = ["DEVICES_MAX", "ITEMS_MAX", "ask", "at_most", "checked_labels", "quantity", "shown"]
 
 DEVICES_MAX = 10_000_000
 ITEMS_MAX = 32
 GIVING_WAY_SLOTS_MAX = 168  # who wants to run for longer undisturbed asks for another tier
 LABEL_KEY_MAX, LABEL_VALUE_MAX = 63, 255
+TEXT_BYTES_MAX = 1_024
 TIERS = {
     pb.TIER_GUARANTEED: Tier.GUARANTEED,
     pb.TIER_STANDARD: Tier.STANDARD,
@@ -210,6 +211,18 @@ def checked_labels(labels: Mapping[str, str], field: str) -> dict[str, str]:
                 field=field,
             )
     return dict(labels)
+
+
+def shown(text: str, field: str) -> str:
+    """A text for people, if it is not too long."""
+    if len(text) > TEXT_BYTES_MAX or len(text.encode()) > TEXT_BYTES_MAX:
+        raise Fault(
+            FaultReason.TEXT_TOO_LONG,
+            f"{field} has more than {TEXT_BYTES_MAX} bytes",
+            remedy="Shorten it.",
+            field=field,
+        )
+    return text
 
 
 def at_most(most: int, items: Sized, field: str) -> None:

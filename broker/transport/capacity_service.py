@@ -12,6 +12,7 @@ from capacitybroker.v1 import claim_pb2
 from google.protobuf.field_mask_pb2 import FieldMask
 from grpc.aio import ServicerContext
 
+from broker import failpoints
 from broker.desk import Desk
 from broker.domain.claim import Ask, Claim
 from broker.domain.faults import Fault, FaultReason
@@ -47,6 +48,7 @@ OUTPUT_ONLY = {
     "state_time",
     "hold_expire_time",
     "expected_start",
+    "runs",
 }
 WATCH_CLAIMS_MAX = 200  # claims in one message of a watch
 SCANS_MAX = 10  # pages of the ledger read for one filtered page
@@ -64,7 +66,9 @@ class CapacityService(pb_grpc.CapacityServiceServicer):
         tenant = _one_tenant(request.parent)
         key = replay_key(request, tenant)
         claim_id = plain_id(request.claim_id, "claim_id") if request.claim_id else ""
+        failpoints.reach("before-validate", "CreateClaim")
         asked, taken = ask(request.claim), places(request.placements)
+        failpoints.reach("after-validate", "CreateClaim")
         receipt = await self.desk.submit(tenant, claim_id, asked, key, places=taken)
         expected = self.desk.expected(receipt.claim)
         return pb.CreateClaimResponse(

@@ -22,7 +22,7 @@ from broker.domain.fleet import (
     WorkloadClass,
 )
 from broker.domain.insurance import Insurance, LossKind
-from broker.transport.asks import quantity
+from broker.transport.asks import quantity, shown
 from broker.transport.names import plain_id
 from broker.transport.times import seconds_of
 
@@ -54,7 +54,7 @@ def fleet(message: pb.Fleet) -> Fleet:
             Silicon(
                 plain_id(s.id, "fleet.silicon.id"),
                 s.family and plain_id(s.family, "fleet.silicon.family"),
-                s.display_name,
+                shown(s.display_name, "fleet.silicon.display_name"),
             )
             for s in message.silicon
         ),
@@ -76,7 +76,11 @@ def _workload_class(message: pb.WorkloadClass) -> WorkloadClass:
         )
         for speed in message.speeds
     }
-    return WorkloadClass(plain_id(message.id, "fleet.workload_classes.id"), speeds, message.display_name)
+    return WorkloadClass(
+        plain_id(message.id, "fleet.workload_classes.id"),
+        speeds,
+        shown(message.display_name, "fleet.workload_classes.display_name"),
+    )
 
 
 def _pool(message: pb.Pool) -> Pool:
@@ -106,7 +110,7 @@ def _pool(message: pb.Pool) -> Pool:
         unit_cost_microusd=quantity(
             message.unit_cost_microusd, "fleet.pools.unit_cost_microusd", most=PRICE_MICROUSD_MAX, least=0
         ),
-        site=message.site,
+        site=shown(message.site, "fleet.pools.site"),
         tray_devices=quantity(message.tray_devices, "fleet.pools.tray_devices", most=DEVICES_MAX, least=0),
         spare_trays=quantity(message.spare_trays, "fleet.pools.spare_trays", most=DEVICES_MAX, least=0),
         slice_trays=quantity(message.slice_trays, "fleet.pools.slice_trays", most=DEVICES_MAX, least=0),
@@ -138,7 +142,7 @@ def _contract(message: pb.Contract) -> Contract:
     return Contract(
         id=plain_id(message.id, "fleet.contracts.id"),
         pool=plain_id(message.pool, "fleet.contracts.pool"),
-        counterparty=message.counterparty,
+        counterparty=shown(message.counterparty, "fleet.contracts.counterparty"),
         committed=tuple(
             CommittedLevel(
                 quantity(level.devices, "fleet.contracts.committed.devices", most=DEVICES_MAX, least=0),
@@ -165,7 +169,12 @@ def _tenant(message: pb.Tenant) -> Tenant:
     loans = None
     if message.HasField("loan_devices"):
         loans = quantity(message.loan_devices, "fleet.tenants.loan_devices", most=DEVICES_MAX, least=0)
-    return Tenant(plain_id(message.id, "fleet.tenants.id"), quota, message.display_name, loans)
+    return Tenant(
+        plain_id(message.id, "fleet.tenants.id"),
+        quota,
+        shown(message.display_name, "fleet.tenants.display_name"),
+        loans,
+    )
 
 
 def _insurance(message: pb.Insurance) -> Insurance:

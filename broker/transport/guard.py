@@ -13,6 +13,7 @@ from typing import Any, cast
 import grpc
 from grpc.aio import AbortError, ServicerContext
 
+from broker import failpoints
 from broker.domain.faults import Fault
 from broker.telemetry.audit import Audit
 from broker.telemetry.tally import Tally
@@ -45,10 +46,11 @@ class Guard:
     Around each service of ours when it is added to a server: as an interceptor it would be asked again for every call.
     """
 
-    seconds_max: float = 660.0
+    seconds_max: float = 60.0
     seconds_default: float = 30.0
     unread_seconds_max: float = 30.0  # that a message of a stream may wait for its reader
-    patient: frozenset[str] = frozenset({"RunPlan"})  # default: the maximum
+    patient: frozenset[str] = frozenset({"RunPlan"})
+    seconds_patient: float = 660.0  # of these, whatever the caller says and unless it says anything
     load: Load = field(default_factory=Load)
     tally: Tally = field(default_factory=Tally)
     audit: Audit | None = None
@@ -69,13 +71,15 @@ class Guard:
     def _unary(
         self, name: str, method: Method, call: Callable[[Any, Context], Awaitable[Any]]
     ) -> Callable[[Any, Context], Awaitable[Any]]:
-        default = self.seconds_max if name in self.patient else self.seconds_default
+        default, most = self.seconds_default, self.seconds_max
+        if name in self.patient:
+            default = most = self.seconds_patient
         load, lane, cost = self.load, method.lane, method.cost
 
         async def guarded(request: Any, context: Context) -> Any:
             begun = perf_counter()
             remaining = cast("float | None", context.time_remaining())
-            allowed = default if remaining is None else min(remaining, self.seconds_max)
+            allowed = default if remaining is None else min(remaining, most)
             try:
                 async with asyncio.timeout(allowed):
                     if not load.enter(lane, cost):
@@ -84,6 +88,7 @@ class Guard:
                         reply = await call(request, context)
                     finally:
                         load.leave(lane, cost)
+                    failpoints.reach("before-reply", name)
             except _Overloaded as refused:
                 self._shed(name, method, request, begun)
                 await _end(context, overloaded(refused.seconds))

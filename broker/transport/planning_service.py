@@ -17,7 +17,7 @@ from broker.transport.names import plan_revision, pool_id
 from broker.transport.plans import plan_message
 from broker.transport.requests import replay_key
 from broker.transport.stress import stress_message
-from broker.transport.times import duration_slots
+from broker.transport.times import check_signs, duration_slots
 
 __all__ = ["PlanningService"]
 
@@ -36,6 +36,7 @@ class PlanningService(pb_grpc.PlanningServiceServicer):
     async def RunPlan(self, request: pb.RunPlanRequest, context: Context) -> pb.RunPlanResponse:
         """Plan everything known now."""
         key = replay_key(request, None)
+        check_signs(request.time_limit, "time_limit")
         limit = request.time_limit.seconds if request.HasField("time_limit") else None
         if limit is not None and not 1 <= limit <= TIME_LIMIT_SECONDS_MAX:
             raise Fault(

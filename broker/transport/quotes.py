@@ -19,7 +19,7 @@ from broker.transport.asks import DEVICES_MAX, ITEMS_MAX, at_most, quantity
 from broker.transport.claims import asked_message, claim_message, placement_message, reason_message, reason_value
 from broker.transport.expected import expected_message
 from broker.transport.names import pool_id
-from broker.transport.times import moment, seconds_of, slot_moment
+from broker.transport.times import check_signs, moment, seconds_of, slot_moment
 
 __all__ = ["explanation_message", "hold_seconds", "lapsed_message", "offers_wanted", "places", "quote_message"]
 
@@ -43,8 +43,9 @@ def offers_wanted(asked: int) -> int:
 
 def hold_seconds(value: Duration) -> int:
     """How long a quote is held: whole seconds, rounded up."""
+    check_signs(value, "hold_for")
     seconds = value.seconds + (value.nanos > 0)
-    if not (0 < seconds <= HOLD_SECONDS_MAX and value.seconds >= 0 and 0 <= value.nanos < 10**9):
+    if not 0 < seconds <= HOLD_SECONDS_MAX:
         raise Fault(
             FaultReason.DURATION_OUT_OF_RANGE,
             f"A quote is held for up to {HOLD_SECONDS_MAX // 60} minutes",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import secrets
 import sys
@@ -22,13 +23,15 @@ from capacitybroker.v1 import (
 )
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1._async import HealthServicer
-from grpc_reflection.v1alpha import reflection
+from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
+from grpc_reflection.v1alpha._async import ReflectionServicer
 
 from broker.desk import Desk
 from broker.feed import Feed
 from broker.leasing import Leasing
 from broker.supplying import Supplying
 from broker.transport.capacity_service import CapacityService
+from broker.transport.door import FLEET_BYTES_MAX, Door
 from broker.transport.fleet_service import FleetService
 from broker.transport.guard import Guard
 from broker.transport.lease_service import LeaseService
@@ -37,7 +40,9 @@ from broker.transport.pulse import keep_pulse
 
 __all__ = ["Health", "Server"]
 
-MESSAGE_BYTES_MAX = 4 * 1024 * 1024
+METADATA_BYTES_MAX = 16 * 1024
+CALLS_MAX = 20_000  # at once in one process, watches and streams of renewals included
+STREAMS_MAX = 1_000  # of one connection; a caller that opens more waits
 SERVICES = (
     capacity_service_pb2.DESCRIPTOR.services_by_name["CapacityService"].full_name,
     fleet_service_pb2.DESCRIPTOR.services_by_name["FleetService"].full_name,
@@ -58,34 +63,42 @@ class Health(Enum):
 class Server:
     """Listens on an address that several processes may share; drains before it stops."""
 
-    def __init__(self, desk: Desk, leasing: Leasing, feed: Feed, guard: Guard | None = None) -> None:
+    def __init__(
+        self, desk: Desk, leasing: Leasing, feed: Feed, guard: Guard | None = None, door: Door | None = None
+    ) -> None:
         options = [
             ("grpc.so_reuseport", 1),
-            ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
-            ("grpc.max_concurrent_streams", 1_000),
+            ("grpc.max_receive_message_length", FLEET_BYTES_MAX),
+            # Who compresses is told that we do not: 64 KiB may be 64 MiB, which gRPC would unpack before it looks.
+            ("grpc.compression_enabled_algorithms_bitset", 1),
+            ("grpc.max_metadata_size", METADATA_BYTES_MAX // 2),
+            ("grpc.absolute_max_metadata_size", METADATA_BYTES_MAX),
+            ("grpc.max_concurrent_streams", STREAMS_MAX),
             # Clients may ask every ten seconds whether the line still stands; we ask too, and let go of the dead.
             ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
             ("grpc.keepalive_time_ms", 20_000),
             ("grpc.keepalive_timeout_ms", 10_000),
             ("grpc.http2.ping_timeout_ms", 10_000),
         ]
-        self._server = grpc.aio.server(options=options)
+        logging.getLogger("grpc._cython.cygrpc").addFilter(_worth_a_line)
+        self._server = grpc.aio.server(options=options, maximum_concurrent_rpcs=CALLS_MAX)
         self._health = HealthServicer()
         supplying = Supplying(desk.ledger, feed, desk.now, desk.terms.policy.terms)
         self._guard = guard = guard or Guard()
         self._pulse: asyncio.Task[None] | None = None
-        capacity = CapacityService(desk, feed)
-        capacity_service_pb2_grpc.add_CapacityServiceServicer_to_server(guard.around(capacity), self._server)
-        fleet_service_pb2_grpc.add_FleetServiceServicer_to_server(
-            guard.around(FleetService(desk, supplying)), self._server
+        services: Any = door or Door()  # takes them as the server would
+        capacity_service_pb2_grpc.add_CapacityServiceServicer_to_server(
+            guard.around(CapacityService(desk, feed)), services
         )
-        lease_service_pb2_grpc.add_LeaseServiceServicer_to_server(guard.around(LeaseService(leasing)), self._server)
-        planning_service_pb2_grpc.add_PlanningServiceServicer_to_server(
-            guard.around(PlanningService(desk)), self._server
-        )
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        fleet_service_pb2_grpc.add_FleetServiceServicer_to_server(guard.around(FleetService(desk, supplying)), services)
+        lease_service_pb2_grpc.add_LeaseServiceServicer_to_server(guard.around(LeaseService(leasing)), services)
+        planning_service_pb2_grpc.add_PlanningServiceServicer_to_server(guard.around(PlanningService(desk)), services)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, services)
         named = (*SERVICES, reflection.SERVICE_NAME, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name)
-        reflection.enable_server_reflection(named, self._server)
+        reflection_pb2_grpc.add_ServerReflectionServicer_to_server(  # type: ignore[no-untyped-call]
+            ReflectionServicer(named), services
+        )
+        self._server.add_generic_rpc_handlers((services,))
 
     async def start(self, address: str) -> int:
         """Serve on ``host:port`` (port 0: a free one); returns the port."""
@@ -121,3 +134,8 @@ class Server:
             stub: Any = health_pb2_grpc.HealthStub(channel)  # thinner than what it describes
             request = health_pb2.HealthCheckRequest()
             await keep_pulse(self._guard.load.beat, lambda: stub.Check(request))
+
+
+def _worth_a_line(record: logging.LogRecord) -> bool:
+    """Not what is wrong with metadata that nobody reads: whoever sends it could fill the log."""
+    return not str(record.msg).startswith("Invalid encoding")

@@ -8,7 +8,16 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from broker.domain.faults import Fault, FaultReason
 from broker.domain.slots import SLOT_SECONDS
 
-__all__ = ["duration_slots", "millis_of", "moment", "seconds_of", "slot_moment", "span", "span_of_millis"]
+__all__ = [
+    "check_signs",
+    "duration_slots",
+    "millis_of",
+    "moment",
+    "seconds_of",
+    "slot_moment",
+    "span",
+    "span_of_millis",
+]
 
 # 2000-01-01 to 2100-01-01: a moment outside is a mistake of units.
 EARLIEST, LATEST = 946_684_800, 4_102_444_800
@@ -30,7 +39,7 @@ def seconds_of(value: Timestamp, field: str, *, up: bool) -> int:
 
 def duration_slots(value: Duration, field: str) -> int:
     """Whole slots of a span; it must be one slot or more, and on the grid."""
-    _check_signs(value, field)
+    check_signs(value, field)
     if value.seconds < 0 or value.nanos < 0 or value.seconds > DURATION_SLOTS_MAX * SLOT_SECONDS:
         raise Fault(
             FaultReason.DURATION_OUT_OF_RANGE,
@@ -51,11 +60,12 @@ def duration_slots(value: Duration, field: str) -> int:
 
 def millis_of(value: Duration, field: str) -> int:
     """Milliseconds of a span, rounded up; negative for a negative one."""
-    _check_signs(value, field)
+    check_signs(value, field)
     return 1000 * value.seconds - -value.nanos // 1_000_000
 
 
-def _check_signs(value: Duration, field: str) -> None:
+def check_signs(value: Duration, field: str) -> None:
+    """Faults: DURATION_MALFORMED."""
     if (value.seconds > 0 > value.nanos) or (value.seconds < 0 < value.nanos) or abs(value.nanos) >= NANOS:
         raise Fault(
             FaultReason.DURATION_MALFORMED,

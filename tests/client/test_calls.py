@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from random import Random
 from threading import Event
+from typing import NoReturn
 
 import grpc
 import pytest
@@ -55,6 +56,16 @@ def test_a_mutation_is_repeated_with_the_same_request_id() -> None:
         assert script.requests[-1].request_id == "id-1"
 
 
+def test_a_call_that_a_server_cut_short_as_it_ended_is_repeated() -> None:
+    def cut(_request: object, context: grpc.ServicerContext) -> NoReturn:
+        context.abort(grpc.StatusCode.CANCELLED, "")
+
+    script = Script(CreateClaim=[cut, answer(CREATED)])
+    with serving(script) as address, client_of(address, FakeTime()) as client:
+        client.create_claim(Claim(devices=8))
+    assert [r.request_id for r in script.requests] == ["id-0"] * 2
+
+
 @pytest.mark.parametrize(
     ("field", "change"),
     [
@@ -92,6 +103,22 @@ def test_each_pause_may_be_twice_the_one_before_up_to_a_limit() -> None:
     assert time.pauses[:7] == pytest.approx([0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0])
     assert max(time.pauses) == 5.0
     assert sum(time.pauses) <= 60.0
+
+
+def test_chance_may_make_any_pause_as_short_as_nothing() -> None:
+    """Full jitter: those who lost the same server come back one by one."""
+    time, chance = FakeTime(), Random(7)
+    script = Script(GetClaim=[unavailable()])
+    with (
+        serving(script) as address,
+        Client(address, tenant="lab", monotonic=time.monotonic, sleep=time.sleep, rng=chance, timeout=600.0) as client,
+        pytest.raises(Unavailable),
+    ):
+        client.get_claim("one")
+    long = time.pauses[6:]
+    assert min(long) < 1.0
+    assert max(long) > 4.0
+    assert 2.0 < sum(long) / len(long) < 3.0
 
 
 def test_the_delay_that_the_server_names_comes_before_the_jitter() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
+
 import grpc
 import pytest
 from capacitybroker import Client, _connection
@@ -25,3 +27,24 @@ def test_a_call_on_a_dead_connection_is_made_again_on_another(monkeypatch: pytes
         assert line.made == 2
     first, again = script.requests
     assert first.request_id == again.request_id
+
+
+def test_calls_go_on_with_the_servers_that_are_left() -> None:
+    scripts = [Script(RunPlan=[answer(RunPlanResponse())]) for _ in range(2)]
+    with ExitStack() as stack:
+        left = stack.enter_context(serving(scripts[0]))
+        with ExitStack() as soon_gone:
+            gone = soon_gone.enter_context(serving(scripts[1]))
+            client = stack.enter_context(Client(f"{gone},{left}"))
+            while not all(script.requests for script in scripts):
+                client.run_plan(timeout=20)  # in turns, once both are connected
+        before = len(scripts[0].requests)
+        for _ in range(5):
+            client.run_plan(timeout=20)
+        assert len(scripts[0].requests) == before + 5
+
+
+@pytest.mark.parametrize("address", ["broker:7070,other:7070", "127.0.0.1:7070,[::1]:7070", "127.0.0.1:7070,"])
+def test_several_addresses_are_of_one_kind_and_numeric(address: str) -> None:
+    with pytest.raises(ValueError, match=r"address"):
+        Client(address)

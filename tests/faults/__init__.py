@@ -1,1 +1,1 @@
-"""One named test for each fault: how it is injected, and what is expected then."""
+"""One named test for each fault, with how it is injected and what is expected; `tests.faults.catalogue` lists them."""

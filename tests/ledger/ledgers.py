@@ -64,7 +64,8 @@ class Desk:
 async def open_redis(
     url: str, market: str, *, create: bool = True, lease_clock: Callable[[], int] | None = None, **settings: Any
 ) -> RedisLedger:
-    """A ledger on that market."""
+    """A ledger on that market, patient with a busy machine unless told otherwise."""
+    settings = {"call_seconds_max": 5.0} | settings
     return await RedisLedger.open(
         url,
         market=market,

@@ -7,7 +7,20 @@ from typing import Any
 
 import pytest
 
-from broker.domain.claim import Cancelled, Claim, Committed, Displaced, Ended, Placement, Planned, State, Tier, Waiting
+from broker.domain.claim import (
+    Cancelled,
+    Claim,
+    Committed,
+    Displaced,
+    Ended,
+    Expired,
+    Held,
+    Placement,
+    Planned,
+    State,
+    Tier,
+    Waiting,
+)
 from broker.domain.slots import SLOT_SECONDS
 from broker.domain.snapshot import Event, EventKind
 from broker.ledger.books import Books
@@ -185,6 +198,18 @@ def test_lost_supply_lifts_the_promises_made_on_it(
     # A plan that takes more than there is breaks another rule.
     promises = set(log.broken) - set(violations(log.events, promises=False))
     assert bool(promises) is not excused, log.broken
+
+
+@pytest.mark.parametrize(("lost", "says"), [("dc-2", 0), ("dc-3", 2)])
+def test_what_is_held_for_a_quote_ends_whole_with_the_supply_under_any_part(lost: str, says: int) -> None:
+    log, whole = Log(), {"dc-1": 8, "dc-2": 8, "dc-3": 8}
+    log.declare(whole)
+    log.ask()
+    held = Held((placement("dc-1", 4), placement("dc-2", 4, part=1)), until=9)
+    log.plan(RUN_1, state=held)
+    log.declare(whole | {lost: 0})
+    log.plan(RUN_1, state=Expired((AWAITING_PLAN,)))
+    assert len(log.broken) == says
 
 
 def test_only_a_loss_in_hours_to_come_lifts_a_promise() -> None:

@@ -159,6 +159,16 @@ async def test_a_claim_waits_when_no_candidate_fits(ledger: Ledger, desk: Desk) 
     assert await granted(ledger) == (0,) * 6
 
 
+async def test_what_is_refused_leaves_no_event(ledger: Ledger, desk: Desk) -> None:
+    await desk.open_pools({"dc-1": 10})
+    tries = [granted_claim("atlas/run-1", placement("dc-1", 11))]
+    for n in range(2):
+        with pytest.raises(Fault) as refused:
+            await ledger.submit(claim("atlas/run-1"), key=key(f"r{n}"), at=0, candidates=tries, must_fit=True)
+        assert refused.value.reason is FaultReason.OFFER_GONE
+        assert (await ledger.revision(), await ledger.events(1, limit=9)) == (1, ())
+
+
 async def test_of_claims_that_want_the_same_room_one_gets_it(ledger: Ledger, desk: Desk) -> None:
     await desk.open_pools({"dc-1": 15, "dc-2": 8})
 

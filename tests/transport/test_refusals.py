@@ -30,6 +30,8 @@ from broker.leasing import Leasing
 from broker.ledger.redis.embedded import EmbeddedStore
 from broker.ledger.redis.ledger import RedisLedger
 from broker.transport.server import Server
+from tests import builders
+from tests.ledger.ledgers import open_redis
 from tests.transport.calls import claim, create, fleet, pool, refusal
 from tests.world import NOON, World
 
@@ -322,6 +324,21 @@ async def test_with_a_store_that_lost_its_history_the_broker_halts(tmp_path: Pat
                 assert "Restore the store" in facts["remedy"]
 
 
+async def test_with_a_store_that_is_full_only_what_is_new_is_refused(tmp_path: Path) -> None:
+    with EmbeddedStore.start(tmp_path / "store") as store:
+        ledger = await open_redis(store.url, "refusals")
+        await ledger.apply_fleet(builders.fleet(), key=builders.key("fleet", scope="-"), at=0)
+        await ledger.close()
+        async with _served_from(store) as callers:
+            operator = Redis.from_url(store.url)
+            await operator.config_set("maxmemory", 1)
+            await operator.aclose()
+            code, reason, facts = await refusal(callers.CreateClaim(create()))
+            assert (code, reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "STORE_FULL")
+            assert "maxmemory" in facts["remedy"]
+            await callers.ListClaims(capacity.ListClaimsRequest(parent="tenants/-"))
+
+
 # Told by tests of their own: they need a history, a broken store, or a planner.
 ELSEWHERE = {
     "REQUEST_ID_REUSED",
@@ -337,12 +354,17 @@ ELSEWHERE = {
     "OVERLOADED",
     "WATCH_LIMIT",
     "WATCH_TOO_SLOW",
+    "STORE_FULL",
     "STORE_UNAVAILABLE",
     "PLANNER_SILENT",
     "OFFER_GONE",
     "CLAIM_HELD",
     "NOT_HELD",
     "HOLD_LIMIT",
+    "CLAIM_LIMIT",
+    "STREAM_LIMIT",
+    "MESSAGE_TOO_LARGE",
+    "MALFORMED_MESSAGE",
     "LEASE_ENDED",
     "LEASE_EXPIRED",
     "LEASE_HANDOVER",

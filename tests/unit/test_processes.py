@@ -76,6 +76,24 @@ def test_a_killed_child_is_replaced_and_all_stop_when_told() -> None:
     assert not any(alive(pid) for pid in (*before.values(), *children.pids.values()))
 
 
+def test_who_is_ready_is_known_also_after_a_restart_and_who_died_is_told() -> None:
+    died: list[str] = []
+    children = Children(died=died.append)
+    children.start("one", until_ended)
+    children.start("two", until_ended, again=die)
+    children.wait_ready(PATIENCE_SECONDS)
+    assert children.up == ("one", "two")
+    before = children.pids
+    for pid in before.values():
+        os.kill(pid, signal.SIGKILL)
+    until(lambda: children.up == ())
+    children.watch(within_patience(lambda: children.pids["one"] != before["one"] and children.up == ("one",)))
+    children.watch(within_patience(lambda: died.count("two") >= 2))
+    assert died.count("one") == 1
+    assert "two" not in children.up, "what is started again is another body, which never says that it is ready"
+    children.stop()
+
+
 def test_a_child_that_ends_before_it_is_ready_is_told_by_name() -> None:
     children = Children()
     children.start("weak", die)

@@ -14,6 +14,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from hashlib import sha256
 from importlib.util import find_spec
 from pathlib import Path
@@ -112,6 +114,22 @@ class EmbeddedStore:
     def mark_used(self) -> None:
         """Remember, once a market is created, that its absence from now on means lost data."""
         (self._directory / "market").touch()
+
+    @classmethod
+    @contextmanager
+    def borrowed(cls, directory: Path) -> Iterator[str]:
+        """URL of the server on the data in ``directory``: the one that runs there, else one of our own for so long.
+
+        Faults: SAFE_HALT when there is no data, or no server comes up on it.
+        """
+        if not (directory / "lock").exists():
+            raise safe_halt(f"there is no store in {directory}", "Name the directory that broker serve was given")
+        socket_path = _socket_path(directory.absolute())
+        if _answers(socket_path):
+            yield f"unix://{socket_path}"
+            return
+        with cls.start(directory) as store:
+            yield store.url
 
     def stop(self, *, grace_seconds: float = 10.0) -> None:
         """End the server: politely, and after ``grace_seconds`` not."""

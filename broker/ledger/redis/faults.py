@@ -22,7 +22,6 @@ _BY_KIND: tuple[tuple[type[BaseException], str, str], ...] = (
     (exceptions.AuthenticationError, "the store refuses the broker's credentials", "Correct the store's URL"),
     (exceptions.NoPermissionError, "the store forbids the broker a command", "Grant the broker's user its commands"),
     (exceptions.ReadOnlyError, "the store is a read-only replica", f"Point the broker at the primary. {_RETRY}"),
-    (exceptions.OutOfMemoryError, "the store is out of memory", "Raise its maxmemory, or free some"),
     (exceptions.MaxConnectionsError, "too many calls wait for the store", _RETRY),
     (exceptions.TimeoutError, "the store did not answer in time", _RETRY),
     (exceptions.ConnectionError, "the store cannot be reached", _RETRY),
@@ -30,7 +29,6 @@ _BY_KIND: tuple[tuple[type[BaseException], str, str], ...] = (
     (OSError, "the store cannot be reached", _RETRY),
 )
 _BY_CODE: tuple[tuple[str, str, str], ...] = (
-    ("OOM", "the store is out of memory", "Raise its maxmemory, or free some"),
     ("MISCONF", "the store cannot write to its disk", "Look at the store's log; make room on its disk"),
     ("BUSY", "the store is busy with a long call", _RETRY),
     ("NOREPLICAS", "the store has too few replicas to accept writes", "Bring its replicas back"),
@@ -44,7 +42,10 @@ _BY_CODE: tuple[tuple[str, str, str], ...] = (
 
 @contextmanager
 def translated() -> Iterator[None]:
-    """Turns every error of the store inside into Fault STORE_UNAVAILABLE; the outcome of the call is then unknown."""
+    """Turns every error of the store inside into Fault STORE_UNAVAILABLE; the outcome of the call is then unknown.
+
+    Only a store that has no room refuses before it does anything: STORE_FULL.
+    """
     try:
         yield
     except (exceptions.RedisError, OSError) as error:
@@ -52,6 +53,13 @@ def translated() -> Iterator[None]:
 
 
 def _fault(error: BaseException) -> Fault:
+    if isinstance(error, exceptions.OutOfMemoryError) or str(error).startswith("OOM "):
+        log.warning("the store is full: %s", error)
+        return Fault(
+            FaultReason.STORE_FULL,
+            "The store has no room for anything new",
+            remedy="Release or cancel what is not needed; the operator raises its maxmemory",
+        )
     message, remedy = _told(error)
     log.warning("%s: %s", message, str(error) or type(error).__name__)
     return Fault(FaultReason.STORE_UNAVAILABLE, message, remedy=remedy)

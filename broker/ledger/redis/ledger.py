@@ -6,6 +6,7 @@ import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from broker import failpoints
 from broker.domain.bid_prices import BidPrices
 from broker.domain.claim import Active, Cancelled, Claim, ClaimName
 from broker.domain.fleet import Fleet
@@ -51,6 +52,11 @@ class RedisLedger:
         self._fleet_text = b""
         self._fleet = Fleet()
 
+    @property
+    def link(self) -> Link:
+        """For whoever watches or verifies the market beside those who use it."""
+        return self._link
+
     @classmethod
     async def open(
         cls,
@@ -73,7 +79,7 @@ class RedisLedger:
         """
         link = Link(url, market=market, settings=settings or StoreSettings())
         try:
-            await check_server(link.client, durability, seconds_max=link.settings.call_seconds_max)
+            await check_server(link.client, durability, seconds_max=link.settings.bulk_seconds_max)
             await link.load()
             reply = await (link.call("create", new_id(), SCHEMA, now()) if create else link.read("head"))
             _check_market(reply, market)
@@ -209,7 +215,9 @@ class RedisLedger:
 
     async def _recalled(self, key: RequestKey) -> Reply:
         record = keys.replay_key(self._link.market, key.scope, key.request_id)
+        failpoints.reach("before-recall", key.method)
         reply = await self._link.read("recall", key.method, key.body_digest, replay=record)
+        failpoints.reach("after-recall", key.method)
         if reply.code == "REQUEST_ID_REUSED":
             raise refusals.request_id_reused(key)
         return reply
@@ -302,14 +310,16 @@ class RedisLedger:
 
     async def events(self, after: int, *, limit: int, wait_millis: int = 0) -> tuple[Event, ...]:
         """See `Ledger.events`."""
-        found = await self._events(after, limit)
+        # Whoever waits for what comes next is told little at a time; history is much.
+        bulk = wait_millis <= 0
+        found = await self._events(after, limit, bulk)
         if not found and wait_millis > 0:
             await self._link.wait(after, wait_millis)
-            found = await self._events(after, limit)
+            found = await self._events(after, limit, bulk)
         return found
 
-    async def _events(self, after: int, limit: int) -> tuple[Event, ...]:
-        reply = await self._link.read("events", after, limit)
+    async def _events(self, after: int, limit: int, bulk: bool) -> tuple[Event, ...]:
+        reply = await self._link.read("events", after, limit, bulk=bulk)
         match reply.code:
             case "REVISION_AHEAD":
                 raise refusals.revision_ahead(after, reply.revision)

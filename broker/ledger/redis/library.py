@@ -16,14 +16,21 @@ _LUA = Path(__file__).parent / "lua"
 _SHARED = ("market", "replay", "books", "leases", "claims")  # in this order, before every verb
 
 _REGISTER = """\
+local known -- the last key of each call: '<prefix>seen:<incarnation>:<revision>', what the caller knows of the market
 local function register(name, body, flags)
-  redis.register_function({{ function_name = '{name}_' .. name, callback = body, flags = flags }})
+  redis.register_function({{ function_name = '{name}_' .. name, flags = flags, callback = function(keys, args)
+    known = table.remove(keys)
+    return body(keys, args)
+  end }})
 end
 local function verb(name, body)
   register(name, body, {{}})
 end
 local function verb_reading(name, body)
   register(name, body, {{ 'no-writes' }})
+end
+local function verb_relieving(name, body) -- also while the store has no room: it frees some, or keeps what is in use
+  register(name, body, {{ 'allow-oom' }})
 end
 """
 

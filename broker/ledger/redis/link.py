@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
@@ -21,12 +22,19 @@ __all__ = ["Durability", "Link", "Reply", "StoreSettings", "command", "safe_halt
 
 Durability = Literal["strict", "relaxed"]
 
+_RESTORE = "Restore the store with its history (broker doctor tells more), then restart the broker"
+_BULK = frozenset({"apply_fleet", "balances", "claims_page", "commit", "snapshot", "state", "state_page"})
+
 
 @dataclass(frozen=True, slots=True)
 class StoreSettings:
-    """How long to wait for the store, how much to ask of it at once, and how much history to keep."""
+    """How long to wait for the store, how much to ask of it at once, and how much history to keep.
 
-    call_seconds_max: float = 5.0
+    What reads or writes much travels on a line of its own, and may take ``bulk_seconds_max``: nobody waits behind it.
+    """
+
+    call_seconds_max: float = 1.0
+    bulk_seconds_max: float = 10.0
     connect_seconds_max: float = 2.0
     waiting_reads_max: int = 8
     replay_hours: int = 25
@@ -51,14 +59,23 @@ async def command(client: Redis, *args: str | int | bytes) -> Any:
     return await client.execute_command(*args)  # type: ignore[no-untyped-call] # redis-py leaves it untyped
 
 
+class _Spoilt(Exception):
+    """The store lost or changed history; no process may believe it."""
+
+    def __init__(self, why: Fault) -> None:
+        super().__init__(str(why))
+        self.why = why
+
+
 class Link:
     """Calls functions of the market; the first sign that the store lost history halts it for good."""
 
     def __init__(self, url: str, *, market: str, settings: StoreSettings) -> None:
         self.market = market
         self.settings = settings
-        self.client = _client(url, settings, connections=2)  # for batches, and for giving the server the functions
+        self.client = _client(url, settings, connections=3)  # for batches, and for commands that are no functions
         self._batches = Batches(self.client, seconds_max=settings.call_seconds_max)
+        self._bulk = Batches(self.client, seconds_max=settings.bulk_seconds_max)
         self._waiter = _client(url, settings, connections=settings.waiting_reads_max)
         self._incarnation: str | None = None
         self._seen = 0
@@ -74,9 +91,9 @@ class Link:
         """Call the function of ``verb``; Faults: STORE_UNAVAILABLE, SAFE_HALT."""
         return await self._call("FCALL", verb, args, replay)
 
-    async def read(self, verb: str, *args: str | int | bytes, replay: str | None = None) -> Reply:
-        """Call a function that changes nothing; Faults: STORE_UNAVAILABLE, SAFE_HALT."""
-        return await self._call("FCALL_RO", verb, args, replay)
+    async def read(self, verb: str, *args: str | int | bytes, replay: str | None = None, bulk: bool = False) -> Reply:
+        """Call a function that changes nothing, much at a time if ``bulk``; Faults: STORE_UNAVAILABLE, SAFE_HALT."""
+        return await self._call("FCALL_RO", verb, args, replay, bulk=bulk)
 
     async def wait(self, after: int, wait_millis: int) -> None:
         """Return once there is an event after revision ``after``, or when ``wait_millis`` have passed."""
@@ -92,32 +109,54 @@ class Link:
     async def close(self) -> None:
         """Let go of all connections."""
         await self._batches.close()
+        await self._bulk.close()
         await self.client.aclose()
         await self._waiter.aclose()
 
-    async def _call(self, fcall: str, verb: str, args: tuple[str | int | bytes, ...], replay: str | None) -> Reply:
+    async def _call(
+        self, fcall: str, verb: str, args: tuple[str | int | bytes, ...], replay: str | None, *, bulk: bool = False
+    ) -> Reply:
         if self._halted is not None:
             raise self._halted
-        named = [keys.prefix(self.market), *([replay] if replay else [])]
+        line = self._bulk if bulk or verb in _BULK else self._batches
         seen = self._seen  # replies may overtake each other; none may be older than what was known when it was asked
+        named = [keys.prefix(self.market), *([replay] if replay else []), self._known(seen)]
         with translated():
-            raw = await self._function(fcall, library().function(verb), len(named), *named, *args)
-        return self._believed(raw, seen)
-
-    async def _function(self, fcall: str, function: str, *args: str | int | bytes) -> list[Any]:
+            raw = await self._function(line, fcall, library().function(verb), len(named), *named, *args)
         try:
-            return cast(list[Any], await self._batches.send(fcall, function, *args))
+            return self._believed(raw, seen)
+        except _Spoilt as spoilt:
+            await self.halt_all(spoilt.why)
+            raise spoilt.why from None
+
+    async def halt_all(self, why: Fault) -> None:
+        """Like `halt`, for every process on the market, and for those that start later."""
+        self.halt(why)
+        if self._incarnation is None:
+            return
+        # A replica may be read-only, and a store that fails cannot be told: then each process has to find out itself.
+        with suppress(Fault), translated():
+            named = library().function("halt"), 2, keys.prefix(self.market), self._known(self._seen)
+            await self._function(self._batches, "FCALL", *named, self._incarnation, why.message)
+
+    def _known(self, revision: int) -> str:
+        """What this process knows of the market, for functions to refuse before they change one that has gone back."""
+        return keys.known_key(self.market, self._incarnation or "", revision)
+
+    async def _function(self, line: Batches, fcall: str, function: str, *args: str | int | bytes) -> list[Any]:
+        try:
+            return cast(list[Any], await line.send(fcall, function, *args))
         except ResponseError as error:
             if "function not found" not in str(error).lower():
                 raise
         await self.load()
-        return cast(list[Any], await self._batches.send(fcall, function, *args))
+        return cast(list[Any], await line.send(fcall, function, *args))
 
     async def load(self) -> None:
         """Give the server this release's functions, unless it has them."""
         with translated():
             try:
-                async with asyncio.timeout(self.settings.call_seconds_max):
+                async with asyncio.timeout(self.settings.bulk_seconds_max):
                     await command(self.client, "FUNCTION", "LOAD", library().code)
             except ResponseError as error:
                 if "already exists" not in str(error):
@@ -125,9 +164,14 @@ class Link:
 
     def _believed(self, raw: list[Any], seen: int) -> Reply:
         """The reply, unless it shows that the store is not the one it was."""
-        incarnation, reply = raw[0].decode(), Reply(int(raw[1]), raw[2].decode(), tuple(raw[3:]))
+        try:
+            incarnation, reply = raw[0].decode(), Reply(int(raw[1]), raw[2].decode(), tuple(raw[3:]))
+        except (AttributeError, IndexError, TypeError, ValueError):
+            raise self._halt("the store answers as no store of ours does") from None
+        if reply.code == "HALTED":
+            raise self.halt(safe_halt(reply.text(0), _RESTORE))
         if reply.code == "DAMAGED":
-            raise self._halt(f"the store contradicts itself: {reply.text(0)}")
+            raise _Spoilt(safe_halt(f"the store contradicts itself: {reply.text(0)}", _RESTORE))
         if reply.code == "MISSING":
             if self._incarnation is None:
                 return reply
@@ -137,12 +181,18 @@ class Link:
         if incarnation != self._incarnation:
             raise self._halt(f"market {self.market} was {self._incarnation} and is now {incarnation}")
         if reply.revision < seen:
-            raise self._halt(f"market {self.market} was at revision {seen} and is now at {reply.revision}")
+            raise _Spoilt(
+                safe_halt(f"market {self.market} was at revision {seen} and is now at {reply.revision}", _RESTORE)
+            )
         self._seen = max(self._seen, reply.revision)
         return reply
 
     def _halt(self, what: str) -> Fault:
-        self._halted = safe_halt(what, "Restore the store with its history, then restart the broker")
+        return self.halt(safe_halt(what, _RESTORE))
+
+    def halt(self, why: Fault) -> Fault:
+        """Believe the store no more, for good: every call from now on is refused with ``why``."""
+        self._halted = self._halted or why
         return self._halted
 
 

@@ -11,10 +11,10 @@ from redis.exceptions import NoPermissionError, ResponseError
 from broker.ledger.redis.faults import translated
 from broker.ledger.redis.link import Durability, command, safe_halt
 
-__all__ = ["check_server"]
+__all__ = ["STRICT", "VERSION_LEAST", "check_server"]
 
-_OLDEST = (7, 0)
-_STRICT = (("appendonly", "yes"), ("appendfsync", "always"), ("maxmemory-policy", "noeviction"))
+VERSION_LEAST = (7, 0)
+STRICT = (("appendonly", "yes"), ("appendfsync", "always"), ("maxmemory-policy", "noeviction"))
 
 
 async def check_server(client: Redis, durability: Durability, *, seconds_max: float) -> None:
@@ -27,18 +27,18 @@ async def check_server(client: Redis, durability: Durability, *, seconds_max: fl
 async def _check(client: Redis, durability: Durability) -> None:
     about = cast(dict[str, Any], await command(client, "INFO", "server"))
     version = str(about["redis_version"])
-    if tuple(int(part) for part in version.split(".")[:2]) < _OLDEST:
+    if tuple(int(part) for part in version.split(".")[:2]) < VERSION_LEAST:
         raise safe_halt(f"the store speaks for Redis {version}", "Use Valkey, or Redis 7.0 or later")
     if durability == "relaxed":
         return
     try:
-        found = cast(dict[str, str], await client.config_get(*(name for name, _ in _STRICT)))
+        found = cast(dict[str, str], await client.config_get(*(name for name, _ in STRICT)))
     except (NoPermissionError, ResponseError) as error:
         raise safe_halt(
             "the store does not say whether it keeps what it acknowledges",
             "Allow the broker CONFIG GET, or accept the risk with durability relaxed",
         ) from error
-    for name, wanted in _STRICT:
+    for name, wanted in STRICT:
         present = _text(found.get(name, ""))
         if present != wanted:
             raise safe_halt(

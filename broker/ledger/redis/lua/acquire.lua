@@ -8,6 +8,9 @@ verb('acquire', function(keys, args)
   local clock, ttl_millis, slot, margin = unpack(args, 11, 14)
   return claims.replace(keys, args, 'LEASED', function(m)
     local held = redis.call('HEXISTS', m.keys.leases, args[6]) == 1
+    if not held and leases.recovering(m, clock) then
+      return market.reply(m, 'HANDOVER')
+    end
     if not held and not leases.room(m, args[6], args[9], args[10], tonumber(slot), leases.time(m, clock) - margin) then
       return market.reply(m, 'HANDOVER')
     end

@@ -1,6 +1,6 @@
 -- cancel: replaces a live claim by its cancelled self, which keeps only what it had used.
 -- KEYS, ARGV and reply: see claims.replace
 
-verb('cancel', function(keys, args)
+verb_relieving('cancel', function(keys, args)
   return claims.replace(keys, args, 'CANCELLED')
 end)

@@ -1,12 +1,13 @@
 -- events: the events after a revision, in order; a reply ends early once it has become large.
 -- KEYS  1 prefix of the market's keys
--- ARGV  1 revision after which to start, 2 events wanted
+-- ARGV  1 revision after which to start, 2 events wanted, 3 "1" if also of a market that is halted
 -- Reply OK events | COMPACTED oldest revision kept | REVISION_AHEAD | MISSING
 
 local REPLY_BYTES = 4194304
 
 verb_reading('events', function(keys, args)
-  local m, missing = market.open(keys[1])
+  local open = args[3] == '1' and market.open_halted or market.open
+  local m, missing = open(keys[1])
   if not m then
     return missing
   end

@@ -2,7 +2,7 @@
 -- KEYS, ARGV 1 to 10 and reply: see claims.replace; ARGV 11 clock (ms; "": the store's), 12 margin (ms)
 -- Reply also LEASE_LIVES
 
-verb('expire', function(keys, args)
+verb_relieving('expire', function(keys, args)
   return claims.replace(keys, args, 'LEASE_EXPIRED', function(m)
     local ends = redis.call('ZSCORE', m.keys.lease_ends, args[6])
     if not ends or tonumber(ends) + tonumber(args[12]) >= leases.time(m, args[11]) then

@@ -3,7 +3,7 @@
 -- ARGV  1 planner id, 2 ttl (ms)
 -- Reply OK epoch | HELD | MISSING
 
-verb('lead', function(keys, args)
+verb_relieving('lead', function(keys, args)
   local m, missing = market.open(keys[1])
   if not m then
     return missing

@@ -36,6 +36,12 @@ function leases.tick(m, given)
   return time
 end
 
+-- Whether somebody may still hold a lease that the market knows nothing of, as it came from an earlier copy.
+function leases.recovering(m, given)
+  local known = redis.call('HGET', m.keys.meta, 'recovering_until')
+  return known and leases.time(m, given) < tonumber(known)
+end
+
 -- Fencing token and ttl (texts) of a record, nothing for false.
 function leases.read(record)
   if record then

@@ -24,14 +24,28 @@ local function names(prefix)
   return keys
 end
 
--- Opens the market under `prefix`; without one, returns nil and the reply that says so.
-function market.open(prefix)
+-- Opens the market under `prefix`, even if it is halted; without one, returns nil and the reply that says so.
+function market.open_halted(prefix)
   local keys = names(prefix)
-  local head = redis.call('HMGET', keys.meta, 'incarnation', 'revision')
+  local head = redis.call('HMGET', keys.meta, 'incarnation', 'revision', 'halted')
   if not head[1] or not head[2] then
     return nil, { '', '0', 'MISSING' }
   end
-  return { keys = keys, incarnation = head[1], revision = tonumber(head[2]) }
+  return { keys = keys, incarnation = head[1], revision = tonumber(head[2]), halted = head[3] }
+end
+
+-- Opens the market under `prefix`; without one that may be trusted, returns nil and the reply that says so.
+function market.open(prefix)
+  local m, missing = market.open_halted(prefix)
+  if m and m.halted then
+    return nil, market.reply(m, 'HALTED', m.halted)
+  end
+  -- Whoever has seen more, or another life of the market, must change nothing in what is left of it.
+  local incarnation, revision = string.match(known, '^.*:([^:]*):(%d+)$')
+  if m and incarnation ~= '' and (incarnation ~= m.incarnation or m.revision < tonumber(revision)) then
+    return nil, market.reply(m, 'BEHIND')
+  end
+  return m, missing
 end
 
 -- Decimal text of a whole number; Lua's own turns to exponents at 2^53.

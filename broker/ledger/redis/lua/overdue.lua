@@ -3,7 +3,7 @@
 -- ARGV  1 clock (ms; "": the store's), 2 margin (ms), 3 how many at most
 -- Reply OK claim keys | MISSING
 
-verb('overdue', function(keys, args)
+verb_relieving('overdue', function(keys, args)
   local m, missing = market.open(keys[1])
   if not m then
     return missing

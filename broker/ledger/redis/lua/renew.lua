@@ -5,7 +5,7 @@
 
 local ITEM = 3
 
-verb('renew', function(keys, args)
+verb_relieving('renew', function(keys, args)
   local m, missing = market.open(keys[1])
   if not m then
     return missing

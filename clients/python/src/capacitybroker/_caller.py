@@ -32,7 +32,10 @@ Response = TypeVar("Response", bound=Message)
 
 
 class Caller:
-    """A connection, and one way to call over it; see `Client`."""
+    """A connection, and one way to call over it; see `Client`.
+
+    ``address`` is host:port, or several numeric ones with commas between them: servers of the same market.
+    """
 
     def __init__(
         self,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import ipaddress
+import json
+from collections.abc import Iterator, Sequence
 
 import grpc
 
@@ -31,11 +33,32 @@ KEEPALIVE = (
 )
 
 
+# Calls take turns among the servers that are there, so one that is gone costs those that were under way, and no others.
+TURNS = (("grpc.service_config", json.dumps({"loadBalancingConfig": [{"round_robin": {}}]})),)
+
+
 def connected(address: str, *, shared: bool = True) -> grpc.Channel:
-    """A channel to ``address``; unless ``shared``, with a connection that no other channel of this process uses."""
-    return grpc.insecure_channel(
-        address, options=(*OPTIONS, *KEEPALIVE, ("grpc.use_local_subchannel_pool", int(not shared)))
-    )
+    """A channel to ``address``; unless ``shared``, with a connection that no other channel of this process uses.
+
+    ``address`` is host:port, or several numeric ones with commas between them. Raises ValueError.
+    """
+    several = address.split(",") if "," in address else []
+    options = (*OPTIONS, *KEEPALIVE, *(TURNS if several else ()), ("grpc.use_local_subchannel_pool", int(not shared)))
+    return grpc.insecure_channel(_target(several) if several else address, options=options)
+
+
+def _target(addresses: Sequence[str]) -> str:
+    """What gRPC calls the address of several servers."""
+    hosts = [one.strip().rpartition(":")[0].strip("[]") for one in addresses]
+    try:
+        versions = {ipaddress.ip_address(host).version for host in hosts}
+    except ValueError:
+        raise ValueError(
+            f"{','.join(addresses)}: each of several addresses is an IP address and a port; one name may stand for many"
+        ) from None
+    if len(versions) > 1:
+        raise ValueError(f"{','.join(addresses)}: the addresses are of IPv4 or of IPv6, not of both")
+    return f"ipv{versions.pop()}:{','.join(one.strip() for one in addresses)}"
 
 
 class OwnConnection:

@@ -26,6 +26,7 @@ __all__ = [
     "Unavailable",
     "Unimplemented",
     "error_of",
+    "passing",
 ]
 
 
@@ -90,7 +91,7 @@ class DeadlineExceeded(BrokerError):
 
 
 class Cancelled(BrokerError):
-    """The call was given up on this side."""
+    """The call was given up, on this side or by a server that ends; of a mutation, the outcome is unknown."""
 
 
 class PermissionDenied(BrokerError):
@@ -124,6 +125,12 @@ KINDS: Mapping[grpc.StatusCode, type[BrokerError]] = {
     grpc.StatusCode.UNAUTHENTICATED: Unauthenticated,
     grpc.StatusCode.UNIMPLEMENTED: Unimplemented,
 }
+
+
+def passing(error: BrokerError) -> bool:
+    """Whether asking again may help: no broker answers for now, or a server that ended cut the call short."""
+    cut = isinstance(error, Cancelled) and "closed" not in error.message
+    return isinstance(error, Unavailable) or cut
 
 
 def error_of(error: grpc.RpcError, *, address: str) -> BrokerError:

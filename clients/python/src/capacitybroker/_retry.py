@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import grpc
 
-from capacitybroker._errors import BrokerError, ResourceExhausted, Unavailable, error_of
+from capacitybroker._errors import BrokerError, ResourceExhausted, error_of, passing
 
 __all__ = ["Budget", "Patience", "Quiet", "Time"]
 
@@ -105,7 +105,7 @@ class Patience:
                 failures += 1
                 if failures == 1:
                     last_try = min(deadline, self.time.monotonic() + unavailable_seconds)
-                if not self._passing(error):
+                if not (passing(error) or _overloaded(error)):
                     raise error from None
                 if _overloaded(error):
                     self.quiet.until = self.time.monotonic() + (error.retry_after_seconds or 0.0)
@@ -116,9 +116,6 @@ class Patience:
                 self.budget.earn()
                 return answer
             self.time.sleep(pause)
-
-    def _passing(self, error: BrokerError) -> bool:
-        return isinstance(error, Unavailable) or _overloaded(error)
 
     def _affordable(self, error: BrokerError) -> bool:
         """A broker that is away has nothing that a repeat could take from others."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 import grpc
 
-from capacitybroker._errors import BrokerError, Unavailable, error_of
+from capacitybroker._errors import BrokerError, Unavailable, error_of, passing
 from capacitybroker._retry import Patience
 from capacitybroker._silence import Attended, Silence, Stream
 from capacitybroker.v1.capacity_service_pb2 import WatchClaimsResponse
@@ -66,7 +66,7 @@ class Watch:
                 error: BrokerError = Unavailable("the broker ended the watch")
             except grpc.RpcError as raised:
                 error = error_of(raised, address=self._patience.address)
-                if not isinstance(error, Unavailable) and error.reason != "WATCH_TOO_SLOW" and not self._closed:
+                if not passing(error) and error.reason != "WATCH_TOO_SLOW" and not self._closed:
                     raise error from None
             except Silence:
                 error = Unavailable(f"nothing came from the broker for {self._silence_seconds:g} s")

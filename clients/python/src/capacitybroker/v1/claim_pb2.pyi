@@ -105,6 +105,10 @@ class _ReasonEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_Reason.ValueTyp
     """It holds capacity, and was moved to where it is worth as much, so that whole
     domains stay free.
     """
+    REASON_QUARANTINED: _Reason.ValueType  # 22
+    """No plan can be made with the claim in it, through a fault of the broker's:
+    it is set aside, and looked at again once it is changed.
+    """
 
 class Reason(_Reason, metaclass=_ReasonEnumTypeWrapper):
     """Why a claim waits, or was refused. Names are stable."""
@@ -154,6 +158,10 @@ REASON_PREEMPTED: Reason.ValueType  # 18
 REASON_DEFRAGMENTED: Reason.ValueType  # 19
 """It holds capacity, and was moved to where it is worth as much, so that whole
 domains stay free.
+"""
+REASON_QUARANTINED: Reason.ValueType  # 22
+"""No plan can be made with the claim in it, through a fault of the broker's:
+it is set aside, and looked at again once it is changed.
 """
 
 @typing.final
