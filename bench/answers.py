@@ -234,7 +234,12 @@ def main() -> int:
         if args.workers:
             brokers[f"{args.workers} workers"] = ("several", several, args.workers)
         for name, (market, address, workers) in brokers.items():
-            settings = ServeSettings(listen=address, market=market, desk=DeskTerms(claims_max=1_000_000))
+            settings = ServeSettings(
+                listen=address,
+                data_dir=Path(directory) / "data",
+                market=market,
+                desk=DeskTerms(claims_max=1_000_000),
+            )
             asyncio.run(open_market(settings, store.url, create=True))
             for number in range(workers):
                 children.start(f"{name}-{number}", partial(run_server, settings, store.url))

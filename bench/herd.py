@@ -119,7 +119,8 @@ def main() -> int:
     parser.add_argument("--ttl", type=float, default=60.0)
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as name, free_port() as port:
-        directory, settings = Path(name), ServeSettings(listen=f"127.0.0.1:{port}")
+        directory = Path(name)
+        settings = ServeSettings(listen=f"127.0.0.1:{port}", data_dir=directory / "data")
         store = EmbeddedStore.start(directory / "data")
         asyncio.run(open_market(settings, store.url, create=True))
         store.mark_used()

@@ -203,7 +203,8 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as directory, ExitStack() as running:
         store = running.enter_context(EmbeddedStore.start(Path(directory) / "data"))
         address, reference = (f"127.0.0.1:{running.enter_context(free_port())}" for _ in range(2))
-        settings = ServeSettings(listen=address, leases=LeaseTerms(ttl_most=24 * 3_600_000))
+        data = Path(directory) / "data"
+        settings = ServeSettings(listen=address, data_dir=data, leases=LeaseTerms(ttl_most=24 * 3_600_000))
         asyncio.run(open_market(settings, store.url, create=True))
         children = Children()
         running.callback(children.stop)

@@ -26,7 +26,7 @@ READY_SECONDS = 60.0
 def broker(directory: Path) -> Iterator[tuple[str, int]]:
     """The address and the process id of a server without a planner; the server and its store stop at the end."""
     with EmbeddedStore.start(directory / "data") as store, free_port() as port:
-        settings = ServeSettings(listen=f"127.0.0.1:{port}")
+        settings = ServeSettings(listen=f"127.0.0.1:{port}", data_dir=directory / "data")
         asyncio.run(open_market(settings, store.url, create=True))
         children = Children()
         try:

@@ -45,7 +45,8 @@ class Served:
     """A server process and its store."""
 
     def __init__(self, directory: Path, address: str) -> None:
-        self.directory, self.settings = directory, ServeSettings(listen=address)
+        self.directory = directory
+        self.settings = ServeSettings(listen=address, data_dir=directory / "data")
         self.store = EmbeddedStore.start(directory / "data")
         asyncio.run(open_market(self.settings, self.store.url, create=True))
         self.store.mark_used()

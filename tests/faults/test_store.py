@@ -36,7 +36,7 @@ HALF_MINUTE = 30.0
 @fault(
     "F3",
     injected="kill -9 of the store under load, started again 0.5 s later, again and again (`--count 50`)",
-    expected="nothing acknowledged is lost or doubled; UNAVAILABLE meanwhile; answers again within 1 s of the store",
+    expected="nothing acknowledged is lost or doubled; UNAVAILABLE meanwhile; answers again within 3 s of the store",
 )
 async def test_killed_store_loses_nothing(tmp_path: Path, count: int, eventually: Eventually) -> None:
     store = EmbeddedStore.start(tmp_path / "store")
@@ -55,7 +55,7 @@ async def test_killed_store_loses_nothing(tmp_path: Path, count: int, eventually
         store = EmbeddedStore.start(tmp_path / "store")
         ready, answered = time.monotonic(), len(load.acknowledged)
         await eventually(partial(load.more, answered + 1), within=HALF_MINUTE)
-        assert time.monotonic() - ready <= 1.0
+        assert time.monotonic() - ready <= 3.0
     await load.stop()
     with store:
         await assert_sound(ledger, load.acknowledged)
