@@ -47,6 +47,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self._stopped: dict[str, list[asyncio.Handle]] = {}
         self._dead: dict[str, list[asyncio.Handle]] = {}
         self._buried = False
+        self._tasks: list[asyncio.Task[Any]] = []  # who is killed waits for ever, and must not be collected meanwhile
         self.steps = 0
         self.set_exception_handler(self._unexpected)
         self.unexpected: list[str] = []
@@ -89,6 +90,11 @@ class VirtualLoop(asyncio.BaseEventLoop):
     def spawn(self, process: str, work: Coroutine[Any, Any, _T]) -> asyncio.Task[_T]:
         """A task of that process."""
         return self.create_task(work, context=_context_of(process))
+
+    def create_task(self, *args: Any, **kwargs: Any) -> asyncio.Task[Any]:
+        """See `asyncio.AbstractEventLoop.create_task`; kept to the end of the run."""
+        self._tasks.append(task := super().create_task(*args, **kwargs))
+        return task
 
     def run_in_executor(self, _executor: Any, work: Callable[..., _T], *args: Any) -> asyncio.Future[_T]:  # type: ignore[override]
         """Work of threads is done here and now, and its outcome is known a moment later."""

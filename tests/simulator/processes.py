@@ -86,7 +86,8 @@ class Process:
         except asyncio.CancelledError:
             raise
         except BaseException as error:  # noqa: BLE001 - it is what is looked for
-            self.complain(f"{label} ended by {error!r}")
+            if not self.loop.is_closed():
+                self.complain(f"{label} ended by {error!r}")
         self.alive = False
         self.loop.kill_process(label)
         if self.loop.is_closed():
