@@ -27,7 +27,7 @@ def backfill(compiled: Compiled, plan: Plan, policy: Policy, demand: Demand, ber
     """The plan, and places for claims that have none in it, where there is room that need not be kept.
 
     ``berths`` are those of the plan, and of what is placed here after. Claims of which only some parts are left out are
-    left to the next plan; so is what is left of those that ran.
+    left to the next plan; so is what is left of those that ran, or run until they have given way.
     """
     calendar = Calendar(compiled.snapshot.fleet, _holds(compiled, plan), compiled.horizon)
     calendar.expect(demand, compiled.horizon.first)
@@ -56,8 +56,8 @@ def _left_out(compiled: Compiled, plan: Plan) -> list[tuple[int, list[int]]]:
     placed = set[int]()
     for row, request in enumerate(compiled.requests):
         rows.setdefault(request.claim, []).append(row)
-        ran = compiled.snapshot.claims[request.claim].ran
-        if plan.option[row] >= 0 or request.placement is not None or ran:
+        claim = compiled.snapshot.claims[request.claim]
+        if plan.option[row] >= 0 or claim.placements or claim.ran:
             placed.add(request.claim)
     tiers = list(Tier)
 

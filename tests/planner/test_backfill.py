@@ -11,14 +11,14 @@ from hypothesis import strategies as st
 from broker.admission.demand import Demand
 from broker.admission.policy import Policy
 from broker.backfill import backfill
-from broker.domain.claim import Tier
+from broker.domain.claim import Committed, Tier
 from broker.domain.slots import Window
 from broker.domain.snapshot import Snapshot
 from broker.domain.terms import Terms
 from broker.optimiser.check import check
 from broker.optimiser.compile import compile_problem
 from broker.optimiser.problem import Plan
-from tests.builders import claim, fleet
+from tests.builders import claim, fleet, placement
 
 SLOTS = 24
 EVERYTHING = Policy(standard_percent=100, spot_percent=100)  # nothing is known of demand: all that is free may be had
@@ -66,3 +66,15 @@ def test_the_highest_tier_comes_first() -> None:
     plan = backfill(compiled, Plan(np.full(2, -1), np.zeros(2, np.int64)), EVERYTHING, Demand(supply))
     assert plan.option.tolist() == [0, 0]
     assert plan.start.tolist() == [4, 0]
+
+
+def test_what_will_be_left_of_a_claim_that_gives_way_is_for_the_next_plan() -> None:
+    ends = placement("dc-1", 8, 0, 3, left_ppm=500_000)
+    claims = (claim("atlas/a", devices=8, slots=6, gang=True, tier=Tier.SPOT, state=Committed((ends,))),)
+    supply = fleet({"dc-1": 40})
+    compiled = compile_problem(Snapshot("i", 1, supply, claims), Window(4, 4 + SLOTS), Terms())
+    rows = [request.placement for request in compiled.requests]
+    assert None in rows, "nothing is left to place"
+    before = Plan(np.array([-1 if at is None else 0 for at in rows]), np.zeros(len(rows), np.int64))
+    after = backfill(compiled, before, EVERYTHING, Demand(supply))
+    assert (after.option == before.option).all()
