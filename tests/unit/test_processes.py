@@ -117,7 +117,7 @@ def test_a_child_that_lived_long_enough_is_restarted_without_more_patience(
     assert told() == pauses
 
 
-@pytest.mark.parametrize(("parent", "status"), [(os.getpid(), 0), (1, 1)])
+@pytest.mark.parametrize(("parent", "status"), [(os.getpid(), 0), (1, 1)], ids=["its own", "another"])
 def test_a_process_knows_its_parent_by_its_id(parent: int, status: int) -> None:
     """Also a parent that is process 1, as in a container: 1 means nothing by itself."""
     process = SPAWN.Process(target=live_with, args=(parent,))
