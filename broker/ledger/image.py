@@ -68,14 +68,14 @@ class Image:
 
     def limits(self) -> dict[str, Steps]:
         """What each account of the fleet may lend."""
-        return dict(decode_fleet(self.fleet.decode()).limits())
+        return dict(decode_fleet(self.fleet).limits())
 
 
 def granted(claims: Iterable[Stored]) -> dict[str, Steps]:
     """What the claims hold of each account of which they hold anything."""
     books = Books()
     for stored in claims:
-        books.replace((), decode_claim(stored.body.decode(), revision=stored.revision).holds())
+        books.replace((), decode_claim(stored.body, revision=stored.revision).holds())
     held = {account: books.granted(account) for account in books.accounts()}
     return {account: steps for account, steps in held.items() if steps != Steps()}
 

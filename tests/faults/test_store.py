@@ -156,7 +156,7 @@ async def test_torn_tail_is_dropped_whole(tmp_path: Path, torn: int) -> None:
 @fault(
     "F5",
     injected="one bit of the append-only file is flipped, anywhere",
-    expected="the store does not start, or the market is halted: never another market",
+    expected="the store does not start, or the market is halted; in the last change: as if that were torn off",
 )
 async def test_flipped_bit_is_never_believed(tmp_path: Path, count: int, seed: int) -> None:
     directory, rng = tmp_path / "store", random.Random(seed)
@@ -164,7 +164,7 @@ async def test_flipped_bit_is_never_believed(tmp_path: Path, count: int, seed: i
     whole = file.read_bytes()
     with EmbeddedStore.start(directory) as store:
         ledger = await open_redis(store.url, "m", create=False)
-        good = (await verify(ledger.link)).kept
+        good = await verify(ledger.link)
         await ledger.close()
     whole = file.read_bytes()
     for _ in range(4 * count):
@@ -181,10 +181,47 @@ async def test_flipped_bit_is_never_believed(tmp_path: Path, count: int, seed: i
             try:
                 await link.load()
                 verdict = await verify(link)
-                assert verdict.kept == good or verdict.wrong, "another market was believed"
+                earlier = verdict.revision < good.revision  # which the witness beside the store refuses
+                assert verdict.kept == good.kept or verdict.wrong or earlier, "another market was believed"
             except Fault as refused:
                 assert refused.reason is FaultReason.SAFE_HALT  # noqa: PT017 - or it is told by the verdict
-            await link.close()
+            finally:
+                await link.close()
+
+
+@fault(
+    "F5",
+    injected="a letter of the store's functions is another one in the append-only file: the store runs another program",
+    expected="the functions are replaced before the first call on a new line",
+)
+async def test_damaged_functions_are_replaced(tmp_path: Path) -> None:
+    revision, file = await _filled(tmp_path / "store")
+    whole = file.read_bytes()
+    file.write_bytes(whole.replace(b"return body(keys, args)", b"return bndy(keys, args)"))
+    assert file.read_bytes() != whole
+    with EmbeddedStore.start(tmp_path / "store") as store:
+        ledger = await open_redis(store.url, "m", create=False)
+        assert await ledger.revision() == revision
+        await assert_sound(ledger, {})
+        await ledger.close()
+
+
+@fault(
+    "F6",
+    injected="an event taken out of the middle of the log",
+    expected="the market is halted: the log is dropped from the front only",
+)
+async def test_hole_in_the_log_halts(tmp_path: Path) -> None:
+    await _filled(tmp_path / "store")
+    with EmbeddedStore.start(tmp_path / "store") as store:
+        client = Redis.from_url(store.url)
+        assert await client.xdel(keys.log_key("m"), "9-0") == 1
+        await client.aclose()
+        ledger = await open_redis(store.url, "m", create=False)
+        with pytest.raises(Fault) as refused:
+            await verify(ledger.link)
+        assert refused.value.reason is FaultReason.SAFE_HALT
+        await ledger.close()
 
 
 @fault(

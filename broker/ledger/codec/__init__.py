@@ -39,7 +39,7 @@ def encode_claim(claim: Claim) -> str:
     return write(claims.claim_record(claim, replaces=claim.revision))
 
 
-def decode_claim(text: str, *, revision: int) -> Claim:
+def decode_claim(text: str | bytes, *, revision: int) -> Claim:
     """The claim that ``text`` describes, as stored by ``revision``; Faults: SAFE_HALT when it cannot be read."""
     return read(lambda: claims.claim_of(loads(text), revision), "claim")
 
@@ -49,7 +49,7 @@ def encode_fleet(fleet: Fleet) -> str:
     return write(fleets.fleet_record(fleet))
 
 
-def decode_fleet(text: str) -> Fleet:
+def decode_fleet(text: str | bytes) -> Fleet:
     """The fleet that ``text`` describes; no text is the empty fleet; Faults: SAFE_HALT when it cannot be read."""
     return read(lambda: fleets.fleet_of(loads(text)), "fleet") if text else Fleet()
 
@@ -59,7 +59,7 @@ def encode_plan(plan: PlanRecord) -> str:
     return write(plans.plan_record(plan))
 
 
-def decode_plan(text: str, *, revision: int, skipped: int) -> PlanRecord:
+def decode_plan(text: str | bytes, *, revision: int, skipped: int) -> PlanRecord:
     """The plan that ``text`` describes, in force since ``revision``; Faults: SAFE_HALT when it cannot be read."""
     return read(lambda: plans.plan_of(loads(text), revision, skipped), "plan")
 
@@ -89,6 +89,6 @@ def encode_event(event: Event) -> str:
     return write(events.event_record(event))
 
 
-def decode_event(text: str) -> Event:
+def decode_event(text: str | bytes) -> Event:
     """The event that ``text`` describes; Faults: SAFE_HALT when it cannot be read."""
     return read(lambda: events.event_of(loads(text)), "event")

@@ -17,7 +17,8 @@ from broker.ledger.copy_file import FORMAT, Line, event_text, read_copy
 from broker.ledger.image import Image, Stored, digest, granted
 from broker.ledger.redis import keys
 from broker.ledger.redis.faults import translated
-from broker.ledger.redis.link import Link, command, safe_halt
+from broker.ledger.redis.line import command
+from broker.ledger.redis.link import Link, safe_halt
 from broker.ledger.redis.reading import CHUNK_SLOTS, log_texts, read_books, read_kept
 from broker.ledger.redis.rows import holds_text, limit_text
 
@@ -186,7 +187,7 @@ def _parts(copy: Copy, prefix: str, path: Path) -> Iterable[tuple[str | int | by
         if line[0] == "event":
             yield "XADD", f"{prefix}log", f"{line[1]['revision']}-0", "event", event_text(line)
     for key, stored in image.claims.items():
-        claim = decode_claim(stored.body.decode(), revision=stored.revision)
+        claim = decode_claim(stored.body, revision=stored.revision)
         text = b"%d\n%s\n%s" % (stored.revision, holds_text(claim.holds()).encode(), stored.body)
         yield "HSET", f"{prefix}{'live' if claim.live else 'closed'}", key, text
         yield "ZADD", f"{prefix}names", 0, key

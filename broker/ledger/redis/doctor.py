@@ -11,7 +11,8 @@ from typing import Any, cast
 
 from broker.domain.faults import Fault
 from broker.ledger.redis.faults import translated
-from broker.ledger.redis.link import Link, command
+from broker.ledger.redis.line import command
+from broker.ledger.redis.link import Link
 from broker.ledger.redis.reading import Books, read_books
 from broker.ledger.redis.start import STRICT, VERSION_LEAST
 

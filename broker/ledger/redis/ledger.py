@@ -349,7 +349,7 @@ class RedisLedger:
     def _fleet_of(self, text: bytes) -> Fleet:
         """The fleet of that text, which seldom changes."""
         if text != self._fleet_text:
-            self._fleet, self._fleet_text = decode_fleet(text.decode()), text
+            self._fleet, self._fleet_text = decode_fleet(text), text
         return self._fleet
 
 

@@ -7,9 +7,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
-from redis.asyncio import BlockingConnectionPool, Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 from redis.exceptions import ResponseError
 
 from broker.domain.faults import Fault, FaultReason
@@ -17,8 +14,9 @@ from broker.ledger.redis import keys
 from broker.ledger.redis.batch import Batches
 from broker.ledger.redis.faults import translated
 from broker.ledger.redis.library import library
+from broker.ledger.redis.line import command, connect
 
-__all__ = ["Durability", "Link", "Reply", "StoreSettings", "command", "safe_halt"]
+__all__ = ["Durability", "Link", "Reply", "StoreSettings", "safe_halt"]
 
 Durability = Literal["strict", "relaxed"]
 
@@ -54,11 +52,6 @@ class Reply:
         return cast(bytes, self.rest[i]).decode()
 
 
-async def command(client: Redis, *args: str | int | bytes) -> Any:
-    """What the server answers to one command, as redis-py gives it."""
-    return await client.execute_command(*args)  # type: ignore[no-untyped-call] # redis-py leaves it untyped
-
-
 class _Spoilt(Exception):
     """The store lost or changed history; no process may believe it."""
 
@@ -73,10 +66,10 @@ class Link:
     def __init__(self, url: str, *, market: str, settings: StoreSettings) -> None:
         self.market = market
         self.settings = settings
-        self.client = _client(url, settings, connections=3)  # for batches, and for commands that are no functions
+        self.client = connect(url, connections=3, seconds_max=settings.connect_seconds_max)
         self._batches = Batches(self.client, seconds_max=settings.call_seconds_max)
         self._bulk = Batches(self.client, seconds_max=settings.bulk_seconds_max)
-        self._waiter = _client(url, settings, connections=settings.waiting_reads_max)
+        self._waiter = connect(url, connections=settings.waiting_reads_max, seconds_max=settings.connect_seconds_max)
         self._incarnation: str | None = None
         self._seen = 0
         self._halted: Fault | None = None
@@ -199,20 +192,3 @@ class Link:
 def safe_halt(what: str, remedy: str) -> Fault:
     """The store cannot be trusted; nothing may be granted."""
     return Fault(FaultReason.SAFE_HALT, what, remedy=remedy)
-
-
-def _client(url: str, settings: StoreSettings, *, connections: int) -> Redis:
-    """A client without retries, as only the ledger knows what may be repeated, and without timeouts of its own.
-
-    With a socket timeout redis-py sends through ``asyncio.wait_for``, which on Python 3.11 may swallow a cancellation.
-    """
-    pool = BlockingConnectionPool.from_url(
-        url,
-        max_connections=connections,
-        timeout=None,
-        socket_timeout=None,
-        socket_connect_timeout=settings.connect_seconds_max,
-        retry=Retry(NoBackoff(), 0),
-        protocol=2,  # on RESP3 redis-py no longer notices that an idle connection was closed
-    )
-    return Redis.from_pool(pool)

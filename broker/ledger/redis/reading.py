@@ -98,11 +98,14 @@ async def read_claims(link: Link, where: str) -> AsyncIterator[tuple[int, str, b
 
 
 async def log_texts(link: Link, after: int, upto: int) -> AsyncIterator[bytes]:
-    """Each event's text after revision ``after`` up to ``upto``; Faults: COMPACTED."""
+    """Each event's text after revision ``after`` up to ``upto``; Faults: COMPACTED, SAFE_HALT if one is missing."""
     while after < upto:
         reply = await link.read("events", after, min(EVENTS, upto - after), 1, bulk=True)
         if reply.code == "COMPACTED":
-            raise refusals.compacted(after, int(reply.text(0)))
+            if (oldest := int(reply.text(0))) > after + 1:
+                raise refusals.compacted(after, oldest)
+            # Events are only ever dropped from the front.
+            raise safe_halt(f"the log has a hole behind revision {after}", "Restore the store with its history")
         for text in reply.rest[0]:
             after += 1
             yield text
@@ -137,7 +140,7 @@ def parsed(key: str, text: bytes, *, live: bool) -> Stored:
     """A claim as it is stored under ``key``; Faults: SAFE_HALT when the text contradicts itself."""
     try:
         revision, holds, body = text.split(b"\n", 2)
-        claim = decode_claim(body.decode(), revision=int(revision))
+        claim = decode_claim(body, revision=int(revision))
     except ValueError as error:
         raise safe_halt(f"is stored as no claim is: {error}", "Restore the store with its history") from error
     if (claim.name.key, claim.live, holds_text(claim.holds()).encode()) != (key, live, holds):

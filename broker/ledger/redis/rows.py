@@ -28,13 +28,13 @@ def limit_text(limit: Steps) -> str:
 
 def stored_claim(stored: bytes) -> Claim:
     """The claim of ``<revision>\\n<holds>\\n<body>``."""
-    revision, _, body = stored.decode().split("\n", 2)
+    revision, _, body = stored.split(b"\n", 2)
     return decode_claim(body, revision=int(revision))
 
 
 def stored_plan(stored: bytes) -> PlanRecord:
     """The plan of ``<revision>\\n<skipped>\\n<body>``."""
-    revision, skipped, body = stored.decode().split("\n", 2)
+    revision, skipped, body = stored.split(b"\n", 2)
     return decode_plan(body, revision=int(revision), skipped=int(skipped))
 
 

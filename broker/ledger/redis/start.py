@@ -9,7 +9,8 @@ from redis.asyncio import Redis
 from redis.exceptions import NoPermissionError, ResponseError
 
 from broker.ledger.redis.faults import translated
-from broker.ledger.redis.link import Durability, command, safe_halt
+from broker.ledger.redis.line import command
+from broker.ledger.redis.link import Durability, safe_halt
 
 __all__ = ["STRICT", "VERSION_LEAST", "check_server"]
 

@@ -126,7 +126,7 @@ class Verifier:
                 self._take(key, self._told.claims[key])
 
     def _take(self, key: str, stored: Stored) -> None:
-        claim = decode_claim(stored.body.decode(), revision=stored.revision)
+        claim = decode_claim(stored.body, revision=stored.revision)
         before = self._claims.pop(key, None)
         self._held.replace(before.holds() if before else (), claim.holds())
         if claim.live:

@@ -30,4 +30,4 @@ class Written:
 
     def event(self, text: bytes) -> Event:
         """The event that ``text`` describes; Faults: SAFE_HALT when it cannot be read."""
-        return self._known.pop(text, None) or decode_event(text.decode())
+        return self._known.pop(text, None) or decode_event(text)
