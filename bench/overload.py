@@ -40,6 +40,7 @@ TICK = 0.002
 RENEWALS = 50  # a second
 BACK_SECONDS = 10
 CLOSED = (32, 64, 128)  # callers
+CLAIMS_MAX = 10_000_000  # of a tenant: nobody is to be refused for any other reason
 
 
 def creating(tenant: str) -> Call:
@@ -263,7 +264,7 @@ def main() -> int:
     parser.add_argument("--clients", type=int, default=400)
     parser.add_argument("--flood", action="store_true")
     args = parser.parse_args()
-    with tempfile.TemporaryDirectory() as directory, broker(Path(directory)) as (address, _):
+    with tempfile.TemporaryDirectory() as directory, broker(Path(directory), claims_max=CLAIMS_MAX) as (address, _):
         store = f"unix://{directory}/data/store.sock"
         with Client(address) as client:
             fleet = small_fleet()

@@ -13,6 +13,7 @@ from capacitybroker import TIER_STANDARD, Claim, Fleet, Pool, duration
 from capacitybroker.v1.fleet_pb2 import POOL_KIND_INTERNAL, Delivery, Silicon, SiliconSpeed, Tenant, WorkloadClass
 
 from broker.app import open_market, run_server
+from broker.desk import DeskTerms
 from broker.ledger.redis.embedded import EmbeddedStore
 from broker.processes import Children
 from broker.settings import ServeSettings
@@ -23,10 +24,14 @@ READY_SECONDS = 60.0
 
 
 @contextmanager
-def broker(directory: Path) -> Iterator[tuple[str, int]]:
-    """The address and the process id of a server without a planner; the server and its store stop at the end."""
+def broker(directory: Path, *, claims_max: int = DeskTerms().claims_max) -> Iterator[tuple[str, int]]:
+    """The address and the process id of a server without a planner; the server and its store stop at the end.
+
+    A tenant may have ``claims_max`` open claims.
+    """
     with EmbeddedStore.start(directory / "data") as store, free_port() as port:
-        settings = ServeSettings(listen=f"127.0.0.1:{port}", data_dir=directory / "data")
+        terms = DeskTerms(claims_max=claims_max)
+        settings = ServeSettings(listen=f"127.0.0.1:{port}", data_dir=directory / "data", desk=terms)
         asyncio.run(open_market(settings, store.url, create=True))
         children = Children()
         try:

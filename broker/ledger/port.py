@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from broker.domain.bid_prices import BidPrices
 from broker.domain.claim import Claim, ClaimName
@@ -113,8 +113,7 @@ class LeaseRecord:
     millis_left: int
 
 
-@dataclass(frozen=True, slots=True)
-class Renewal:
+class Renewal(NamedTuple):
     """A lease to last for ``ttl_millis`` from now (0: as long as was asked for before)."""
 
     name: ClaimName

@@ -39,21 +39,17 @@ def lease_message(lease: Lease, *, now: int, margin_millis: int) -> pb.Lease:
     )
 
 
+@lru_cache(maxsize=4_096)  # thousands a second, and few that differ
 def outcome_message(renewed: Renewed) -> pb.LeaseOutcome:
     """What became of one of many."""
     if not renewed.genuine:
         return pb.LeaseOutcome(outcome=pb.LeaseOutcome.OUTCOME_TOKEN_REFUSED)
     if renewed.millis_left is None:
         return pb.LeaseOutcome(outcome=pb.LeaseOutcome.OUTCOME_ENDED)
-    return _lasting(renewed.millis_left, renewed.renew_after)
-
-
-@lru_cache(maxsize=4_096)  # thousands a second, and few that differ
-def _lasting(millis_left: int, renew_after: int) -> pb.LeaseOutcome:
     return pb.LeaseOutcome(
         outcome=pb.LeaseOutcome.OUTCOME_RENEWED,
-        time_left=span_of_millis(millis_left),
-        renew_after=span_of_millis(renew_after),
+        time_left=span_of_millis(renewed.millis_left),
+        renew_after=span_of_millis(renewed.renew_after),
     )
 
 
