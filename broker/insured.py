@@ -83,7 +83,7 @@ class _Pass:
         self._calendar = Calendar(compiled.snapshot.fleet, (), compiled.horizon)
         held = [r for r in np.flatnonzero(plan.option >= 0).tolist() if compiled.requests[r].placement is not None]
         moved = [r for r in held if r in at and not compiled.requests[r].short and self._has_moved(r)]
-        for r in set(held) - set(moved):
+        for r in held:
             self._book(r)
         self._berths = _berths(compiled, [at[r] for r in held if r in at and r not in moved])
         self._calendar.berths = self._berths
@@ -117,15 +117,19 @@ class _Pass:
         return bool(self._option[r] != now.current_option[r] or self._start[r] != now.current_start[r])
 
     def _settle(self, r: int) -> None:
-        """Where the plan has moved it, if it is insured there, else back where it was, if that is still free."""
-        now = self._compiled.problem.requests
+        """Where the plan has moved it, if it is insured there, else back where it was, if nobody else is there now."""
         if not self._berths.fits((self._at[r],)):
-            there = self._option[r], self._start[r]
-            self._option[r], self._start[r] = now.current_option[r], now.current_start[r]
-            if not self._is_free(r):
-                self._option[r], self._start[r] = there
-        self._book(r)
+            self._move_back(r)
         self._berths.take(_stake(self._compiled, r, int(self._option[r]), int(self._start[r])))
+
+    def _move_back(self, r: int) -> None:
+        now, there = self._compiled.problem.requests, (self._option[r], self._start[r])
+        for hold in self._holds(r):
+            self._calendar.give_back(hold)
+        self._option[r], self._start[r] = now.current_option[r], now.current_start[r]
+        if not self._is_free(r):
+            self._option[r], self._start[r] = there
+        self._book(r)
 
     def _kept(self, rows: Sequence[int]) -> bool:
         """Leave the rows of a claim where the plan has them, as far as they can be there; False when none can."""

@@ -81,7 +81,10 @@ class Lease:
 
 
 class Renewed(NamedTuple):
-    """One of many renewals (a tuple, as there are thousands a second): None is left where the lease has ended; ``genuine`` says whether the token was."""
+    """One of many renewals: None is left where the lease has ended; ``genuine`` says whether the token was.
+
+    A tuple, as there are tens of thousands a second.
+    """
 
     genuine: bool
     millis_left: int | None = None

@@ -8,23 +8,21 @@ a stream of bytes, of which the first message is read here.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from inspect import isasyncgenfunction
-from typing import Any, NoReturn
+from typing import Any
 
 import grpc
 from google.protobuf.internal import api_implementation
 from google.protobuf.message import DecodeError
-from grpc.aio import EOF, AbortError, InternalError, ServicerContext
+from grpc.aio import EOF, ServicerContext
 
 from broker.domain.faults import Fault, FaultReason
-from broker.transport.status import internal, status_of, too_late
+from broker.transport.ending import Refused, end, end_with
+from broker.transport.status import too_late
 
 __all__ = ["FLEET_BYTES_MAX", "MESSAGE_BYTES_MAX", "Door", "reader"]
-
-log = logging.getLogger(__name__)
 
 MESSAGE_BYTES_MAX = 256 * 1024
 FLEET_BYTES_MAX = 4 * 1024 * 1024  # a thousand pools with all of their deliveries
@@ -33,6 +31,7 @@ STREAMS_MAX = 10_000
 
 Context = ServicerContext[Any, Any]
 Read = Callable[[Any], Any]
+Busy = Callable[[str, Context], grpc.Status | None]
 
 
 @dataclass(slots=True)
@@ -40,12 +39,14 @@ class Door(grpc.GenericRpcHandler):
     """Collects services as a server does, and then is what the server asks for each call.
 
     The message of a call is there within ``seconds``; messages of a method have at most ``bytes_max`` of it, else
-    256 KiB. ``streams_max`` are the calls that may send one message after the other at once.
+    256 KiB. ``streams_max`` are the calls that may send one message after the other at once. ``busy`` says with which
+    status to send a call of a method away of which nothing has been read; None: it may come in.
     """
 
     seconds: float = BODY_SECONDS
     streams_max: int = STREAMS_MAX
     bytes_max: Mapping[str, int] = field(default_factory=lambda: {"ApplyFleet": FLEET_BYTES_MAX})
+    busy: Busy = lambda _method, _context: None
     _methods: dict[str, grpc.RpcMethodHandler[Any, Any]] = field(default_factory=dict)
     _streams: int = 0
     _looking: bool = False  # whether somebody will look at those who wait
@@ -88,27 +89,29 @@ class Door(grpc.GenericRpcHandler):
         if found.response_streaming:
             # Who answers with a stream either yields it or writes it to the context.
             enter = self._stream if isasyncgenfunction(found.unary_stream) else self._unary
-            stream = enter(read, found.unary_stream)
+            stream = enter(method, read, found.unary_stream)
             return grpc.stream_stream_rpc_method_handler(stream, None, found.response_serializer)
-        unary = self._unary(read, found.unary_unary)
+        unary = self._unary(method, read, found.unary_unary)
         return grpc.stream_unary_rpc_method_handler(unary, None, found.response_serializer)
 
-    def _unary(self, read: Read, call: Callable[[Any, Context], Awaitable[Any]]) -> Any:
+    def _unary(self, method: str, read: Read, call: Callable[[Any, Context], Awaitable[Any]]) -> Any:
         async def entered(_: object, context: Context) -> Any:
             try:
+                self._let_in(method, context)
                 return await call(await self._message(read, context), context)
             except Exception as error:  # noqa: BLE001 - the last line of defence
-                await _abort(context, error)
+                await end(context, error)
 
         return entered
 
-    def _stream(self, read: Read, call: Callable[[Any, Context], AsyncIterator[Any]]) -> Any:
+    def _stream(self, method: str, read: Read, call: Callable[[Any, Context], AsyncIterator[Any]]) -> Any:
         async def entered(_: object, context: Context) -> AsyncIterator[Any]:
             try:
+                self._let_in(method, context)
                 async for reply in call(await self._message(read, context), context):
                     yield reply
             except Exception as error:  # noqa: BLE001 - the last line of defence
-                await _abort(context, error)
+                await end(context, error)
 
         return entered
 
@@ -119,17 +122,22 @@ class Door(grpc.GenericRpcHandler):
 
         async def entered(raws: AsyncIterator[Any], context: Context) -> AsyncIterator[Any]:
             if self._streams >= self.streams_max:
-                await _end(context, status_of(_too_many(self.streams_max)))
+                await end(context, _too_many(self.streams_max))
             self._streams += 1
             try:
                 async for reply in call(messages(raws), context):
                     yield reply
             except Exception as error:  # noqa: BLE001 - the last line of defence
-                await _abort(context, error)
+                await end(context, error)
             finally:
                 self._streams -= 1
 
         return entered
+
+    def _let_in(self, method: str, context: Context) -> None:
+        status = self.busy(method, context)
+        if status is not None:
+            raise Refused(status)
 
     async def _message(self, read: Read, context: Context) -> Any:
         task, loop = asyncio.current_task(), asyncio.get_running_loop()
@@ -144,7 +152,7 @@ class Door(grpc.GenericRpcHandler):
             if task in self._awaited:
                 raise
             task.uncancel()
-            await _end(context, too_late())
+            await end_with(context, too_late())
         finally:
             self._awaited.pop(task, None)
         return read(raw)
@@ -197,22 +205,3 @@ def _malformed(message: str) -> Fault:
         message,
         remedy="Encode it by the proto files of this API, in which text is UTF-8, and send all of it.",
     )
-
-
-async def _abort(context: Context, error: Exception) -> None:
-    if isinstance(error, AbortError):
-        raise error
-    if isinstance(error, InternalError):
-        raise asyncio.CancelledError from error
-    if isinstance(error, Fault):
-        await _end(context, status_of(error))
-    log.error("a call failed", exc_info=error)
-    await _end(context, internal())
-
-
-async def _end(context: Context, status: grpc.Status) -> NoReturn:
-    """End the call with a status, if there is still somebody to tell it to: otherwise it is over already."""
-    try:
-        await context.abort_with_status(status)
-    except InternalError as error:
-        raise asyncio.CancelledError from error

@@ -1,9 +1,8 @@
-"""What every call passes through: its turn, a deadline of its own, faults turned into statuses, and its record."""
+"""What every call passes through: its turn, a deadline of its own, and its record."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from inspect import isasyncgenfunction
@@ -11,37 +10,33 @@ from time import perf_counter
 from typing import Any, cast
 
 import grpc
-from grpc.aio import AbortError, ServicerContext
+from grpc.aio import ServicerContext
 
 from broker import failpoints
 from broker.domain.faults import Fault
 from broker.telemetry.audit import Audit
 from broker.telemetry.tally import Tally
 from broker.telemetry.traces import Traces
+from broker.transport.ending import Refused
 from broker.transport.load import Load
 from broker.transport.methods import METHODS, Method, tenant_of
-from broker.transport.status import internal, overloaded, status_of, too_late
+from broker.transport.status import overloaded, too_late
 
 __all__ = ["Guard"]
-
-log = logging.getLogger(__name__)
 
 Context = ServicerContext[Any, Any]
 
 OK, OVERLOADED, LATE, GONE, BUG = "OK", "OVERLOADED", "DEADLINE_EXCEEDED", "CANCELLED", "INTERNAL"
+UNREAD = "?"  # whose calls are on record that nobody has read
 
 
-class _Overloaded(Exception):
-    """The server has too much to do; come back after so many seconds."""
-
-    def __init__(self, seconds: float) -> None:
-        super().__init__(seconds)
-        self.seconds = seconds
+class _Overloaded(Refused):
+    """The server has too much to do."""
 
 
 @dataclass(frozen=True, slots=True)
 class Guard:
-    """Gives unary calls a turn, and a deadline where the caller set none; no exception leaves as anything but a status.
+    """Gives unary calls a turn, and a deadline where the caller set none; what they raise is on record, and goes on.
 
     Around each service of ours when it is added to a server: as an interceptor it would be asked again for every call.
     """
@@ -59,6 +54,17 @@ class Guard:
     def around(self, service: object) -> Any:
         """The same service, guarded; for the functions that add one to a server."""
         return _Guarded(self, service)
+
+    def busy(self, name: str, context: Context) -> grpc.Status | None:
+        """The status of a call that is sent away unread, which costs a fifth of answering it; None: let it in.
+
+        Whose it is nobody knows by then, so that each connection has its share.
+        """
+        method = METHODS.get(name)
+        if method is None or (seconds := self.load.away(method.lane, context.peer)) is None:
+            return None
+        self._shed(name, UNREAD, perf_counter())
+        return overloaded(seconds)
 
     def call(self, service: object, name: str) -> Callable[[Any, Context], Any]:
         """One method of a service, guarded."""
@@ -89,18 +95,18 @@ class Guard:
                     finally:
                         load.leave(lane, cost)
                     failpoints.reach("before-reply", name)
-            except _Overloaded as refused:
-                self._shed(name, method, request, begun)
-                await _end(context, overloaded(refused.seconds))
+            except _Overloaded:
+                self._shed(name, tenant_of(method.target(request)), begun)
+                raise
             except asyncio.CancelledError:
                 self._refused(name, method, request, context, GONE, begun)
                 raise
             except TimeoutError:
                 self._refused(name, method, request, context, LATE, begun)
-                await _end(context, too_late())
-            except Exception as error:  # noqa: BLE001 - the last line of defence
+                raise Refused(too_late()) from None
+            except Exception as error:
                 self._refused(name, method, request, context, _outcome(error), begun)
-                await _abort(context, error)
+                raise
             else:
                 self.tally.add(name, OK, perf_counter() - begun)
                 if self.audit is not None and method.changed is not None:
@@ -127,9 +133,9 @@ class Guard:
             except (asyncio.CancelledError, GeneratorExit):
                 self.tally.add(name, GONE, perf_counter() - begun)
                 raise
-            except Exception as error:  # noqa: BLE001 - the last line of defence
+            except Exception as error:
                 self._refused(name, method, request, context, _outcome(error), begun)
-                await _abort(context, error)
+                raise
             else:
                 self.tally.add(name, OK, perf_counter() - begun)
 
@@ -140,13 +146,13 @@ class Guard:
         lane, cost, tenant = method.lane, method.cost, tenant_of(method.target(request))
         seconds = self.load.refused(lane, cost, tenant, allowed)
         if seconds is not None:
-            raise _Overloaded(seconds)
+            raise _Overloaded(overloaded(seconds))
         await self.load.turn(lane, cost, tenant)
 
-    def _shed(self, name: str, method: Method, request: Any, begun: float) -> None:
+    def _shed(self, name: str, tenant: str, begun: float) -> None:
         self.tally.add(name, OVERLOADED, perf_counter() - begun)
         if self.audit is not None:
-            self.audit.shed(tenant_of(method.target(request)), name)
+            self.audit.shed(tenant, name)
 
     def _refused(self, name: str, method: Method, request: Any, context: Context, outcome: str, begun: float) -> None:
         """Put on record what came of a call that has no answer."""
@@ -170,26 +176,6 @@ class Guard:
 
 def _outcome(error: Exception) -> str:
     return error.reason.name if isinstance(error, Fault) else BUG
-
-
-async def _abort(context: Context, error: Exception) -> None:
-    if isinstance(error, AbortError):
-        raise error
-    if isinstance(error, Fault):
-        await _end(context, status_of(error))
-    log.error("a call failed", exc_info=error)
-    await _end(context, internal())
-
-
-async def _end(context: Context, status: grpc.Status) -> None:
-    """End the call with a status, if its caller still listens."""
-    try:
-        await context.abort_with_status(status)
-    except AbortError:
-        raise
-    except Exception as error:
-        # Who has given up cannot be told; gRPC would print a traceback for each.
-        raise asyncio.CancelledError from error
 
 
 @dataclass(frozen=True, slots=True)

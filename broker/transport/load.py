@@ -41,7 +41,7 @@ class Limits:
     # where somebody waits all the time it would only be longer for everybody.
     burst_seconds: float = 2.0
     wait_seconds_max: float = 0.5
-    late_seconds: float = 0.5  # that calls come late all the time before they are shared out
+    late_seconds: float = 0.15  # that calls come late all the time before they are shared out
     urgent_in_a_row: int = 7  # then somebody else who waits has a turn
     # To refuse a call costs about a quarter of what it costs to answer one: callers are asked to stay away for so long
     # that refusals are no more than this share of what is answered.
@@ -108,7 +108,8 @@ class Load:
         self.limits = limits or Limits()
         self.running = self.heavy = 0  # cost under way
         self.shed = dict.fromkeys(Lane, 0)
-        self.quota = Quota(clock, late_seconds=self.limits.late_seconds)
+        self.quota = Quota(clock, late_seconds=self.limits.late_seconds)  # by tenant
+        self.unread = Quota(clock, late_seconds=self.limits.late_seconds)  # by connection
         self.lag = 0.0  # seconds that calls come late
         self._clock = clock
         self._lanes = {lane: _InTurn() for lane in Lane}
@@ -157,10 +158,24 @@ class Load:
         self._refusals += 1
         return max(self._away, (urgent + line.size) / pace)
 
+    def away(self, lane: Lane, peer: Callable[[], str]) -> float | None:
+        """Seconds after which to come back, for a call of which nothing has been read; None: it may come in."""
+        if lane is Lane.URGENT:
+            return None
+        if self.unread.most is None:
+            self.unread.count()
+            return None
+        if self.unread.take(peer()):
+            return None
+        self.shed[lane] += 1
+        self._refusals += 1
+        return self._away
+
     def beat(self, lag: float) -> None:
         """Calls are so late when they come."""
         self.lag = lag
         self.quota.beat(lag)
+        self.unread.beat(lag)
         ended, self._left_before = self._left - self._left_before, self._left
         if self._refusals > self.limits.refusals_share * ended:
             self._away = min(self.limits.away_seconds_max, self._away * 1.25)

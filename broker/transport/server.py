@@ -87,6 +87,7 @@ class Server:
         self._guard = guard = guard or Guard()
         self._pulse: asyncio.Task[None] | None = None
         services: Any = door or Door()  # takes them as the server would
+        services.busy = guard.busy
         capacity_service_pb2_grpc.add_CapacityServiceServicer_to_server(
             guard.around(CapacityService(desk, feed)), services
         )
