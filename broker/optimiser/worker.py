@@ -258,7 +258,6 @@ def _serve(pipe: Connection, work: Work, parent: int, memory_bytes: int | None, 
     failpoints.arm(armed)
     if memory_bytes is not None:
         resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
-    step_back()
     orders: list[Order] = []
     wake = threading.Condition()
     quitting: set[int] = set()
@@ -279,6 +278,8 @@ def _serve(pipe: Connection, work: Work, parent: int, memory_bytes: int | None, 
         from broker.optimiser.warm import warm
 
         warm()
+    # Only now: a planner that stands by must be warm before it is needed, whoever else is busy.
+    step_back()
     threading.Thread(target=listen, daemon=True).start()
     pipe.send(_Ready())
     while True:

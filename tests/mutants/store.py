@@ -180,4 +180,18 @@ MUTANTS = (
         "",
         f"{LINE}::test_settings_that_lose_keys_halt",
     ),
+    Mutant(
+        "functions that are not ours are called",
+        f"{REDIS}/line.py",
+        'if told[b"library_code"] != library().code.encode():',
+        'if not told[b"library_code"]:',
+        "tests/faults/test_store.py::test_damaged_functions_are_replaced",
+    ),
+    Mutant(
+        "a hole in the log is taken for its beginning",
+        f"{REDIS}/reading.py",
+        "(oldest := int(reply.text(0))) > after + 1",
+        "(oldest := int(reply.text(0))) > after",
+        "tests/faults/test_store.py::test_hole_in_the_log_halts",
+    ),
 )
