@@ -43,7 +43,7 @@ class Quota:
     def take(self, tenant: str) -> bool:
         """Whether one more call of this tenant may be taken on; only while there is a ``most``."""
         self._came[tenant] += 1
-        if self._taken[tenant] > self._share * (self._clock() - self._since + BEAT_SECONDS):
+        if self._taken[tenant] >= self._share * (self._clock() - self._since + BEAT_SECONDS):
             return False
         self._taken[tenant] += 1
         return True

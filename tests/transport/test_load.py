@@ -225,6 +225,35 @@ async def test_while_calls_come_late_who_asks_for_little_has_it_and_renewals_are
     assert second(0.01) == {"little": 10, "much": 100}
 
 
+def test_while_calls_come_late_connections_share_what_is_read() -> None:
+    clock = Clock()
+    load = Load(clock=clock)
+
+    def second(lag: float) -> dict[str, int]:
+        """What is let in of ten calls on one connection and a hundred on another."""
+        read = {"quiet": 0, "flooded": 0}
+        for n in range(110):
+            peer = "quiet" if n % 11 == 0 else "flooded"
+            read[peer] += load.away(Lane.PLAIN, lambda peer=peer: peer) is None  # type: ignore[misc]
+            if n % 11 == 10:
+                clock.now += 0.1
+                load.beat(lag)
+        return read
+
+    assert second(0.01) == {"quiet": 10, "flooded": 100}
+    for _ in range(8):
+        late = second(0.9)
+    assert late["quiet"] == 10
+    assert late["flooded"] < 40
+    told = [load.away(Lane.PLAIN, lambda: "flooded") for _ in range(100)]
+    assert told[-1] is not None
+    assert told[-1] > 0
+    assert load.away(Lane.URGENT, lambda: "flooded") is None
+    for _ in range(8):
+        second(0.01)
+    assert second(0.01) == {"quiet": 10, "flooded": 100}
+
+
 def test_one_late_call_is_no_sign() -> None:
     load = Load(clock=Clock())
     for lag in (0.0, 0.9, 0.9, 0.9, 0.9) * 4:

@@ -67,6 +67,26 @@ async def test_the_delay_is_told_as_retry_info() -> None:
     assert ("grpc-retry-pushback-ms", str(millis)) in tuple(refused.value.trailing_metadata())
 
 
+async def test_what_is_sent_away_unread_is_told_the_same_and_a_renewal_is_read() -> None:
+    guard = Guard(load=Load())
+    guard.load.unread.most = 0.0  # so late are calls
+    async with world() as w, served(w, guard) as channel:
+        found = await refusal(CapacityServiceStub(channel).CreateClaim(create()))
+        assert found[:2] == (grpc.StatusCode.RESOURCE_EXHAUSTED, "OVERLOADED")
+        watch = CapacityServiceStub(channel).WatchClaims(capacity.WatchClaimsRequest(parent="tenants/atlas"))
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await watch.read()
+        assert refused.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        renewal = leases.LeaseRenewal(name="tenants/atlas/claims/one/lease", token="7.forged")
+        call = LeaseServiceStub(channel).RenewLease(leases.RenewLeaseRequest(renewal=renewal))
+        assert (await refusal(call))[1] == "LEASE_TOKEN"
+    assert guard.tally.calls == {
+        ("CreateClaim", "OVERLOADED"): 1,
+        ("WatchClaims", "OVERLOADED"): 1,
+        ("RenewLease", "LEASE_TOKEN"): 1,
+    }
+
+
 async def test_every_call_gives_its_place_back_however_it_ends() -> None:
     guard = Guard(load=Load(Limits(running_least=4, running_max=4)))
     async with world() as w, served(w, guard) as channel:
