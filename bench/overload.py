@@ -137,7 +137,8 @@ class Bench:
 
     def load(self, tenant: str, rate: float, clients: int, *, polite: bool) -> Load:
         """Calls of one tenant."""
-        callers = [Caller(self.floods[n % len(self.floods)], polite) for n in range(clients)]
+        floods = self.floods[::2] if tenant == "atlas" else self.floods[1::2]  # tenants share no connections
+        callers = [Caller(floods[n % len(floods)], polite) for n in range(clients)]
         return Load(creating(tenant), callers, rate, self.rng)
 
     async def closed(self, callers: int) -> Said:

@@ -61,7 +61,7 @@ class Guard:
         Whose it is nobody knows by then, so that each connection has its share.
         """
         method = METHODS.get(name)
-        if method is None or (seconds := self.load.away(method.lane, context.peer)) is None:
+        if method is None or (seconds := self.load.unread(method.lane, context.peer)) is None:
             return None
         self._shed(name, UNREAD, perf_counter())
         return overloaded(seconds)
@@ -88,8 +88,7 @@ class Guard:
             allowed = default if remaining is None else min(remaining, most)
             try:
                 async with asyncio.timeout(allowed):
-                    if not load.enter(lane, cost):
-                        await self._turn(method, request, allowed)
+                    await self._turn(method, tenant_of(method.target(request)), allowed)
                     try:
                         reply = await call(request, context)
                     finally:
@@ -141,13 +140,17 @@ class Guard:
 
         return guarded
 
-    async def _turn(self, method: Method, request: Any, allowed: float) -> None:
-        """Wait until the call may go on."""
-        lane, cost, tenant = method.lane, method.cost, tenant_of(method.target(request))
-        seconds = self.load.refused(lane, cost, tenant, allowed)
+    async def _turn(self, method: Method, tenant: str, allowed: float) -> None:
+        """Return once the call may go on; raises _Overloaded."""
+        load, lane, cost = self.load, method.lane, method.cost
+        seconds = load.unfair(lane, tenant)
+        if seconds is None and load.enter(lane, cost):
+            return
+        if seconds is None:
+            seconds = load.refused(lane, cost, tenant, allowed)
         if seconds is not None:
             raise _Overloaded(overloaded(seconds))
-        await self.load.turn(lane, cost, tenant)
+        await load.turn(lane, cost, tenant)
 
     def _shed(self, name: str, tenant: str, begun: float) -> None:
         self.tally.add(name, OVERLOADED, perf_counter() - begun)

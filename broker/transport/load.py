@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -41,12 +42,9 @@ class Limits:
     # where somebody waits all the time it would only be longer for everybody.
     burst_seconds: float = 2.0
     wait_seconds_max: float = 0.5
-    late_seconds: float = 0.15  # that calls come late all the time before they are shared out
+    late_seconds: float = 0.1  # that calls may come late before some are turned away
     urgent_in_a_row: int = 7  # then somebody else who waits has a turn
-    # To refuse a call costs about a quarter of what it costs to answer one: callers are asked to stay away for so long
-    # that refusals are no more than this share of what is answered.
-    refusals_share: float = 0.2
-    away_seconds_max: float = 8.0
+    away_seconds_max: float = 4.0  # on average
 
 
 @dataclass(slots=True, eq=False)
@@ -99,17 +97,26 @@ class _InTurn:
 class Load:
     """Admits calls: `enter` at once, or `refused` says when to come back, or `turn` waits; `leave` after each.
 
+    While calls come late, `unread` and `unfair` turn some away before.
+
     A tenant that floods waits behind its own calls only: others have their turns between. A call that would not have
     its turn within its deadline, or not soon, is refused at once. Whatever would refuse an urgent call for lack of
     room refuses new claims first, since these wait behind it.
     """
 
-    def __init__(self, limits: Limits | None = None, clock: Callable[[], float] = monotonic) -> None:
+    def __init__(
+        self,
+        limits: Limits | None = None,
+        clock: Callable[[], float] = monotonic,
+        spread: Callable[[], float] | None = None,
+    ) -> None:
         self.limits = limits or Limits()
+        # Not for secrets: only so that callers do not knock together.
+        self._spread = spread or random.Random().random  # noqa: S311
         self.running = self.heavy = 0  # cost under way
         self.shed = dict.fromkeys(Lane, 0)
-        self.quota = Quota(clock, late_seconds=self.limits.late_seconds)  # by tenant
-        self.unread = Quota(clock, late_seconds=self.limits.late_seconds)  # by connection
+        self.by_peer = Quota(clock, late_seconds=self.limits.late_seconds)
+        self.by_tenant = Quota(clock, late_seconds=self.limits.late_seconds)
         self.lag = 0.0  # seconds that calls come late
         self._clock = clock
         self._lanes = {lane: _InTurn() for lane in Lane}
@@ -119,8 +126,6 @@ class Load:
         self._room = self.limits.running_max
         # Cost a second, seen while somebody waited.
         self._pace = max(1.0, self._room / self.limits.running_seconds)
-        self._refusals, self._away = 0, AWAY_SECONDS
-        self._left_before = 0
         self._since, self._left_then = 0.0, 0
         self._nobody_since, self._left_with_nobody = 0.0, 0
         self._crowded_since = 0.0
@@ -129,14 +134,18 @@ class Load:
         """How many calls wait."""
         return self._lanes[lane].size
 
+    def unread(self, lane: Lane, peer: Callable[[], str]) -> float | None:
+        """Seconds after which to come back, for a call of which nothing has been read; None: let it in."""
+        return None if lane is Lane.URGENT else self._beyond(self.by_peer, lane, peer())
+
+    def unfair(self, lane: Lane, tenant: str) -> float | None:
+        """Seconds after which to come back, for a call of a tenant that has had its share; None: it has not."""
+        return None if lane is Lane.URGENT else self._beyond(self.by_tenant, lane, tenant)
+
     def enter(self, lane: Lane, cost: int) -> bool:
-        """Take the call on, if there is room, nobody waits, and calls do not come late."""
+        """Take the call on, if there is room and nobody waits."""
         if self._waiting or not self._fits(lane, cost):
             return False
-        if lane is not Lane.URGENT:
-            if self.quota.most is not None:
-                return False
-            self.quota.count()
         self._take(lane, cost)
         return True
 
@@ -152,44 +161,30 @@ class Load:
             ahead, most = urgent + cost * line.ahead(tenant), limits.waiting_max
             burst = self._clock() - self._crowded_since < limits.burst_seconds
             patience = min(limits.burst_seconds if burst else limits.wait_seconds_max, seconds_left)
-        if ahead / pace <= patience and line.size < most and self._within_quota(lane, tenant):
+        if ahead / pace <= patience and line.size < most:
             return None
         self.shed[lane] += 1
-        self._refusals += 1
-        return max(self._away, (urgent + line.size) / pace)
-
-    def away(self, lane: Lane, peer: Callable[[], str]) -> float | None:
-        """Seconds after which to come back, for a call of which nothing has been read; None: it may come in."""
-        if lane is Lane.URGENT:
-            return None
-        if self.unread.most is None:
-            self.unread.count()
-            return None
-        if self.unread.take(peer()):
-            return None
-        self.shed[lane] += 1
-        self._refusals += 1
-        return self._away
+        return max(self._pause(self.by_tenant.beyond(tenant)), (urgent + line.size) / pace)
 
     def beat(self, lag: float) -> None:
         """Calls are so late when they come."""
         self.lag = lag
-        self.quota.beat(lag)
-        self.unread.beat(lag)
-        ended, self._left_before = self._left - self._left_before, self._left
-        if self._refusals > self.limits.refusals_share * ended:
-            self._away = min(self.limits.away_seconds_max, self._away * 1.25)
-        else:
-            self._away = max(AWAY_SECONDS, self._away * 0.95)
-        self._refusals = 0
+        self.by_peer.beat(lag)
+        self.by_tenant.beat(lag)
 
-    def _within_quota(self, lane: Lane, tenant: str) -> bool:
-        if lane is Lane.URGENT:
-            return True
-        if self.quota.most is None:
-            self.quota.count()
-            return True
-        return self.quota.take(tenant)
+    def _beyond(self, quota: Quota, lane: Lane, who: str) -> float | None:
+        if quota.take(who):
+            return None
+        self.shed[lane] += 1
+        return self._pause(quota.beyond(who))
+
+    def _pause(self, part: float) -> float:
+        """How long to stay away for one of whose calls so large a part is refused.
+
+        Each another time: all who were refused in a bad moment would be back in the same one, and nobody before.
+        """
+        pause = AWAY_SECONDS / (1 - part) ** 4
+        return min(self.limits.away_seconds_max, pause) * (0.1 + 1.8 * self._spread())
 
     async def turn(self, lane: Lane, cost: int, tenant: str) -> None:
         """Wait for the call's turn, and take it on; whoever is cancelled meanwhile has not entered."""

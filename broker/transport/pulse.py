@@ -14,60 +14,64 @@ from time import monotonic
 __all__ = ["BEAT_SECONDS", "Quota", "keep_pulse"]
 
 BEAT_SECONDS = 0.1
-BEATS = 5
+BEATS = 5  # over which it is counted who asks how often
 
 
 class Quota:
-    """While calls come late, what may be taken on in a second is shared out among tenants: who asks for little has it.
+    """While calls come late a part of them is turned away: of whoever asks for most, so that others have all of theirs.
 
-    ``most`` falls while they are late all the time, rises while they are not, and is None once it is more than comes.
+    How large a part follows PIE (RFC 8033): it grows with how late calls are beyond ``late_seconds``, and at once with
+    how much later they become; it shrinks likewise. What is left is shared out max-min fair.
     """
 
-    LEAST = 20.0
-    FIRST, FALL, RISE, MORE = 0.5, 0.85, 1.1, 10.0
+    ALPHA, BETA = 0.15, 0.5  # of the part, for each second that calls are late, or later than a beat before
+    FALL = 0.85  # of it, a beat, while they are not late at all
+    LAST = 0.05  # of the way, a beat, from what was refused for seconds to what is refused now
+    MOST = 0.9  # somebody always has a turn
+    BURST = 2  # beats in which calls may be late before any is refused: one stall is soon over
 
-    def __init__(self, clock: Callable[[], float] = monotonic, *, late_seconds: float = 0.5) -> None:
-        self.most: float | None = None  # calls a second
+    def __init__(self, clock: Callable[[], float] = monotonic, *, late_seconds: float = 0.1) -> None:
+        self.part = self.lasting = 0.0  # now, and for the last seconds
         self._clock, self._late_seconds = clock, late_seconds
-        self._since = clock()
-        self._late = False
-        self._lags: list[float] = []
+        self._since, self._beats, self._lag, self._burst = clock(), 0, 0.0, self.BURST
         self._came: Counter[str] = Counter()
         self._taken: Counter[str] = Counter()
-        self._share = 0.0
+        self._rates: dict[str, float] = {}  # calls a second, not long ago
+        self._share = self._lasting_share = 0.0
 
-    def count(self) -> None:
-        """One more that was taken on while nothing was shared out."""
-        self._taken[""] += 1
-
-    def take(self, tenant: str) -> bool:
-        """Whether one more call of this tenant may be taken on; only while there is a ``most``."""
-        self._came[tenant] += 1
-        if self._taken[tenant] >= self._share * (self._clock() - self._since + BEAT_SECONDS):
+    def take(self, who: str) -> bool:
+        """Whether one more call of this tenant, or on this connection, may be taken on."""
+        self._came[who] += 1
+        if not self.part or not self._rates:
+            return True
+        if self._taken[who] >= self._share * (self._clock() - self._since + BEAT_SECONDS):
             return False
-        self._taken[tenant] += 1
+        self._taken[who] += 1
         return True
 
     def beat(self, lag: float) -> None:
-        """Calls are so late now; every fifth beat is judged by the least of the five. A burst is over by the tenth."""
-        self._lags.append(lag)
-        if len(self._lags) < BEATS:
-            return
-        before, self._late = self._late, min(self._lags) > self._late_seconds
-        late, span = self._late and (before or self.most is not None), max(0.01, self._clock() - self._since)
-        came, taken = sum(self._came.values()) / span, self._taken.total() / span
-        if late:
-            self.most = max(self.LEAST, self.FIRST * taken if self.most is None else self.FALL * min(self.most, taken))
-        elif self.most is not None:
-            self.most = self.most * self.RISE + self.MORE
-            if self.most > 2 * came:
-                self.most = None
-        if self.most is not None:
-            self._share = _share(sorted(count / span for count in self._came.values()), self.most)
-        self._since = self._clock()
-        self._lags.clear()
-        self._came.clear()
-        self._taken.clear()
+        """Calls are so late now."""
+        more = self.ALPHA * (lag - self._late_seconds) + self.BETA * (lag - self._lag)
+        calm = lag < self._late_seconds / 2
+        self._burst = self.BURST if calm and not self.part else max(0, self._burst - 1)
+        if not self._burst:
+            self.part = min(self.MOST, max(0.0, self.part * (self.FALL if calm else 1.0) + more))
+        self._lag = lag
+        self._beats += 1
+        if self._beats == BEATS:
+            span = max(0.01, self._clock() - self._since)
+            self._rates = {who: count / span for who, count in self._came.items()}
+            self._since, self._beats = self._clock(), 0
+            self._came.clear()
+            self._taken.clear()
+        rates = sorted(self._rates.values())
+        self.lasting += self.LAST * (self.part - self.lasting)
+        self._share = _share(rates, (1 - self.part) * sum(rates))
+        self._lasting_share = _share(rates, (1 - self.lasting) * sum(rates))
+
+    def beyond(self, who: str) -> float:
+        """Which part of what it asks for has been more than its share for a while: a burst tells little."""
+        return max(0.0, min(self.MOST, 1 - self._lasting_share / max(1.0, self._rates.get(who, 0.0))))
 
 
 def _share(rates: list[float], most: float) -> float:

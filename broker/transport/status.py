@@ -18,7 +18,7 @@ __all__ = ["DOMAIN", "internal", "overloaded", "status_of", "too_late"]
 
 DOMAIN = "capacitybroker"
 RETRY_MILLIS = 250
-OVERLOAD_MILLIS_MAX = 8_000
+OVERLOAD_MILLIS, OVERLOAD_MILLIS_MAX = 50, 8_000  # in such steps
 PUSHBACK = "grpc-retry-pushback-ms"
 
 CODES: dict[Kind, code_pb2.Code.ValueType] = {
@@ -36,13 +36,11 @@ CODES: dict[Kind, code_pb2.Code.ValueType] = {
 
 def overloaded(seconds: float) -> grpc.Status:
     """The status of a call that a server has no time for, which has some for it after so many seconds."""
-    millis = RETRY_MILLIS
-    while millis < min(1000 * seconds, OVERLOAD_MILLIS_MAX):
-        millis *= 2
-    return _overloaded(millis)
+    millis = OVERLOAD_MILLIS * round(1000 * seconds / OVERLOAD_MILLIS)
+    return _overloaded(max(RETRY_MILLIS, min(OVERLOAD_MILLIS_MAX, millis)))
 
 
-@lru_cache  # a refusal must cost little
+@lru_cache(maxsize=OVERLOAD_MILLIS_MAX // OVERLOAD_MILLIS)  # a refusal must cost little
 def _overloaded(millis: int) -> grpc.Status:
     fault = Fault(
         FaultReason.OVERLOADED,

@@ -141,9 +141,11 @@ async def listening(w: World, guard: Guard) -> AsyncIterator[tuple[str, grpc.aio
     """A server over a market."""
     server = Server(w.desk, w.leasing, w.feed, guard)
     address = f"127.0.0.1:{await server.start('127.0.0.1:0')}"
-    async with grpc.aio.insecure_channel(address) as channel:
-        yield address, channel
-    await server.stop(0)
+    try:
+        async with grpc.aio.insecure_channel(address) as channel:
+            yield address, channel
+    finally:
+        await server.stop(0)  # gRPC would wait at the end of the process for a server that was left
 
 
 STATUS = prepared("/grpc.health.v1.Health/Check", b"", seconds=5)

@@ -25,7 +25,7 @@ class Clock:
 
 def full(limits: Limits = LIMITS, clock: Clock | None = None) -> Load:
     """As much under way as may be; forty end in a second, as far as it knows."""
-    load = Load(limits, clock or Clock())
+    load = Load(limits, clock or Clock(), lambda: 0.5)
     while load.enter(Lane.PLAIN, 1):
         pass
     return load
@@ -171,91 +171,72 @@ async def test_the_room_follows_what_ends_in_a_tenth_of_a_second() -> None:
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def test_the_more_are_refused_the_longer_they_are_asked_to_stay_away() -> None:
-    load = full()
-    for _ in range(11):
-        await waiting(load, Lane.PLAIN, "a")
-
-    def refused(times: int, ended: int) -> float:
-        for _ in range(ended):
-            load.leave(Lane.URGENT, 0)
-        delays = [load.refused(Lane.PLAIN, 1, "a", 9) for _ in range(times)]
-        load.beat(0.0)
-        assert delays[-1] is not None
-        return delays[-1]
-
-    first = refused(1, 0)
-    assert first == pytest.approx(11 / 40)
-    for _ in range(20):
-        longest = refused(50, 0)
-    assert longest == load.limits.away_seconds_max
-    for _ in range(200):
-        load.beat(0.0)
-    assert refused(1, 0) == first
+def late(load: Load, clock: Clock, lag: float, asks: dict[str, int], *, seconds: float) -> dict[str, int]:
+    """How many calls a second each may make of as many as it asks for, in the last second, while calls are so late."""
+    taken: dict[str, int] = {}
+    for beat in range(round(10 * seconds)):
+        if beat % 10 == 0:
+            taken = dict.fromkeys(asks, 0)
+        for who, rate in asks.items():
+            calls = [load.unread(Lane.PLAIN, lambda who=who: who) for _ in range(rate // 10)]  # type: ignore[misc]
+            taken[who] += sum(refused is None for refused in calls)
+        clock.now += 0.1
+        load.beat(lag)
+    return taken
 
 
-async def test_while_calls_come_late_who_asks_for_little_has_it_and_renewals_are_not_counted() -> None:
-    clock = Clock()
-    load = Load(Limits(running_least=1_000, running_max=1_000), clock)
-
-    def second(lag: float) -> dict[str, int]:
-        """What is taken on of ten calls of one tenant and a hundred of another, in two steps of half a second."""
-        taken = {"little": 0, "much": 0}
-        for n in range(110):
-            tenant = "little" if n % 11 == 0 else "much"
-            if load.enter(Lane.PLAIN, 1) or load.refused(Lane.PLAIN, 1, tenant, 9) is None:
-                taken[tenant] += 1
-                if load.running:
-                    load.leave(Lane.PLAIN, 1)
-            if n % 11 == 10:
-                clock.now += 0.1
-                load.beat(lag)
-        return taken
-
-    assert second(0.01) == {"little": 10, "much": 100}
-    for _ in range(8):
-        late = second(0.9)
-    assert load.enter(Lane.URGENT, 1)
-    load.leave(Lane.URGENT, 1)
-    assert late["little"] == 10
-    assert late["much"] < 40
-    assert load.refused(Lane.URGENT, 1, "much", 9) is None
-    for _ in range(8):
-        second(0.01)
-    assert second(0.01) == {"little": 10, "much": 100}
+ASKS = {"little": 10, "much": 1_000}
 
 
-def test_while_calls_come_late_connections_share_what_is_read() -> None:
+def test_while_calls_come_late_who_asks_for_little_has_it() -> None:
     clock = Clock()
     load = Load(clock=clock)
-
-    def second(lag: float) -> dict[str, int]:
-        """What is let in of ten calls on one connection and a hundred on another."""
-        read = {"quiet": 0, "flooded": 0}
-        for n in range(110):
-            peer = "quiet" if n % 11 == 0 else "flooded"
-            read[peer] += load.away(Lane.PLAIN, lambda peer=peer: peer) is None  # type: ignore[misc]
-            if n % 11 == 10:
-                clock.now += 0.1
-                load.beat(lag)
-        return read
-
-    assert second(0.01) == {"quiet": 10, "flooded": 100}
-    for _ in range(8):
-        late = second(0.9)
-    assert late["quiet"] == 10
-    assert late["flooded"] < 40
-    told = [load.away(Lane.PLAIN, lambda: "flooded") for _ in range(100)]
-    assert told[-1] is not None
-    assert told[-1] > 0
-    assert load.away(Lane.URGENT, lambda: "flooded") is None
-    for _ in range(8):
-        second(0.01)
-    assert second(0.01) == {"quiet": 10, "flooded": 100}
+    assert late(load, clock, 0.01, ASKS, seconds=1) == ASKS
+    found = late(load, clock, 0.5, ASKS, seconds=8)
+    assert found["little"] == 10
+    assert found["much"] < 400
+    assert late(load, clock, 0.01, ASKS, seconds=3) == ASKS
 
 
-def test_one_late_call_is_no_sign() -> None:
-    load = Load(clock=Clock())
-    for lag in (0.0, 0.9, 0.9, 0.9, 0.9) * 4:
-        load.beat(lag)
-    assert load.quota.most is None
+def test_renewals_are_never_turned_away_for_being_late() -> None:
+    clock = Clock()
+    load = Load(clock=clock)
+    late(load, clock, 0.9, {"much": 1_000}, seconds=4)
+    assert all(load.unread(Lane.URGENT, lambda: "much") is None for _ in range(1_000))
+    assert all(load.unfair(Lane.URGENT, "much") is None for _ in range(1_000))
+
+
+def test_a_tenant_has_its_share_however_many_connections_it_uses() -> None:
+    clock = Clock()
+    load = Load(clock=clock)
+    for _ in range(40):
+        told = {who: [load.unfair(Lane.PLAIN, who) for _ in range(count // 10)] for who, count in ASKS.items()}
+        clock.now += 0.1
+        load.beat(0.5)
+    assert told["little"] == [None]
+    assert None in told["much"]
+    assert any(told["much"])
+
+
+def test_the_longer_much_is_refused_the_longer_callers_are_asked_to_stay_away() -> None:
+    clock = Clock()
+    load = Load(clock=clock, spread=lambda: 0.5)
+
+    def pause() -> float:
+        return max(filter(None, (load.unread(Lane.PLAIN, lambda: "much") for _ in range(2_000))))
+
+    late(load, clock, 0.5, ASKS, seconds=1)
+    soon = pause()
+    late(load, clock, 0.5, ASKS, seconds=20)
+    assert soon < pause() <= load.limits.away_seconds_max
+    late(load, clock, 0.01, ASKS, seconds=20)
+    late(load, clock, 0.5, ASKS, seconds=1)
+    assert pause() == pytest.approx(soon, rel=0.1)
+
+
+def test_one_stall_is_no_sign() -> None:
+    clock = Clock()
+    load = Load(clock=clock)
+    for _ in range(4):
+        assert late(load, clock, 0.01, ASKS, seconds=1) == ASKS
+        assert late(load, clock, 0.9, ASKS, seconds=0.1) == {"little": 1, "much": 100}

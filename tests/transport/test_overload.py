@@ -24,6 +24,7 @@ from grpc_status import rpc_status
 from broker.transport.guard import Guard
 from broker.transport.load import Limits, Load
 from broker.transport.methods import METHODS
+from broker.transport.pulse import Quota
 from broker.transport.server import Server
 from tests.transport.calls import create, refusal
 from tests.world import World, world
@@ -31,14 +32,23 @@ from tests.world import World, world
 BUSY = Limits(running_least=0, running_max=0, urgent_more=8, waiting_max=0)  # room for what is urgent only
 
 
+class Exhausted(Quota):
+    """Nobody has anything left of his share."""
+
+    def take(self, who: str) -> bool:  # noqa: ARG002 - whoever it is
+        return False
+
+
 @asynccontextmanager
 async def served(w: World, guard: Guard) -> AsyncIterator[grpc.aio.Channel]:
     """A second server over the same market."""
     server = Server(w.desk, w.leasing, w.feed, guard)
     address = f"127.0.0.1:{await server.start('127.0.0.1:0')}"
-    async with grpc.aio.insecure_channel(address) as channel:
-        yield channel
-    await server.stop(0)
+    try:
+        async with grpc.aio.insecure_channel(address) as channel:
+            yield channel
+    finally:
+        await server.stop(0)
 
 
 async def test_a_claim_is_refused_with_a_delay_and_a_renewal_is_answered() -> None:
@@ -69,7 +79,7 @@ async def test_the_delay_is_told_as_retry_info() -> None:
 
 async def test_what_is_sent_away_unread_is_told_the_same_and_a_renewal_is_read() -> None:
     guard = Guard(load=Load())
-    guard.load.unread.most = 0.0  # so late are calls
+    guard.load.by_peer = Exhausted()
     async with world() as w, served(w, guard) as channel:
         found = await refusal(CapacityServiceStub(channel).CreateClaim(create()))
         assert found[:2] == (grpc.StatusCode.RESOURCE_EXHAUSTED, "OVERLOADED")
