@@ -64,7 +64,7 @@ class MemoryLedger:
         self._plans: deque[PlanRecord] = deque(maxlen=PLANS_KEPT)
         self._prices: BidPrices | None = None
         self._replays: OrderedDict[tuple[str, str], _Replay] = OrderedDict()
-        self._leader, self._epoch, self._leads_until = "", 0, 0.0
+        self._leader, self._epoch, self._leads_until, self._leads_seconds = "", 0, 0.0, 0.0
         self._leases = LeaseBook(lambda: int(1000 * monotonic()))
         self._grown = asyncio.Event()
 
@@ -222,9 +222,11 @@ class MemoryLedger:
         now = self._monotonic()
         if planner_id != self._leader:
             if now < self._leads_until:
+                self._leads_until = min(self._leads_until, now + self._leads_seconds)  # if the clock was set back
                 return None
             self._leader, self._epoch = planner_id, self._epoch + 1
-        self._leads_until = now + ttl_millis / 1000
+        self._leads_seconds = ttl_millis / 1000
+        self._leads_until = now + self._leads_seconds
         return Fence(self._incarnation, self._epoch)
 
     async def commit(

@@ -14,7 +14,7 @@ from redis.asyncio import Redis
 from broker.domain.claim import Active, Cancelled
 from broker.domain.faults import Fault, FaultReason
 from broker.ledger.port import Renewal
-from broker.ledger.redis import RedisLedger
+from broker.ledger.redis import RedisLedger, keys
 from broker.ledger.redis.embedded import EmbeddedStore
 from broker.ledger.redis.link import Link, StoreSettings
 from broker.ledger.redis.watch import SECONDS, watch_settings
@@ -309,4 +309,27 @@ async def test_leap_of_the_clock_ends_no_lease(valkey: str, market: str, leap: i
         now[0] += 1_000
         over = await ledger.overdue(margin_millis=0, limit=9)
     assert over == (lease.name,)
+    await ledger.close()
+
+
+@fault(
+    "F19",
+    injected="the store's clock is set back by an hour, and the planner that leads is gone",
+    expected="another leads one ttl after it asked, not an hour later",
+)
+async def test_a_clock_set_back_keeps_no_planner_from_leading(valkey: str, market: str, eventually: Eventually) -> None:
+    ledger = await open_redis(valkey, market)
+    first = await ledger.lead("planner-1", ttl_millis=200)
+    assert first is not None
+    client = Redis.from_url(valkey)
+    until = int(await client.hget(f"{keys.prefix(market)}meta", "leader_until") or 0)
+    await client.hset(f"{keys.prefix(market)}meta", "leader_until", str(until + HOUR_MILLIS))  # as it looks then
+    await client.aclose()
+    assert await ledger.lead("planner-2", ttl_millis=200) is None
+
+    async def leads() -> bool:
+        fence = await ledger.lead("planner-2", ttl_millis=200)
+        return fence is not None and fence.epoch == first.epoch + 1
+
+    await eventually(leads)
     await ledger.close()

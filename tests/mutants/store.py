@@ -183,8 +183,8 @@ MUTANTS = (
     Mutant(
         "functions that are not ours are called",
         f"{REDIS}/line.py",
-        'if told[b"library_code"] != library().code.encode():',
-        'if not told[b"library_code"]:',
+        'any(one[b"library_code"] != library().code.encode() for one in told)',
+        'not all(one[b"library_code"] for one in told)',
         "tests/faults/test_store.py::test_damaged_functions_are_replaced",
     ),
     Mutant(
@@ -193,5 +193,12 @@ MUTANTS = (
         "(oldest := int(reply.text(0))) > after + 1",
         "(oldest := int(reply.text(0))) > after",
         "tests/faults/test_store.py::test_hole_in_the_log_halts",
+    ),
+    Mutant(
+        "a planner that is gone leads until the clock is where it was",
+        f"{LUA}/lead.lua",
+        "if leader_ttl and now + leader_ttl < leader_until then",
+        "if false then",
+        f"{LINE}::test_a_clock_set_back_keeps_no_planner_from_leading",
     ),
 )

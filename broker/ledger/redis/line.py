@@ -58,11 +58,12 @@ async def _greet(line: Connection) -> None:
 
 async def _spoilt(line: Connection) -> bool:
     """Whether the server has functions under our name that are not ours; none at all are loaded when first called."""
-    for found in await _ask(line, "FUNCTION", "LIST", "LIBRARYNAME", library().name, "WITHCODE"):
-        told = dict(zip(found[::2], found[1::2], strict=True))
-        if told[b"library_code"] != library().code.encode():
-            return True
-    return False
+    listed = await _ask(line, "FUNCTION", "LIST", "LIBRARYNAME", library().name, "WITHCODE")
+    try:
+        told = [dict(zip(found[::2], found[1::2], strict=True)) for found in listed]
+        return any(one[b"library_code"] != library().code.encode() for one in told)
+    except (TypeError, ValueError, KeyError):
+        return False  # no store at all: whoever calls it meets as much nonsense, and says so
 
 
 async def _ask(line: Connection, *args: str) -> Any:

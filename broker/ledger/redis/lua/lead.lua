@@ -1,4 +1,5 @@
--- lead: takes or renews the planner's lease. The server's clock decides when it ends; the epoch fences whoever lost it.
+-- lead: takes or renews the planner's lease. The server's clock decides when it ends, where that is set back no later than
+-- a ttl after somebody else has asked for it; the epoch fences whoever lost it.
 -- KEYS  1 prefix of the market's keys
 -- ARGV  1 planner id, 2 ttl (ms)
 -- Reply OK epoch | HELD | MISSING
@@ -11,16 +12,19 @@ verb_relieving('lead', function(keys, args)
   local planner, ttl_millis = args[1], tonumber(args[2])
   local time = redis.call('TIME')
   local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
-  local lease = redis.call('HMGET', m.keys.meta, 'leader', 'leader_until', 'epoch')
-  local leader, leader_until, epoch = lease[1], tonumber(lease[2]), tonumber(lease[3])
+  local lease = redis.call('HMGET', m.keys.meta, 'leader', 'leader_until', 'epoch', 'leader_ttl')
+  local leader, leader_until, epoch, leader_ttl = lease[1], tonumber(lease[2]), tonumber(lease[3]), tonumber(lease[4])
   if planner ~= leader then
     if now < leader_until then
+      if leader_ttl and now + leader_ttl < leader_until then
+        redis.call('HSET', m.keys.meta, 'leader_until', market.digits(now + leader_ttl))
+      end
       return market.reply(m, 'HELD')
     end
     epoch = epoch + 1
   end
 
   redis.call('HSET', m.keys.meta, 'leader', planner, 'epoch', market.digits(epoch),
-    'leader_until', market.digits(now + ttl_millis))
+    'leader_until', market.digits(now + ttl_millis), 'leader_ttl', market.digits(ttl_millis))
   return market.reply(m, 'OK', market.digits(epoch))
 end)
