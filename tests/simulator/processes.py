@@ -174,7 +174,7 @@ class Stream:
         self._room = asyncio.Semaphore(IN_FLIGHT_MAX)
         self._last = 0.0
         self._under_way: deque[Changes | Exception] = deque()
-        self.closed = False
+        self.closed = self._dead = False
 
     async def take(self, seconds: float) -> Changes:
         """The next message; raises what ended the stream, TimeoutError when nothing came for so long."""
@@ -213,9 +213,10 @@ class Stream:
         self._room.release()
 
     def _send(self, server: str, message: Changes | Exception) -> None:
-        if (server, self._reader) in self._network.cut:
+        # As on one TCP connection: what is lost is sent again, nothing overtakes, nothing comes behind what never does.
+        self._dead = self._dead or (server, self._reader) in self._network.cut
+        if self._dead:
             return
-        # As on one TCP connection: what is lost is sent again, nothing overtakes.
         self._last = max(self._last, self._network.loop.time() + self._network.delay())
         self._under_way.append(message)
         self._network.loop.call_at(self._last, self._arrive, context=self._network.loop.nobody)
