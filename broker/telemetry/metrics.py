@@ -33,6 +33,7 @@ METRICS = (
     Metric("broker_waiting_calls", "gauge", "Calls that wait for their turn.", ("lane",)),
     Metric("broker_shed_total", "counter", "Calls refused because there was too much to do.", ("lane",)),
     Metric("broker_late_seconds", "gauge", "How late calls come, before anybody has looked at them."),
+    Metric("broker_turned_away_ratio", "gauge", "Part of the calls that is turned away because they come late."),
     Metric("broker_tasks", "gauge", "Tasks of the server's loop."),
     Metric(
         "broker_state", "gauge", "1 for the state that the server is in: serving, recovering or halted.", ("state",)
