@@ -162,6 +162,26 @@ async def test_flapping_line_loses_nothing(line: Toxic, market: str, seed: int, 
     await ledger.close()
 
 
+@fault(
+    "F18",
+    injected="1, 10 or 30 of 100 packets to and from the store are lost, as a stream of TCP shows it: late, in order",
+    expected="only latency: what is acknowledged is kept, once, and the line goes on",
+)
+@pytest.mark.parametrize("loss", [0.01, 0.1, 0.3])
+async def test_lost_packets_cost_time_only(
+    line: Toxic, market: str, loss: float, seed: int, eventually: Eventually
+) -> None:
+    ledger = await open_redis(line.url, market)
+    await Desk(ledger).open_pools({"dc-1": 1_000_000})
+    line.loss, line.rng = loss, random.Random(seed)
+    load = Load(ledger)
+    load.start()
+    await eventually(partial(load.more, 100), within=30.0)
+    await load.stop()
+    await assert_sound(ledger, load.acknowledged)
+    await ledger.close()
+
+
 REFUSALS = {
     b"-BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.": "STORE_UNAVAILABLE",
     b"-MISCONF Errors writing to the AOF file: No space left on device": "STORE_UNAVAILABLE",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -10,6 +11,7 @@ from dataclasses import dataclass, field
 __all__ = ["Toxic", "answering", "toxic"]
 
 BYTES = 1 << 16
+RESEND_SECONDS = 0.05  # until a lost packet is sent again; each time twice as long
 
 
 @dataclass
@@ -21,6 +23,8 @@ class Toxic:
     latency: float = 0.0  # seconds, of each reply
     requests_lost: bool = False
     replies_lost: bool = False
+    loss: float = 0.0  # part of the packets, each of which is sent again, as TCP does
+    rng: random.Random = field(default_factory=lambda: random.Random(1))
     lines: list[asyncio.StreamWriter] = field(default_factory=list)
 
     def cut(self) -> None:
@@ -55,11 +59,18 @@ class Toxic:
             while data := await reader.read(BYTES):
                 if lost():
                     continue
+                await self._sent_again()
                 if delayed and self.latency:
                     asyncio.get_running_loop().call_later(self.latency, writer.write, data)
                     continue
                 writer.write(data)
                 await writer.drain()
+
+    async def _sent_again(self) -> None:
+        wait = RESEND_SECONDS
+        while self.rng.random() < self.loss:
+            await asyncio.sleep(wait)
+            wait *= 2
 
 
 @asynccontextmanager
