@@ -15,6 +15,7 @@ import resource
 import sys
 import threading
 import time
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -33,10 +34,13 @@ _PR_SET_TIMERSLACK, _CLOCK_MONOTONIC, _SIGEV_THREAD_ID = 29, 1, 4  # of its head
 
 
 def step_back() -> None:
-    """Make this process, and threads that it starts later, take what others leave: whoever wakes up goes first."""
+    """Make this process, with all its threads, take what others leave: whoever wakes up goes first."""
     os.nice(NICENESS)
     with contextlib.suppress(OSError, AttributeError):
-        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))  # Linux
+        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))  # Linux, where both are the calling thread's alone
+        for task in Path("/proc/self/task").iterdir():
+            os.setpriority(os.PRIO_PROCESS, int(task.name), NICENESS)
+            os.sched_setscheduler(int(task.name), os.SCHED_IDLE, os.sched_param(0))
 
 
 class GivingWay:

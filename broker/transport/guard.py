@@ -19,7 +19,8 @@ from broker.telemetry.tally import Tally
 from broker.telemetry.traces import Traces
 from broker.transport.ending import Refused
 from broker.transport.load import Load
-from broker.transport.methods import METHODS, Method, tenant_of
+from broker.transport.methods import METHODS, OPERATORS, Method, tenant_of
+from broker.transport.pulse import OTHERS
 from broker.transport.status import overloaded, too_late
 
 __all__ = ["Guard"]
@@ -27,7 +28,8 @@ __all__ = ["Guard"]
 Context = ServicerContext[Any, Any]
 
 OK, OVERLOADED, LATE, GONE, BUG = "OK", "OVERLOADED", "DEADLINE_EXCEEDED", "CANCELLED", "INTERNAL"
-UNREAD = "?"  # whose calls are on record that nobody has read
+CHANGES = "-!"  # of operators
+UNREAD = OTHERS  # whose calls are on record that nobody has read
 
 
 class _Overloaded(Refused):
@@ -143,7 +145,9 @@ class Guard:
     async def _turn(self, method: Method, tenant: str, allowed: float) -> None:
         """Return once the call may go on; raises _Overloaded."""
         load, lane, cost = self.load, method.lane, method.cost
-        seconds = load.unfair(lane, tenant)
+        # What operators change is not to wait for what anybody may read.
+        share = CHANGES if tenant == OPERATORS and method.changed is not None else tenant
+        seconds = load.unfair(lane, share)
         if seconds is None and load.enter(lane, cost):
             return
         if seconds is None:

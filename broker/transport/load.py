@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import Enum
 from time import monotonic
 
-from broker.transport.pulse import Quota
+from broker.transport.pulse import OTHERS, Quota
 
 __all__ = ["Lane", "Limits", "Load"]
 
@@ -118,6 +118,7 @@ class Load:
         self.by_peer = Quota(clock, late_seconds=self.limits.late_seconds)
         self.by_tenant = Quota(clock, late_seconds=self.limits.late_seconds)
         self.lag = 0.0  # seconds that calls come late
+        self.known: Callable[[str], bool] = lambda _tenant: True  # all others have one share together
         self._clock = clock
         self._lanes = {lane: _InTurn() for lane in Lane}
         self._waiting = 0
@@ -140,7 +141,8 @@ class Load:
 
     def unfair(self, lane: Lane, tenant: str) -> float | None:
         """Seconds after which to come back, for a call of a tenant that has had its share; None: it has not."""
-        return None if lane is Lane.URGENT else self._beyond(self.by_tenant, lane, tenant)
+        who = tenant if self.known(tenant) else OTHERS
+        return None if lane is Lane.URGENT else self._beyond(self.by_tenant, lane, who)
 
     def enter(self, lane: Lane, cost: int) -> bool:
         """Take the call on, if there is room and nobody waits."""
@@ -164,7 +166,8 @@ class Load:
         if ahead / pace <= patience and line.size < most:
             return None
         self.shed[lane] += 1
-        return max(self._pause(self.by_tenant.beyond(tenant)), (urgent + line.size) / pace)
+        beyond = 0.0 if lane is Lane.URGENT else self.by_tenant.beyond(tenant)
+        return max(self._pause(beyond), (urgent + line.size) / pace)
 
     def beat(self, lag: float) -> None:
         """Calls are so late when they come."""

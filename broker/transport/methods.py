@@ -8,7 +8,7 @@ from typing import Any
 
 from broker.transport.load import Lane
 
-__all__ = ["METHODS", "Method", "tenant_of"]
+__all__ = ["METHODS", "OPERATORS", "Method", "tenant_of"]
 
 OPERATORS = "-"
 

@@ -11,10 +11,11 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from time import monotonic
 
-__all__ = ["BEAT_SECONDS", "Quota", "keep_pulse"]
+__all__ = ["BEAT_SECONDS", "OTHERS", "Quota", "keep_pulse"]
 
 BEAT_SECONDS = 0.1
 BEATS = 5  # over which it is counted who asks how often
+OTHERS = "?"  # all of whom nothing is known
 
 
 class Quota:
@@ -28,7 +29,8 @@ class Quota:
     FALL = 0.85  # of it, a beat, while they are not late at all
     LAST = 0.05  # of the way, a beat, from what was refused for seconds to what is refused now
     MOST = 0.9  # somebody always has a turn
-    BURST = 2  # beats in which calls may be late before any is refused: one stall is soon over
+    BURST = 2  # late beats, with which the first is refused: one stall is soon over
+    NAMES_MAX, NAME_MAX = 10_000, 64  # that are told apart, and of each, since callers choose them
 
     def __init__(self, clock: Callable[[], float] = monotonic, *, late_seconds: float = 0.1) -> None:
         self.part = self.lasting = 0.0  # now, and for the last seconds
@@ -41,6 +43,9 @@ class Quota:
 
     def take(self, who: str) -> bool:
         """Whether one more call of this tenant, or on this connection, may be taken on."""
+        who = who[: self.NAME_MAX]
+        if len(self._came) >= self.NAMES_MAX and who not in self._came:
+            who = OTHERS
         self._came[who] += 1
         if not self.part or not self._rates:
             return True
@@ -71,7 +76,10 @@ class Quota:
 
     def beyond(self, who: str) -> float:
         """Which part of what it asks for has been more than its share for a while: a burst tells little."""
-        return max(0.0, min(self.MOST, 1 - self._lasting_share / max(1.0, self._rates.get(who, 0.0))))
+        if not self.lasting or not self._rates:
+            return 0.0
+        rate = self._rates.get(who[: self.NAME_MAX], 0.0)
+        return max(0.0, min(self.MOST, 1 - self._lasting_share / max(1.0, rate)))
 
 
 def _share(rates: list[float], most: float) -> float:

@@ -35,6 +35,7 @@ from broker.transport.door import FLEET_BYTES_MAX, Door
 from broker.transport.fleet_service import FleetService
 from broker.transport.guard import Guard
 from broker.transport.lease_service import LeaseService
+from broker.transport.methods import OPERATORS
 from broker.transport.planning_service import PlanningService
 from broker.transport.pulse import keep_pulse
 
@@ -88,6 +89,7 @@ class Server:
         self._pulse: asyncio.Task[None] | None = None
         services: Any = door or Door()  # takes them as the server would
         services.busy = guard.busy
+        guard.load.known = lambda name: name.startswith(OPERATORS) or name in feed.outlook.fleet.tenants_by_id
         capacity_service_pb2_grpc.add_CapacityServiceServicer_to_server(
             guard.around(CapacityService(desk, feed)), services
         )

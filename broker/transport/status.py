@@ -37,7 +37,7 @@ CODES: dict[Kind, code_pb2.Code.ValueType] = {
 def overloaded(seconds: float) -> grpc.Status:
     """The status of a call that a server has no time for, which has some for it after so many seconds."""
     millis = OVERLOAD_MILLIS * round(1000 * seconds / OVERLOAD_MILLIS)
-    return _overloaded(max(RETRY_MILLIS, min(OVERLOAD_MILLIS_MAX, millis)))
+    return _overloaded(max(OVERLOAD_MILLIS, min(OVERLOAD_MILLIS_MAX, millis)))
 
 
 @lru_cache(maxsize=OVERLOAD_MILLIS_MAX // OVERLOAD_MILLIS)  # a refusal must cost little

@@ -13,6 +13,7 @@ import pytest
 from redis import Redis
 
 from broker.ledger.redis.embedded import EmbeddedStore
+from broker.ledger.redis.library import library
 from broker.witness import Witness
 from tests.ledger.ledgers import Desk, open_redis
 
@@ -61,6 +62,14 @@ def test_what_is_wrong_comes_with_what_to_do(store: EmbeddedStore, setting: str,
     assert re.search(rf"wrong +{setting} +{value}.*\n.*CONFIG SET {setting}", done.stdout), done.stdout
     relaxed = run("doctor", "--redis-url", store.url, "--relaxed")
     assert relaxed.returncode == 0, relaxed.stdout
+
+
+def test_functions_that_are_not_ours_are_told_once(store: EmbeddedStore) -> None:
+    with Redis.from_url(store.url) as client:
+        client.function_load(library().code + "-- edited", replace=True)
+    told = run("doctor", "--redis-url", store.url)
+    assert (told.returncode, "wrong    functions" in told.stdout) == (1, True)
+    assert run("doctor", "--redis-url", store.url).returncode == 0
 
 
 def test_a_store_that_is_away_or_empty_or_full_is_told(store: EmbeddedStore, tmp_path: Path) -> None:

@@ -218,9 +218,10 @@ async def test_hole_in_the_log_halts(tmp_path: Path) -> None:
         assert await client.xdel(keys.log_key("m"), "9-0") == 1
         await client.aclose()
         ledger = await open_redis(store.url, "m", create=False)
-        with pytest.raises(Fault) as refused:
-            await verify(ledger.link)
-        assert refused.value.reason is FaultReason.SAFE_HALT
+        for look in (verify(ledger.link), ledger.events(7, limit=9)):
+            with pytest.raises(Fault) as refused:
+                await look
+            assert refused.value.reason is FaultReason.SAFE_HALT
         await ledger.close()
 
 

@@ -162,12 +162,17 @@ async def test_the_terminal_does_not_stop_it(solver: SolverProcess, medium: Prob
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux has a policy for those who may wait")
-async def test_whoever_else_wants_a_core_goes_first(solver: SolverProcess) -> None:
+async def test_whoever_else_wants_a_core_goes_first() -> None:
+    solver = SolverProcess()  # the real one, which is warm, and has a second thread, when it is ready
     await solver.start()
     assert solver.pid is not None
-    assert os.sched_getscheduler(solver.pid) == os.SCHED_IDLE
+    tasks = Path(f"/proc/{solver.pid}/task")
+    threads = [int(task.name) for task in await asyncio.to_thread(lambda: list(tasks.iterdir()))]
+    assert {os.sched_getscheduler(thread) for thread in threads} == {os.SCHED_IDLE}
+    assert {os.getpriority(os.PRIO_PROCESS, thread) for thread in threads} == {19}
     # In the session of its owner: Linux weighs processes against one another within a session only.
     assert os.getsid(solver.pid) == os.getsid(0)
+    await solver.close()
 
 
 async def test_closing_leaves_no_process(medium: Problem) -> None:

@@ -73,7 +73,7 @@ async def test_the_delay_is_told_as_retry_info() -> None:
     retry = error_details_pb2.RetryInfo()
     assert any(detail.Unpack(retry) for detail in status.details)
     millis = retry.retry_delay.ToMilliseconds()
-    assert 250 <= millis <= 8_000
+    assert 50 <= millis <= 8_000
     assert ("grpc-retry-pushback-ms", str(millis)) in tuple(refused.value.trailing_metadata())
 
 

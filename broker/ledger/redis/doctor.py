@@ -43,7 +43,9 @@ class Finding:
 
 
 async def examine(link: Link, *, now: Callable[[], float], relaxed: bool) -> AsyncIterator[Finding]:
-    """Everything that can be found out without changing anything; stops at what makes the rest meaningless.
+    """Everything that can be found out; stops at what makes the rest meaningless.
+
+    Nothing is changed but functions that are not ours, which every line to the store replaces.
 
     ``now`` is Unix time in seconds; ``relaxed`` tells that the operator accepts a store that may lose changes.
     """
@@ -66,6 +68,13 @@ async def examine(link: Link, *, now: Callable[[], float], relaxed: bool) -> Asy
         _speed(pings),
     ):
         yield finding
+    if link.mended:
+        yield Finding(
+            Grade.WRONG,
+            "functions",
+            "they were damaged or edited in the store, and have just been replaced",
+            "Look at the store's disk and memory, and at who may use it; run broker verify",
+        )
     try:
         await link.load()
         books = await read_books(link)

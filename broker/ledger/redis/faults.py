@@ -15,12 +15,13 @@ __all__ = ["translated"]
 log = logging.getLogger(__name__)
 
 _RETRY = "Retry with the same request id"
+_COMMANDS = "its commands, FUNCTION LIST and LOAD among them"
 
 # First match wins; the text is the server's error code, which redis-py keeps for some errors and removes for others.
 _BY_KIND: tuple[tuple[type[BaseException], str, str], ...] = (
     (exceptions.BusyLoadingError, "the store is loading its data", _RETRY),
     (exceptions.AuthenticationError, "the store refuses the broker's credentials", "Correct the store's URL"),
-    (exceptions.NoPermissionError, "the store forbids the broker a command", "Grant the broker's user its commands"),
+    (exceptions.NoPermissionError, "the store forbids the broker a command", f"Grant the broker's user {_COMMANDS}"),
     (exceptions.ReadOnlyError, "the store is a read-only replica", f"Point the broker at the primary. {_RETRY}"),
     (exceptions.MaxConnectionsError, "too many calls wait for the store", _RETRY),
     (exceptions.TimeoutError, "the store did not answer in time", _RETRY),

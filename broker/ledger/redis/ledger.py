@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import cast
 
 from broker import failpoints
 from broker.domain.bid_prices import BidPrices
@@ -27,6 +28,7 @@ from broker.ledger.codec import (
 from broker.ledger.port import Applied, Balance, Commit, Fence, LeaseRecord, Page, Receipt, Renewal, RequestKey
 from broker.ledger.redis import keys
 from broker.ledger.redis.link import Durability, Link, Reply, StoreSettings, safe_halt
+from broker.ledger.redis.reading import trimmed
 from broker.ledger.redis.rows import devices, holds_text, limit_text, stored_claim, stored_plan, stored_prices
 from broker.ledger.redis.start import check_server
 from broker.ledger.redis.written import Written
@@ -324,7 +326,7 @@ class RedisLedger:
             case "REVISION_AHEAD":
                 raise refusals.revision_ahead(after, reply.revision)
             case "COMPACTED":
-                raise refusals.compacted(after, int(reply.text(0)))
+                raise trimmed(after, int(reply.text(0)))
         return tuple(map(self._written.event, reply.rest[0]))
 
     async def close(self) -> None:
@@ -372,7 +374,7 @@ def _row(claim: Claim) -> tuple[str | int, ...]:
 
 
 def _receipt(reply: Reply) -> Receipt:
-    claim = decode_claim(reply.text(1), revision=int(reply.text(0)))
+    claim = decode_claim(cast(bytes, reply.rest[1]), revision=int(reply.text(0)))
     return Receipt(claim, replayed=reply.code == "REPLAYED")
 
 
@@ -387,4 +389,4 @@ def _applied(reply: Reply) -> Applied:
 
 
 def _name(key: bytes) -> ClaimName:
-    return ClaimName(*key.decode().split("/", 1))
+    return ClaimName(*key.decode(errors="replace").split("/", 1))

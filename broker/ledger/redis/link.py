@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal, cast
 
 from redis.exceptions import ResponseError
@@ -48,8 +49,11 @@ class Reply:
     rest: tuple[Any, ...]
 
     def text(self, i: int) -> str:
-        """The i-th thing behind the code, which is text."""
-        return cast(bytes, self.rest[i]).decode()
+        """The i-th thing behind the code, which is text; Faults: SAFE_HALT when it is not."""
+        try:
+            return cast(bytes, self.rest[i]).decode()
+        except (UnicodeDecodeError, AttributeError, IndexError):
+            raise safe_halt("the store answers what cannot be read", _RESTORE) from None
 
 
 class _Spoilt(Exception):
@@ -66,10 +70,12 @@ class Link:
     def __init__(self, url: str, *, market: str, settings: StoreSettings) -> None:
         self.market = market
         self.settings = settings
-        self.client = connect(url, connections=3, seconds_max=settings.connect_seconds_max)
+        self.mended = 0  # lines on which the store's functions were not ours
+        lines = partial(connect, url, seconds_max=settings.connect_seconds_max, spoilt=self._mend)
+        self.client = lines(connections=3)
         self._batches = Batches(self.client, seconds_max=settings.call_seconds_max)
         self._bulk = Batches(self.client, seconds_max=settings.bulk_seconds_max)
-        self._waiter = connect(url, connections=settings.waiting_reads_max, seconds_max=settings.connect_seconds_max)
+        self._waiter = lines(connections=settings.waiting_reads_max)
         self._incarnation: str | None = None
         self._seen = 0
         self._halted: Fault | None = None
@@ -131,6 +137,9 @@ class Link:
         with suppress(Fault), translated():
             named = library().function("halt"), 2, keys.prefix(self.market), self._known(self._seen)
             await self._function(self._batches, "FCALL", *named, self._incarnation, why.message)
+
+    def _mend(self) -> None:
+        self.mended += 1
 
     def _known(self, revision: int) -> str:
         """What this process knows of the market, for functions to refuse before they change one that has gone back."""

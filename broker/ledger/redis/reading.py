@@ -102,13 +102,19 @@ async def log_texts(link: Link, after: int, upto: int) -> AsyncIterator[bytes]:
     while after < upto:
         reply = await link.read("events", after, min(EVENTS, upto - after), 1, bulk=True)
         if reply.code == "COMPACTED":
-            if (oldest := int(reply.text(0))) > after + 1:
-                raise refusals.compacted(after, oldest)
-            # Events are only ever dropped from the front.
-            raise safe_halt(f"the log has a hole behind revision {after}", "Restore the store with its history")
+            raise trimmed(after, int(reply.text(0)))
         for text in reply.rest[0]:
             after += 1
             yield text
+
+
+def trimmed(after: int, oldest: int) -> Fault:
+    """Why an event after revision ``after`` is not there though ``oldest`` is: trimmed, which is done in front."""
+    if oldest > after + 1:
+        return refusals.compacted(after, oldest)
+    return safe_halt(
+        f"the log lacks a revision after {after}, though not {oldest}", "Restore the store, with its history"
+    )
 
 
 async def read_kept(link: Link) -> Kept:

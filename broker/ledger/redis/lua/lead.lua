@@ -26,5 +26,8 @@ verb_relieving('lead', function(keys, args)
 
   redis.call('HSET', m.keys.meta, 'leader', planner, 'epoch', market.digits(epoch),
     'leader_until', market.digits(now + ttl_millis), 'leader_ttl', market.digits(ttl_millis))
+  if ttl_millis == 0 then -- a planner of an earlier release, which would not write its ttl, may be next
+    redis.call('HDEL', m.keys.meta, 'leader_ttl')
+  end
   return market.reply(m, 'OK', market.digits(epoch))
 end)
