@@ -69,7 +69,9 @@ class Toxic:
     async def _sent_again(self) -> None:
         wait = RESEND_SECONDS
         while self.rng.random() < self.loss:
-            await asyncio.sleep(wait)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(wait):
+                    await asyncio.Event().wait()
             wait *= 2
 
 
