@@ -79,7 +79,10 @@ def _strike(operator: Client, rng: random.Random) -> int:
             Growth(devices=8),
             Recovery(),
         ):
-            touched += _changed(partial(operator.change_supply, pool, change))
+            hit = _changed(partial(operator.change_supply, pool, change))
+            touched += hit
+            if hit and isinstance(change, Outage):
+                operator.run_plan()  # on a quick machine all is well again before anybody has looked
         operator.run_plan()
     return touched
 
