@@ -193,8 +193,7 @@ class Desk:
         for claim in self.market.outlook.held:
             if isinstance(claim.state, Held) and claim.state.until <= at:
                 over = claim.becomes(Expired((QUOTE_LAPSED,)), at=at)
-                # A claim lapses once at a revision, which others may have too; no tenant is called like this scope.
-                key = RequestKey("-lapse", "Lapse", f"{claim.revision} {claim.name.key}", claim.name.key)
+                key = RequestKey.of_lapse("Lapse", claim)
                 with suppress(Fault):  # redeemed or cancelled meanwhile, or let go of by another server
                     count += not (await self.ledger.amend(over, key=key, at=at)).replayed
         return count

@@ -196,8 +196,7 @@ class Leasing:
             with suppress(Fault):  # changed meanwhile, or ended by another server: looked at again if need be
                 claim, at = await self.ledger.claim(name), self.now()
                 over = _unused(claim, at) or _without_lease(claim, EXPIRED, at)
-                # A claim ends once at a revision, which may be that of others too; no tenant is called like this scope.
-                key = RequestKey("-lapse", "ExpireLease", f"{claim.revision} {name.key}", name.key)
+                key = RequestKey.of_lapse("ExpireLease", claim)
                 failpoints.reach("before-lease-reap")
                 count += await self.ledger.expire(over, margin_millis=margin, key=key, at=at) is not None
                 failpoints.reach("after-lease-reap")

@@ -73,7 +73,7 @@ class Observed:
         yield "broker_revision", (), self._feed.revision
         yield "broker_watches", (), self._feed.watches
         yield "broker_late_seconds", (), load.lag
-        yield "broker_turned_away_ratio", (), load.by_peer.part
+        yield "broker_turned_away_ratio", (), load.lateness.part
         yield "broker_tasks", (), self._tasks
         yield "broker_claims", (), len(self._feed.outlook.claims)
         if (audit := self.guard.audit) is not None:

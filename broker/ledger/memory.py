@@ -11,6 +11,7 @@ from bisect import bisect_right, insort
 from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from math import inf
 from typing import TypeVar
 
 from broker.domain.bid_prices import BidPrices
@@ -226,7 +227,7 @@ class MemoryLedger:
                 return None
             self._leader, self._epoch = planner_id, self._epoch + 1
         self._leads_seconds = ttl_millis / 1000
-        self._leads_until = now + self._leads_seconds
+        self._leads_until = now + self._leads_seconds if ttl_millis else -inf
         return Fence(self._incarnation, self._epoch)
 
     async def commit(

@@ -48,6 +48,14 @@ class RequestKey:
     request_id: str
     body_digest: str
 
+    @classmethod
+    def of_lapse(cls, method: str, claim: Claim) -> RequestKey:
+        """Of what a server does by itself once a claim's time is over: once for each claim at a revision.
+
+        Other claims may be of the same revision, and no tenant is called like this scope.
+        """
+        return cls("-lapse", method, f"{claim.revision} {claim.name.key}", claim.name.key)
+
 
 @dataclass(frozen=True, slots=True)
 class Receipt:

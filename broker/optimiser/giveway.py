@@ -35,12 +35,13 @@ _PR_SET_TIMERSLACK, _CLOCK_MONOTONIC, _SIGEV_THREAD_ID = 29, 1, 4  # of its head
 
 def step_back() -> None:
     """Make this process, with all its threads, take what others leave: whoever wakes up goes first."""
-    os.nice(NICENESS)
-    with contextlib.suppress(OSError, AttributeError):
-        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))  # Linux, where both are the calling thread's alone
-        for task in Path("/proc/self/task").iterdir():
-            os.setpriority(os.PRIO_PROCESS, int(task.name), NICENESS)
-            os.sched_setscheduler(int(task.name), os.SCHED_IDLE, os.sched_param(0))
+    if sys.platform != "linux":
+        os.nice(NICENESS)
+        return
+    for thread in [int(task.name) for task in Path("/proc/self/task").iterdir()]:  # each has its own, on Linux
+        os.setpriority(os.PRIO_PROCESS, thread, NICENESS)
+        with contextlib.suppress(OSError):
+            os.sched_setscheduler(thread, os.SCHED_IDLE, os.sched_param(0))
 
 
 class GivingWay:

@@ -20,7 +20,7 @@ from broker.telemetry.traces import Traces
 from broker.transport.ending import Refused
 from broker.transport.load import Load
 from broker.transport.methods import METHODS, OPERATORS, Method, tenant_of
-from broker.transport.pulse import OTHERS
+from broker.transport.pulse import Shares
 from broker.transport.status import overloaded, too_late
 
 __all__ = ["Guard"]
@@ -29,7 +29,7 @@ Context = ServicerContext[Any, Any]
 
 OK, OVERLOADED, LATE, GONE, BUG = "OK", "OVERLOADED", "DEADLINE_EXCEEDED", "CANCELLED", "INTERNAL"
 CHANGES = "-!"  # of operators
-UNREAD = OTHERS  # whose calls are on record that nobody has read
+UNREAD = Shares.OTHERS  # whose calls are on record that nobody has read
 
 
 class _Overloaded(Refused):
@@ -52,13 +52,14 @@ class Guard:
     tally: Tally = field(default_factory=Tally)
     audit: Audit | None = None
     traces: Traces | None = None
+    known: Callable[[str], bool] = lambda _tenant: True  # whether it is a tenant of the fleet
 
     def around(self, service: object) -> Any:
         """The same service, guarded; for the functions that add one to a server."""
         return _Guarded(self, service)
 
     def busy(self, name: str, context: Context) -> grpc.Status | None:
-        """The status of a call that is sent away unread, which costs a fifth of answering it; None: let it in.
+        """The status of a call that is sent away unread, which costs far less than to answer it; None: let it in.
 
         Whose it is nobody knows by then, so that each connection has its share.
         """
@@ -90,7 +91,7 @@ class Guard:
             allowed = default if remaining is None else min(remaining, most)
             try:
                 async with asyncio.timeout(allowed):
-                    await self._turn(method, tenant_of(method.target(request)), allowed)
+                    await self._turn(method, self._whose(method, request), allowed)
                     try:
                         reply = await call(request, context)
                     finally:
@@ -142,12 +143,17 @@ class Guard:
 
         return guarded
 
+    def _whose(self, method: Method, request: Any) -> str:
+        """Whose turn the call takes: names that no tenant has are one, or they would starve the names that are."""
+        tenant = tenant_of(method.target(request))
+        if tenant == OPERATORS:
+            return CHANGES if method.changed is not None else OPERATORS  # these do not wait for what anybody may read
+        return tenant if self.known(tenant) else Shares.OTHERS
+
     async def _turn(self, method: Method, tenant: str, allowed: float) -> None:
         """Return once the call may go on; raises _Overloaded."""
         load, lane, cost = self.load, method.lane, method.cost
-        # What operators change is not to wait for what anybody may read.
-        share = CHANGES if tenant == OPERATORS and method.changed is not None else tenant
-        seconds = load.unfair(lane, share)
+        seconds = load.unfair(lane, tenant)
         if seconds is None and load.enter(lane, cost):
             return
         if seconds is None:

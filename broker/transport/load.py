@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import Enum
 from time import monotonic
 
-from broker.transport.pulse import OTHERS, Quota
+from broker.transport.pulse import Lateness, Shares
 
 __all__ = ["Lane", "Limits", "Load"]
 
@@ -115,10 +115,9 @@ class Load:
         self._spread = spread or random.Random().random  # noqa: S311
         self.running = self.heavy = 0  # cost under way
         self.shed = dict.fromkeys(Lane, 0)
-        self.by_peer = Quota(clock, late_seconds=self.limits.late_seconds)
-        self.by_tenant = Quota(clock, late_seconds=self.limits.late_seconds)
         self.lag = 0.0  # seconds that calls come late
-        self.known: Callable[[str], bool] = lambda _tenant: True  # all others have one share together
+        self.lateness = Lateness(self.limits.late_seconds)
+        self.by_peer, self.by_tenant = Shares(clock), Shares(clock)
         self._clock = clock
         self._lanes = {lane: _InTurn() for lane in Lane}
         self._waiting = 0
@@ -141,8 +140,7 @@ class Load:
 
     def unfair(self, lane: Lane, tenant: str) -> float | None:
         """Seconds after which to come back, for a call of a tenant that has had its share; None: it has not."""
-        who = tenant if self.known(tenant) else OTHERS
-        return None if lane is Lane.URGENT else self._beyond(self.by_tenant, lane, who)
+        return None if lane is Lane.URGENT else self._beyond(self.by_tenant, lane, tenant)
 
     def enter(self, lane: Lane, cost: int) -> bool:
         """Take the call on, if there is room and nobody waits."""
@@ -172,14 +170,15 @@ class Load:
     def beat(self, lag: float) -> None:
         """Calls are so late when they come."""
         self.lag = lag
-        self.by_peer.beat(lag)
-        self.by_tenant.beat(lag)
+        self.lateness.beat(lag)
+        self.by_peer.beat(self.lateness)
+        self.by_tenant.beat(self.lateness)
 
-    def _beyond(self, quota: Quota, lane: Lane, who: str) -> float | None:
-        if quota.take(who):
+    def _beyond(self, shares: Shares, lane: Lane, who: str) -> float | None:
+        if shares.take(who):
             return None
         self.shed[lane] += 1
-        return self._pause(quota.beyond(who))
+        return self._pause(shares.beyond(who))
 
     def _pause(self, part: float) -> float:
         """How long to stay away for one of whose calls so large a part is refused.

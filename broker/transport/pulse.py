@@ -9,20 +9,20 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from math import inf
 from time import monotonic
 
-__all__ = ["BEAT_SECONDS", "OTHERS", "Quota", "keep_pulse"]
+__all__ = ["BEAT_SECONDS", "Lateness", "Shares", "keep_pulse"]
 
 BEAT_SECONDS = 0.1
 BEATS = 5  # over which it is counted who asks how often
-OTHERS = "?"  # all of whom nothing is known
 
 
-class Quota:
-    """While calls come late a part of them is turned away: of whoever asks for most, so that others have all of theirs.
+class Lateness:
+    """Which part of the calls is turned away because they come late, now and for the last seconds.
 
-    How large a part follows PIE (RFC 8033): it grows with how late calls are beyond ``late_seconds``, and at once with
-    how much later they become; it shrinks likewise. What is left is shared out max-min fair.
+    It follows PIE (RFC 8033): it grows with how late calls are beyond ``late_seconds``, and at once with how much later
+    they become; it shrinks likewise.
     """
 
     ALPHA, BETA = 0.15, 0.5  # of the part, for each second that calls are late, or later than a beat before
@@ -30,38 +30,49 @@ class Quota:
     LAST = 0.05  # of the way, a beat, from what was refused for seconds to what is refused now
     MOST = 0.9  # somebody always has a turn
     BURST = 2  # late beats, with which the first is refused: one stall is soon over
-    NAMES_MAX, NAME_MAX = 10_000, 64  # that are told apart, and of each, since callers choose them
 
-    def __init__(self, clock: Callable[[], float] = monotonic, *, late_seconds: float = 0.1) -> None:
-        self.part = self.lasting = 0.0  # now, and for the last seconds
-        self._clock, self._late_seconds = clock, late_seconds
-        self._since, self._beats, self._lag, self._burst = clock(), 0, 0.0, self.BURST
-        self._came: Counter[str] = Counter()
-        self._taken: Counter[str] = Counter()
-        self._rates: dict[str, float] = {}  # calls a second, not long ago
-        self._share = self._lasting_share = 0.0
-
-    def take(self, who: str) -> bool:
-        """Whether one more call of this tenant, or on this connection, may be taken on."""
-        who = who[: self.NAME_MAX]
-        if len(self._came) >= self.NAMES_MAX and who not in self._came:
-            who = OTHERS
-        self._came[who] += 1
-        if not self.part or not self._rates:
-            return True
-        if self._taken[who] >= self._share * (self._clock() - self._since + BEAT_SECONDS):
-            return False
-        self._taken[who] += 1
-        return True
+    def __init__(self, late_seconds: float) -> None:
+        self.part = self.lasting = 0.0
+        self._late_seconds, self._lag, self._burst = late_seconds, 0.0, self.BURST
 
     def beat(self, lag: float) -> None:
-        """Calls are so late now."""
+        """Calls are so many seconds late now."""
         more = self.ALPHA * (lag - self._late_seconds) + self.BETA * (lag - self._lag)
         calm = lag < self._late_seconds / 2
         self._burst = self.BURST if calm and not self.part else max(0, self._burst - 1)
         if not self._burst:
             self.part = min(self.MOST, max(0.0, self.part * (self.FALL if calm else 1.0) + more))
         self._lag = lag
+        self.lasting += self.LAST * (self.part - self.lasting)
+
+
+class Shares:
+    """What is not turned away, shared out max-min fair among those who ask: who asks for little has all of it."""
+
+    NAMES_MAX, NAME_MAX = 10_000, 64  # that are told apart, and of each, since callers choose them
+    OTHERS = "?"  # all beyond
+
+    def __init__(self, clock: Callable[[], float] = monotonic) -> None:
+        self._clock = clock
+        self._since, self._beats = clock(), 0
+        self._came: Counter[str] = Counter()
+        self._taken: Counter[str] = Counter()
+        self._rates: dict[str, float] = {}  # calls a second, not long ago
+        self._most = self._lasting_most = inf  # calls a second, of each
+
+    def take(self, who: str) -> bool:
+        """Whether one more call of whoever goes by that name may be taken on."""
+        who = who[: self.NAME_MAX]
+        if len(self._came) >= self.NAMES_MAX and who not in self._came:
+            who = self.OTHERS
+        self._came[who] += 1
+        if self._taken[who] >= self._most * (self._clock() - self._since + BEAT_SECONDS):
+            return False
+        self._taken[who] += 1
+        return True
+
+    def beat(self, lateness: Lateness) -> None:
+        """So large a part is turned away now."""
         self._beats += 1
         if self._beats == BEATS:
             span = max(0.01, self._clock() - self._since)
@@ -69,17 +80,19 @@ class Quota:
             self._since, self._beats = self._clock(), 0
             self._came.clear()
             self._taken.clear()
-        rates = sorted(self._rates.values())
-        self.lasting += self.LAST * (self.part - self.lasting)
-        self._share = _share(rates, (1 - self.part) * sum(rates))
-        self._lasting_share = _share(rates, (1 - self.lasting) * sum(rates))
+        self._most, self._lasting_most = self._each(lateness.part), self._each(lateness.lasting)
 
     def beyond(self, who: str) -> float:
         """Which part of what it asks for has been more than its share for a while: a burst tells little."""
-        if not self.lasting or not self._rates:
-            return 0.0
         rate = self._rates.get(who[: self.NAME_MAX], 0.0)
-        return max(0.0, min(self.MOST, 1 - self._lasting_share / max(1.0, rate)))
+        return max(0.0, min(Lateness.MOST, 1 - self._lasting_most / max(1.0, rate)))
+
+    def _each(self, part: float) -> float:
+        """Calls a second that each may have, when that part of all is turned away."""
+        if not part or not self._rates:
+            return inf
+        rates = sorted(self._rates.values())
+        return _share(rates, (1 - part) * sum(rates))
 
 
 def _share(rates: list[float], most: float) -> float:

@@ -7,6 +7,7 @@ import logging
 import os
 import secrets
 import sys
+from dataclasses import replace
 from enum import Enum, auto
 from typing import Any
 
@@ -35,7 +36,6 @@ from broker.transport.door import FLEET_BYTES_MAX, Door
 from broker.transport.fleet_service import FleetService
 from broker.transport.guard import Guard
 from broker.transport.lease_service import LeaseService
-from broker.transport.methods import OPERATORS
 from broker.transport.planning_service import PlanningService
 from broker.transport.pulse import keep_pulse
 
@@ -85,11 +85,10 @@ class Server:
         self._server = grpc.aio.server(options=options, maximum_concurrent_rpcs=CALLS_MAX)
         self._health = HealthServicer()
         supplying = Supplying(desk.ledger, feed, desk.now, desk.terms.policy.terms)
-        self._guard = guard = guard or Guard()
+        self._guard = guard = replace(guard or Guard(), known=lambda name: name in feed.outlook.fleet.tenants_by_id)
         self._pulse: asyncio.Task[None] | None = None
         services: Any = door or Door()  # takes them as the server would
         services.busy = guard.busy
-        guard.load.known = lambda name: name.startswith(OPERATORS) or name in feed.outlook.fleet.tenants_by_id
         capacity_service_pb2_grpc.add_CapacityServiceServicer_to_server(
             guard.around(CapacityService(desk, feed)), services
         )

@@ -101,11 +101,15 @@ def operations(draw: st.DrawFn) -> tuple[str, Operation]:
 
             async def declare(ledger: Ledger, r: str) -> Any:
                 known = expected and await ledger.fleet_revision()
-                return await ledger.apply_fleet(made, key=key(r), at=at, dry_run=dry_run, expected=known)
+                return await ledger.apply_fleet(
+                    made, key=key(r, method="ApplyFleet"), at=at, dry_run=dry_run, expected=known
+                )
 
             return f"fleet {pools}", declare
         case _:
-            return "ask", lambda ledger, r: ledger.ask_plan(key=key(r), at=at, time_limit_seconds=at or None)
+            return "ask", lambda ledger, r: ledger.ask_plan(
+                key=key(r, method="RunPlan"), at=at, time_limit_seconds=at or None
+            )
 
 
 @st.composite

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from broker.transport.load import Lane, Limits, Load
-from broker.transport.pulse import Quota
+from broker.transport.pulse import Shares
 
 LIMITS = Limits(
     running_least=4, running_max=4, urgent_more=1, heavy_max=2, waiting_max=8, burst_seconds=0.25, wait_seconds_max=0.25
@@ -254,22 +254,9 @@ def test_without_overload_nobody_is_asked_to_stay_away_for_long() -> None:
         assert max(filter(None, refused)) < 0.5, lane
 
 
-def test_names_that_nobody_has_share_one_tenants_part() -> None:
-    clock = Clock()
-    load = Load(clock=clock)
-    load.known = {"honest"}.__contains__
-    for beat in range(80):
-        taken = [load.unfair(Lane.PLAIN, f"made-up-{beat}-{n}") for n in range(600)].count(None)
-        honest = [load.unfair(Lane.PLAIN, "honest") for _ in range(20)].count(None)
-        clock.now += 0.1
-        load.beat(0.5)
-    assert honest == 20
-    assert taken < 200
-
-
 def test_what_is_counted_of_callers_is_bounded() -> None:
     load = Load(clock=Clock())
-    for n in range(2 * Quota.NAMES_MAX):
+    for n in range(2 * Shares.NAMES_MAX):
         load.unread(Lane.PLAIN, lambda n=n: f"{n}" * 100)  # type: ignore[misc]
-    assert len(load.by_peer._came) <= Quota.NAMES_MAX + 1
-    assert max(map(len, load.by_peer._came)) <= Quota.NAME_MAX
+    assert len(load.by_peer._came) <= Shares.NAMES_MAX + 1
+    assert max(map(len, load.by_peer._came)) <= Shares.NAME_MAX

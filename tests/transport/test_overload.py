@@ -17,6 +17,7 @@ from capacitybroker.v1 import (
 from capacitybroker.v1 import capacity_service_pb2 as capacity
 from capacitybroker.v1 import lease_service_pb2 as leases
 from capacitybroker.v1.capacity_service_pb2_grpc import CapacityServiceStub
+from capacitybroker.v1.fleet_service_pb2_grpc import FleetServiceStub
 from capacitybroker.v1.lease_service_pb2_grpc import LeaseServiceStub
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
@@ -24,19 +25,32 @@ from grpc_status import rpc_status
 from broker.transport.guard import Guard
 from broker.transport.load import Limits, Load
 from broker.transport.methods import METHODS
-from broker.transport.pulse import Quota
+from broker.transport.pulse import Shares
 from broker.transport.server import Server
+from tests.builders import fleet
 from tests.transport.calls import create, refusal
 from tests.world import World, world
 
 BUSY = Limits(running_least=0, running_max=0, urgent_more=8, waiting_max=0)  # room for what is urgent only
 
 
-class Exhausted(Quota):
+class Exhausted(Shares):
     """Nobody has anything left of his share."""
 
     def take(self, who: str) -> bool:  # noqa: ARG002 - whoever it is
         return False
+
+
+class Named(Shares):
+    """Remembers who came."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: list[str] = []
+
+    def take(self, who: str) -> bool:
+        self.names.append(who)
+        return True
 
 
 @asynccontextmanager
@@ -116,3 +130,18 @@ def test_every_method_of_the_api_has_a_row_and_no_other() -> None:
     files = (capacity_service_pb2, fleet_service_pb2, lease_service_pb2, planning_service_pb2)
     services = [service for file in files for service in file.DESCRIPTOR.services_by_name.values()]
     assert {method.name for service in services for method in service.methods} == set(METHODS)
+
+
+async def test_names_that_no_tenant_has_are_one_and_what_operators_change_is_apart() -> None:
+    guard = Guard(load=Load())
+    guard.load.by_tenant = Named()
+    async with world() as w, served(w, guard) as channel:
+        await w.declare(fleet())
+        stub = CapacityServiceStub(channel)
+        await stub.CreateClaim(create())
+        for name in ("made-up-1", "made-up-2"):
+            await refusal(stub.CreateClaim(create(parent=f"tenants/{name}")))
+        operator = FleetServiceStub(channel)
+        await operator.ListPools(fleet_service_pb2.ListPoolsRequest())
+        await refusal(operator.ChangeSupply(fleet_service_pb2.ChangeSupplyRequest(name="pools/none")))
+    assert guard.load.by_tenant.names == ["atlas", "?", "?", "-", "-!"]

@@ -116,7 +116,9 @@ class RedisLedger:
         if reply.code == "OK":
             # What was stored is one of those that were sent: no need to read it again.
             body = reply.text(1)
-            stored = dict(zip([*sent, waiting], [*candidates, claim], strict=True))[body]
+            stored = dict(zip([*sent, waiting], [*candidates, claim], strict=True)).get(body)
+            if stored is None:
+                raise safe_halt(f"the store keeps {claim.name} as nobody sent it", "Restore the store with its history")
             stored = replace(stored, revision=int(reply.text(0)))
             if not moved:
                 self._written.submitted(stored, body, at)

@@ -72,7 +72,7 @@ class Link:
         self.settings = settings
         self.mended = 0  # lines on which the store's functions were not ours
         lines = partial(connect, url, seconds_max=settings.connect_seconds_max, spoilt=self._mend)
-        self.client = lines(connections=3)
+        self.client = lines(connections=3)  # for batches, and for commands that are no functions
         self._batches = Batches(self.client, seconds_max=settings.call_seconds_max)
         self._bulk = Batches(self.client, seconds_max=settings.bulk_seconds_max)
         self._waiter = lines(connections=settings.waiting_reads_max)

@@ -24,9 +24,12 @@ verb_relieving('lead', function(keys, args)
     epoch = epoch + 1
   end
 
-  redis.call('HSET', m.keys.meta, 'leader', planner, 'epoch', market.digits(epoch),
-    'leader_until', market.digits(now + ttl_millis), 'leader_ttl', market.digits(ttl_millis))
-  if ttl_millis == 0 then -- a planner of an earlier release, which would not write its ttl, may be next
+  redis.call('HSET', m.keys.meta, 'leader', planner, 'epoch', market.digits(epoch))
+  if ttl_millis > 0 then
+    redis.call('HSET', m.keys.meta, 'leader_until', market.digits(now + ttl_millis),
+      'leader_ttl', market.digits(ttl_millis))
+  else -- it steps down, whatever the clock shows next; a planner of an earlier release, which writes no ttl, may follow
+    redis.call('HSET', m.keys.meta, 'leader_until', '0')
     redis.call('HDEL', m.keys.meta, 'leader_ttl')
   end
   return market.reply(m, 'OK', market.digits(epoch))
