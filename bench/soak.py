@@ -88,6 +88,10 @@ def call_all_day(
         while not leave.wait(args.pause):
             try:
                 claim = client.create_claim(some_claim(rng))
+            except BrokerError as refused:
+                said[refused.reason or type(refused).__name__] += 1
+                continue
+            try:
                 client.get_claim(claim.name)
                 if rng.random() < 0.1:
                     client.quote_claim(some_claim(rng), hold_for=5 if rng.random() < 0.3 else None)
@@ -100,10 +104,12 @@ def call_all_day(
                     client.get_claim(f"gone-{number}")
                 client.renew_lease(*rng.choice(leases))
                 said["renewed"] += 1
-                client.cancel_claim(claim.name)
-                said["cancelled"] += 1
             except BrokerError as refused:
                 said[refused.reason or type(refused).__name__] += 1
+            # Whatever was refused meanwhile: were it left, all that is kept of claims would grow with them.
+            with suppress(BrokerError):
+                client.cancel_claim(claim.name)
+                said["cancelled"] += 1
 
 
 def watch_all_day(address: str, leave: threading.Event, said: Counter[str]) -> None:

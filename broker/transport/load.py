@@ -8,13 +8,12 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
+from math import log
 from time import monotonic
 
-from broker.transport.pulse import Lateness, Shares
+from broker.transport.pulse import Absence, Lateness, Shares
 
 __all__ = ["Lane", "Limits", "Load"]
-
-AWAY_SECONDS = 0.25  # the least that who is refused stays away
 
 
 class Lane(Enum):
@@ -44,7 +43,6 @@ class Limits:
     wait_seconds_max: float = 0.5
     late_seconds: float = 0.1  # that calls may come late before some are turned away
     urgent_in_a_row: int = 7  # then somebody else who waits has a turn
-    away_seconds_max: float = 4.0  # on average
 
 
 @dataclass(slots=True, eq=False)
@@ -116,13 +114,14 @@ class Load:
         self.running = self.heavy = 0  # cost under way
         self.shed = dict.fromkeys(Lane, 0)
         self.lag = 0.0  # seconds that calls come late
-        self.lateness = Lateness(self.limits.late_seconds)
+        self.lateness, self.absence = Lateness(self.limits.late_seconds), Absence()
         self.by_peer, self.by_tenant = Shares(clock), Shares(clock)
         self._clock = clock
         self._lanes = {lane: _InTurn() for lane in Lane}
         self._waiting = 0
         self._in_a_row = 0
         self._left = 0  # cost of all calls that ended
+        self._left_by_beat = self._shed_by_beat = 0
         self._room = self.limits.running_max
         # Cost a second, seen while somebody waited.
         self._pace = max(1.0, self._room / self.limits.running_seconds)
@@ -136,11 +135,11 @@ class Load:
 
     def unread(self, lane: Lane, peer: Callable[[], str]) -> float | None:
         """Seconds after which to come back, for a call of which nothing has been read; None: let it in."""
-        return None if lane is Lane.URGENT else self._beyond(self.by_peer, lane, peer())
+        return None if lane is Lane.URGENT else self._in_share(self.by_peer, lane, peer())
 
     def unfair(self, lane: Lane, tenant: str) -> float | None:
         """Seconds after which to come back, for a call of a tenant that has had its share; None: it has not."""
-        return None if lane is Lane.URGENT else self._beyond(self.by_tenant, lane, tenant)
+        return None if lane is Lane.URGENT else self._in_share(self.by_tenant, lane, tenant)
 
     def enter(self, lane: Lane, cost: int) -> bool:
         """Take the call on, if there is room and nobody waits."""
@@ -164,8 +163,7 @@ class Load:
         if ahead / pace <= patience and line.size < most:
             return None
         self.shed[lane] += 1
-        beyond = 0.0 if lane is Lane.URGENT else self.by_tenant.beyond(tenant)
-        return max(self._pause(beyond), (urgent + line.size) / pace)
+        return max(self._pause(lane), (urgent + line.size) / pace)
 
     def beat(self, lag: float) -> None:
         """Calls are so late when they come."""
@@ -173,20 +171,26 @@ class Load:
         self.lateness.beat(lag)
         self.by_peer.beat(self.lateness)
         self.by_tenant.beat(self.lateness)
+        shed = sum(self.shed.values())
+        self.absence.beat(
+            refused=shed - self._shed_by_beat, answered=self._left - self._left_by_beat, late=self.lateness.part > 0
+        )
+        self._shed_by_beat, self._left_by_beat = shed, self._left
 
-    def _beyond(self, shares: Shares, lane: Lane, who: str) -> float | None:
+    def _in_share(self, shares: Shares, lane: Lane, who: str) -> float | None:
         if shares.take(who):
             return None
         self.shed[lane] += 1
-        return self._pause(shares.beyond(who))
+        return self._pause(lane)
 
-    def _pause(self, part: float) -> float:
-        """How long to stay away for one of whose calls so large a part is refused.
+    def _pause(self, lane: Lane) -> float:
+        """How long to stay away.
 
-        Each another time: all who were refused in a bad moment would be back in the same one, and nobody before.
+        Each another time, exponentially distributed: all who were refused in a bad moment would else be back in the
+        same one, and nobody before.
         """
-        pause = AWAY_SECONDS / (1 - part) ** 4
-        return min(self.limits.away_seconds_max, pause) * (0.1 + 1.8 * self._spread())
+        seconds = Absence.LEAST if lane is Lane.URGENT else self.absence.seconds
+        return -seconds * log(1 - self._spread())
 
     async def turn(self, lane: Lane, cost: int, tenant: str) -> None:
         """Wait for the call's turn, and take it on; whoever is cancelled meanwhile has not entered."""

@@ -12,27 +12,26 @@ from collections.abc import Awaitable, Callable
 from math import inf
 from time import monotonic
 
-__all__ = ["BEAT_SECONDS", "Lateness", "Shares", "keep_pulse"]
+__all__ = ["BEAT_SECONDS", "Absence", "Lateness", "Shares", "keep_pulse"]
 
 BEAT_SECONDS = 0.1
 BEATS = 5  # over which it is counted who asks how often
 
 
 class Lateness:
-    """Which part of the calls is turned away because they come late, now and for the last seconds.
+    """Which part of the calls is turned away because they come late.
 
     It follows PIE (RFC 8033): it grows with how late calls are beyond ``late_seconds``, and at once with how much later
     they become; it shrinks likewise.
     """
 
-    ALPHA, BETA = 0.15, 0.5  # of the part, for each second that calls are late, or later than a beat before
+    ALPHA, BETA = 0.15, 1.0  # of the part, for each second that calls are late, or later than a beat before
     FALL = 0.85  # of it, a beat, while they are not late at all
-    LAST = 0.05  # of the way, a beat, from what was refused for seconds to what is refused now
     MOST = 0.9  # somebody always has a turn
     BURST = 2  # late beats, with which the first is refused: one stall is soon over
 
     def __init__(self, late_seconds: float) -> None:
-        self.part = self.lasting = 0.0
+        self.part = 0.0
         self._late_seconds, self._lag, self._burst = late_seconds, 0.0, self.BURST
 
     def beat(self, lag: float) -> None:
@@ -43,7 +42,32 @@ class Lateness:
         if not self._burst:
             self.part = min(self.MOST, max(0.0, self.part * (self.FALL if calm else 1.0) + more))
         self._lag = lag
-        self.lasting += self.LAST * (self.part - self.lasting)
+
+
+class Absence:
+    """How long who is refused is asked to stay away: until refusing costs little beside answering.
+
+    Longer means fewer who come to be refused again, and shorter that none of them is missed once there is room. At the
+    first sign of overload it is long at once, since everybody who comes meanwhile is one more to refuse.
+    """
+
+    LEAST, FIRST, MOST = 0.25, 1.0, 6.0  # seconds
+    LITTLE = 0.1  # refused for each that was answered
+    LONGER, SHORTER = 1.5, 0.9  # a beat
+
+    def __init__(self) -> None:
+        self.seconds = self.LEAST
+        self._late = False
+
+    def beat(self, *, refused: int, answered: int, late: bool) -> None:
+        """So many were since the last beat; whether calls are turned away for coming late."""
+        if late and not self._late:
+            self.seconds = max(self.seconds, self.FIRST)
+        if refused > self.LITTLE * max(1, answered):
+            self.seconds = min(self.MOST, self.seconds * self.LONGER)
+        else:
+            self.seconds = max(self.LEAST, self.seconds * self.SHORTER)
+        self._late = late
 
 
 class Shares:
@@ -57,8 +81,8 @@ class Shares:
         self._since, self._beats = clock(), 0
         self._came: Counter[str] = Counter()
         self._taken: Counter[str] = Counter()
-        self._rates: dict[str, float] = {}  # calls a second, not long ago
-        self._most = self._lasting_most = inf  # calls a second, of each
+        self._rates: list[float] = []  # calls a second of each, not long ago
+        self._most = inf  # calls a second, of each
 
     def take(self, who: str) -> bool:
         """Whether one more call of whoever goes by that name may be taken on."""
@@ -76,23 +100,12 @@ class Shares:
         self._beats += 1
         if self._beats == BEATS:
             span = max(0.01, self._clock() - self._since)
-            self._rates = {who: count / span for who, count in self._came.items()}
+            self._rates = sorted(count / span for count in self._came.values())
             self._since, self._beats = self._clock(), 0
             self._came.clear()
             self._taken.clear()
-        self._most, self._lasting_most = self._each(lateness.part), self._each(lateness.lasting)
-
-    def beyond(self, who: str) -> float:
-        """Which part of what it asks for has been more than its share for a while: a burst tells little."""
-        rate = self._rates.get(who[: self.NAME_MAX], 0.0)
-        return max(0.0, min(Lateness.MOST, 1 - self._lasting_most / max(1.0, rate)))
-
-    def _each(self, part: float) -> float:
-        """Calls a second that each may have, when that part of all is turned away."""
-        if not part or not self._rates:
-            return inf
-        rates = sorted(self._rates.values())
-        return _share(rates, (1 - part) * sum(rates))
+        part, rates = lateness.part, self._rates
+        self._most = _share(rates, (1 - part) * sum(rates)) if part and rates else inf
 
 
 def _share(rates: list[float], most: float) -> float:

@@ -66,6 +66,13 @@ MUTANTS = (
         f"{LOADS}::test_who_is_cancelled_while_it_waits_leaves_no_trace",
     ),
     Mutant(
+        "however many are refused, they stay away no longer",
+        "broker/transport/pulse.py",
+        "min(self.MOST, self.seconds * self.LONGER)",
+        "self.seconds",
+        f"{LOADS}::test_who_is_refused_stays_away_until_refusing_costs_little_beside_answering",
+    ),
+    Mutant(
         "audit chain unchecked",
         "broker/telemetry/chain.py",
         "if shown != before.encode():",

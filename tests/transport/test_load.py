@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from broker.transport.load import Lane, Limits, Load
-from broker.transport.pulse import Shares
+from broker.transport.pulse import Absence, Shares
 
 LIMITS = Limits(
     running_least=4, running_max=4, urgent_more=1, heavy_max=2, waiting_max=8, burst_seconds=0.25, wait_seconds_max=0.25
@@ -219,7 +219,7 @@ def test_a_tenant_has_its_share_however_many_connections_it_uses() -> None:
     assert any(told["much"])
 
 
-def test_the_longer_much_is_refused_the_longer_callers_are_asked_to_stay_away() -> None:
+def test_who_is_refused_stays_away_until_refusing_costs_little_beside_answering() -> None:
     clock = Clock()
     load = Load(clock=clock, spread=lambda: 0.5)
 
@@ -229,10 +229,13 @@ def test_the_longer_much_is_refused_the_longer_callers_are_asked_to_stay_away() 
     late(load, clock, 0.5, ASKS, seconds=1)
     soon = pause()
     late(load, clock, 0.5, ASKS, seconds=20)
-    assert soon < pause() <= load.limits.away_seconds_max
+    assert soon < pause() <= Absence.MOST, "nobody stays away"
+    for _ in range(10):
+        load.leave(Lane.PLAIN, 1_000)
+        load.beat(0.5)
+    assert load.absence.seconds < soon, "nobody comes who must be refused, and many are answered"
     late(load, clock, 0.01, ASKS, seconds=20)
-    late(load, clock, 0.5, ASKS, seconds=1)
-    assert pause() == pytest.approx(soon, rel=0.1)
+    assert load.absence.seconds == Absence.LEAST, "all is well again"
 
 
 def test_one_stall_is_no_sign() -> None:
