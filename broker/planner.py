@@ -124,9 +124,10 @@ class Planner:
         finally:
             lease.cancel()
             await asyncio.gather(lease, return_exceptions=True)
-            with suppress(Fault):
-                # Whoever stands by need not wait for the lease to run out.
-                await self.ledger.lead(self.planner_id, ttl_millis=0)
+            if self._fence is not None:  # or it would take a lease that has just lapsed, from its leader
+                with suppress(Fault):
+                    # Whoever stands by need not wait for the lease to run out.
+                    await self.ledger.lead(self.planner_id, ttl_millis=0)
 
     async def cycle(self, fence: Fence, *, seconds: float, fleet_revision: int | None = None) -> PlanRecord:
         """One plan, put into force: snapshot, compile, solve, check, explain, commit.
@@ -260,7 +261,7 @@ class Planner:
         except Struck:
             return
         except Fault as fault:
-            if fault.reason is FaultReason.FENCED:
+            if fault.reason is FaultReason.FENCED and self._fence == fence:
                 self._fence = None
             # The events are looked at again: what they ask for is still owed.
             raise

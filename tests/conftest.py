@@ -17,10 +17,10 @@ T = TypeVar("T")
 class Eventually(Protocol):
     """Polls until ``await predicate()`` gives something true, and returns it; fails after ``within`` seconds."""
 
-    async def __call__(self, predicate: Callable[[], Awaitable[T | None]], *, within: float = 5.0) -> T: ...
+    async def __call__(self, predicate: Callable[[], Awaitable[T | None]], *, within: float = 30.0) -> T: ...
 
 
-async def _eventually(predicate: Callable[[], Awaitable[T | None]], *, within: float = 5.0) -> T:
+async def _eventually(predicate: Callable[[], Awaitable[T | None]], *, within: float = 30.0) -> T:
     found: T | None = None
     try:
         async with asyncio.timeout(within):

@@ -43,13 +43,13 @@ if TYPE_CHECKING:
     from capacitybroker.v1.lease_service_pb2_grpc import LeaseServiceAsyncStub
     from capacitybroker.v1.planning_service_pb2_grpc import PlanningServiceAsyncStub
 
-__all__ = ["InlineSolver", "LostSolver", "World", "until", "world"]
+__all__ = ["PATIENT", "InlineSolver", "LostSolver", "World", "until", "world"]
 
 DAY = 24 * SLOT_SECONDS
 NOON = 20_000 * DAY + DAY // 2  # some day in 2024, on the hour
 
 
-async def until(condition: Callable[[], object], *, within: float = 5.0) -> None:
+async def until(condition: Callable[[], object], *, within: float = 30.0) -> None:
     """Polls until ``condition()`` is true; fails after ``within`` seconds."""
     async with asyncio.timeout(within):
         while not condition():  # noqa: ASYNC110 - any condition will do, so nobody can be told to set an event

@@ -30,7 +30,7 @@ def patiently(
 
     A broker that is not there to begin with raises ``Unavailable``, as any refusal does.
     """
-    from capacitybroker import Unavailable
+    from capacitybroker import ResourceExhausted, Unavailable
 
     lost = False
 
@@ -52,7 +52,9 @@ def patiently(
                     typer.echo("broker: connected again", err=True)
                     lost = False
                 yield change
-        except Unavailable as error:
+        except (Unavailable, ResourceExhausted) as error:
+            if not isinstance(error, Unavailable) and error.reason != "OVERLOADED":
+                raise
             if not lost:
                 typer.echo("broker: connection lost, waiting … (Ctrl-C ends it)", err=True)
                 lost = True

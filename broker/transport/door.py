@@ -27,6 +27,7 @@ __all__ = ["FLEET_BYTES_MAX", "MESSAGE_BYTES_MAX", "Door", "reader"]
 MESSAGE_BYTES_MAX = 256 * 1024
 FLEET_BYTES_MAX = 4 * 1024 * 1024  # a thousand pools with all of their deliveries
 BODY_SECONDS = 10.0
+READING_SECONDS = 0.05
 STREAMS_MAX = 10_000
 
 Context = ServicerContext[Any, Any]
@@ -160,13 +161,19 @@ class Door(grpc.GenericRpcHandler):
     def _let_go(self, loop: asyncio.AbstractEventLoop) -> None:
         """Interrupt those who have waited too long; a timer for each call would cost a tenth of a short one."""
         now = loop.time()
-        for task, due in list(self._awaited.items()):
-            if due > now:
-                loop.call_at(due, self._let_go, loop)
-                return
-            del self._awaited[task]
-            task.cancel()
-        self._looking = False
+        overdue = [task for task, due in self._awaited.items() if due <= now]
+        # Where this process stood still, a message may have come that nobody had a turn to read yet.
+        loop.call_later(READING_SECONDS, self._interrupt, overdue)
+        waiting = [due for due in self._awaited.values() if due > now]
+        if waiting:
+            loop.call_at(waiting[0], self._let_go, loop)
+        else:
+            self._looking = False
+
+    def _interrupt(self, overdue: list[asyncio.Task[Any]]) -> None:
+        for task in overdue:
+            if self._awaited.pop(task, None) is not None:
+                task.cancel()
 
 
 def reader(read: Read, most: int) -> Read:

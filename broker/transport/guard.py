@@ -98,7 +98,7 @@ class Guard:
                         load.leave(lane, cost)
                     failpoints.reach("before-reply", name)
             except _Overloaded:
-                self._shed(name, tenant_of(method.target(request)), begun)
+                self._shed(name, self._whose(method, request), begun)
                 raise
             except asyncio.CancelledError:
                 self._refused(name, method, request, context, GONE, begun)

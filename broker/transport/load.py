@@ -42,7 +42,7 @@ class Limits:
     burst_seconds: float = 2.0
     wait_seconds_max: float = 0.5
     late_seconds: float = 0.1  # that calls may come late before some are turned away
-    urgent_in_a_row: int = 7  # then somebody else who waits has a turn
+    in_a_row: int = 7  # of those whose calls fit sooner; then somebody else who waits has a turn
 
 
 @dataclass(slots=True, eq=False)
@@ -119,7 +119,7 @@ class Load:
         self._clock = clock
         self._lanes = {lane: _InTurn() for lane in Lane}
         self._waiting = 0
-        self._in_a_row = 0
+        self._urgent_in_a_row = self._plain_in_a_row = 0  # while others wait
         self._left = 0  # cost of all calls that ended
         self._left_by_beat = self._shed_by_beat = 0
         self._room = self.limits.running_max
@@ -248,15 +248,27 @@ class Load:
         urgent, others = self._lanes[Lane.URGENT], [self._lanes[Lane.PLAIN], self._lanes[Lane.HEAVY]]
         if self._left % 2:  # neither keeps the other from its turn
             others.reverse()
-        patient = self._in_a_row >= self.limits.urgent_in_a_row
+        patient = self._urgent_in_a_row >= self.limits.in_a_row
         for line in (*others, urgent) if patient else (urgent, *others):
             if not line.size:
                 continue
             waiter = line.first()
+            if waiter.lane is Lane.PLAIN and self._saves_room():
+                continue
             if waiter.turn.done() or self._fits(waiter.lane, waiter.cost):
-                self._in_a_row = self._in_a_row + 1 if line is urgent else 0
+                self._urgent_in_a_row = self._urgent_in_a_row + 1 if line is urgent else 0
+                if waiter.lane is not Lane.URGENT:
+                    heavy_waits = waiter.lane is Lane.PLAIN and self._lanes[Lane.HEAVY].size
+                    self._plain_in_a_row = self._plain_in_a_row + 1 if heavy_waits else 0
                 return line
         return None
+
+    def _saves_room(self) -> bool:
+        """Whether what falls free is kept for a heavy call: plain ones fit sooner, and would go before it for ever."""
+        heavy = self._lanes[Lane.HEAVY]
+        if not heavy.size or self._plain_in_a_row < self.limits.in_a_row:
+            return False
+        return self.heavy + heavy.first().cost <= self.limits.heavy_max
 
     def _seen_pace(self) -> float:
         """Cost a second that ended while somebody waited; at other times a server may just have little to do."""

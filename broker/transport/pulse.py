@@ -125,12 +125,14 @@ async def keep_pulse(beat: Callable[[float], None], call: Callable[[], Awaitable
     try:
         while True:
             if called is None or called.done():
-                if called is not None and called.exception() is None:
-                    lag = called.result()
                 sent = monotonic()
                 called = asyncio.create_task(_timed(call, sent))
             await asyncio.sleep(BEAT_SECONDS)
-            beat(lag if called.done() else max(lag, monotonic() - sent - BEAT_SECONDS))
+            if not called.done():
+                lag = max(lag, monotonic() - sent - BEAT_SECONDS)
+            elif called.exception() is None:
+                lag = called.result()
+            beat(lag)
     finally:
         if called is not None:
             called.cancel()

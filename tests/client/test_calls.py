@@ -188,6 +188,32 @@ def test_a_client_that_was_asked_to_stay_away_sends_nothing_but_renewals() -> No
         assert len(time.pauses) == 1
 
 
+def test_a_call_with_less_time_than_the_client_must_stay_away_is_refused_at_once() -> None:
+    time = FakeTime()
+    script = Script(GetClaim=[overloaded(30)], RenewLease=[overloaded(0.1), answer(leases.RenewLeaseResponse())])
+    with serving(script) as address, client_of(address, time) as client:
+        with pytest.raises(ResourceExhausted):
+            client.get_claim("one")
+        client.renew_lease("one", "7.secret")
+        sent, waited = len(script.requests), len(time.pauses)
+        with pytest.raises(ResourceExhausted, match="asked this client to stay away") as refused:
+            client.get_claim("one")
+        assert refused.value.reason == "OVERLOADED"
+        assert refused.value.retry_after_seconds == pytest.approx(29.8, abs=0.2), "a renewal was told less meanwhile"
+        assert (len(script.requests), len(time.pauses)) == (sent, waited)
+
+
+def test_renewals_are_repeated_whatever_other_calls_have_spent() -> None:
+    time = FakeTime()
+    renewed = answer(leases.RenewLeaseResponse())
+    script = Script(GetClaim=[overloaded(0.25)], RenewLease=[overloaded(0.1), overloaded(0.1), renewed])
+    with serving(script) as address, client_of(address, time) as client:
+        for _ in range(20):
+            with pytest.raises(ResourceExhausted):
+                client.get_claim("one")
+        client.renew_lease("one", "7.secret")
+
+
 def test_another_limit_than_time_is_not_repeated() -> None:
     script = Script(GetClaim=[refuse(grpc.StatusCode.RESOURCE_EXHAUSTED, "HOLD_LIMIT")])
     with serving(script) as address, client_of(address, FakeTime()) as client, pytest.raises(ResourceExhausted):

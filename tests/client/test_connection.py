@@ -14,7 +14,7 @@ from tests.client.half_open import line_to
 
 
 def test_a_call_on_a_dead_connection_is_made_again_on_another(monkeypatch: pytest.MonkeyPatch) -> None:
-    quick = {"grpc.keepalive_time_ms": 100, "grpc.keepalive_timeout_ms": 100, "grpc.http2.ping_timeout_ms": 100}
+    quick = {"grpc.keepalive_time_ms": 500, "grpc.keepalive_timeout_ms": 1_000, "grpc.http2.ping_timeout_ms": 1_000}
     monkeypatch.setattr(_connection, "KEEPALIVE", tuple((dict(_connection.KEEPALIVE) | quick).items()))
 
     def vanish(_request: RunPlanRequest, context: grpc.ServicerContext) -> RunPlanResponse:
@@ -24,9 +24,9 @@ def test_a_call_on_a_dead_connection_is_made_again_on_another(monkeypatch: pytes
     script = Script(RunPlan=[vanish, answer(RunPlanResponse())])
     with serving(script) as server, line_to(server) as line, Client(line.address) as client:
         client.run_plan(timeout=20)
-        assert line.made == 2
-    first, again = script.requests
-    assert first.request_id == again.request_id
+        assert line.made >= 2
+    assert len(script.requests) >= 2
+    assert len({request.request_id for request in script.requests}) == 1
 
 
 def test_calls_go_on_with_the_servers_that_are_left() -> None:

@@ -22,7 +22,7 @@ def test_kill_9_of_all_servers_is_a_pause_and_nothing_more(tmp_path: Path) -> No
     fleet = fleet_from_text(default_fleet_text(), today=datetime(2026, 11, 23, tzinfo=UTC))
     with (
         local_server(tmp_path, workers=2) as server,
-        Client(server.address, tenant="research", timeout=30) as client,
+        Client(server.address, tenant="research", timeout=60) as client,
     ):
         client.apply_fleet(fleet)
         with Follower(server.address, lambda claim: changes.append((claim.name, claim.revision))) as follower:
@@ -33,7 +33,7 @@ def test_kill_9_of_all_servers_is_a_pause_and_nothing_more(tmp_path: Path) -> No
                         if name.startswith("server"):
                             os.kill(pid, signal.SIGKILL)
                 made.append(client.create_claim(SMALL))
-            follower.wait_for(made[-1].revision, seconds=30)
+            follower.wait_for(made[-1].revision, seconds=60)
         listed = {claim.name for claim in client.list_claims()}
     assert listed == {claim.name for claim in made}
     assert {(claim.name, claim.revision) for claim in made} <= set(changes)

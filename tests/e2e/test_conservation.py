@@ -79,7 +79,7 @@ def _pool(name: str, kind: int, silicon: str, domain: int, devices: int) -> Pool
 
 
 def test_supply_is_conserved_at_every_revision(server: LocalServer, tmp_path: Path, seed: int) -> None:
-    with Client(server.address) as operator:
+    with Client(server.address, timeout=60) as operator:
         operator.apply_fleet(small_fleet())
         operator.run_plan()  # from here on the planner is warm, and plans while the callers call
         stop = threading.Event()
@@ -112,7 +112,7 @@ def test_supply_is_conserved_at_every_revision(server: LocalServer, tmp_path: Pa
 
 
 def _plan_all_the_time(address: str, stop: threading.Event, made: list[int]) -> None:
-    with Client(address) as operator:
+    with Client(address, timeout=60) as operator:
         while not stop.is_set():
             made.append(operator.run_plan().claims)
 
@@ -121,7 +121,7 @@ def _calls(address: str, rng: random.Random, plans_made: list[int]) -> tuple[int
     """Random claims, amendments and cancellations of one caller; the names of the claims that it was told exist."""
     names: list[str] = []
     calls = 0
-    with Client(address) as client:
+    with Client(address, timeout=60) as client:
         while calls < CALLS or (len(plans_made) < PLANS and calls < CALLS_MAX):
             calls += 1
             kind = rng.random()

@@ -31,7 +31,7 @@ def a_claim() -> Claim:
 def test_killed_processes_come_back_and_forget_nothing(victims: tuple[str, ...], tmp_path: Path) -> None:
     acknowledged: dict[str, int] = {}
     with local_server(tmp_path, workers=1, plan_seconds=0.3, horizon_slots=14 * 24) as server:
-        with Client(server.address) as operator:
+        with Client(server.address, timeout=60) as operator:
             operator.apply_fleet(small_fleet())
         with ThreadPoolExecutor(4) as callers:
             futures = [callers.submit(_create, server.address, tenant, 60, acknowledged) for tenant in TENANTS]
@@ -53,20 +53,20 @@ def test_killed_processes_come_back_and_forget_nothing(victims: tuple[str, ...],
 def test_a_killed_broker_starts_again_where_it_was(tmp_path: Path) -> None:
     acknowledged: dict[str, int] = {}
     with local_server(tmp_path, horizon_slots=14 * 24) as server:
-        with Client(server.address) as operator:
+        with Client(server.address, timeout=60) as operator:
             operator.apply_fleet(small_fleet())
         _create(server.address, "atlas", 20, acknowledged)
         (parent,) = {_parent(pid) for pid in server.pids.values()}
         os.kill(parent, signal.SIGKILL)
         _until(lambda: not any(_alive(pid) for pid in server.pids.values()))
-    with local_server(tmp_path, horizon_slots=14 * 24) as server, Client(server.address) as operator:
+    with local_server(tmp_path, horizon_slots=14 * 24) as server, Client(server.address, timeout=60) as operator:
         assert {claim.name for claim in operator.list_claims()} == set(acknowledged)
         assert violations(event_log(tmp_path)[0]) == ()
 
 
 def test_a_watch_sees_every_change_once_across_a_crash(tmp_path: Path) -> None:
     acknowledged: dict[str, int] = {}
-    with local_server(tmp_path, horizon_slots=14 * 24) as server, Client(server.address) as operator:
+    with local_server(tmp_path, horizon_slots=14 * 24) as server, Client(server.address, timeout=60) as operator:
         revision = operator.apply_fleet(small_fleet()).revision
         seen: list[tuple[int, str]] = []
         done = threading.Event()
@@ -87,7 +87,7 @@ def test_a_watch_sees_every_change_once_across_a_crash(tmp_path: Path) -> None:
 
 
 def _watch(address: str, start: int, seen: list[tuple[int, str]], done: threading.Event) -> None:
-    with Client(address) as client:
+    with Client(address, timeout=60) as client:
         for change in client.watch_claims(start_revision=start):
             seen.extend((change.revision, claim.name) for claim in change.claims)
             if done.is_set():

@@ -44,7 +44,7 @@ def wanted(devices: int, tier: int, *, avoid: tuple[str, ...] = ()) -> Claim:
 def broker(tmp_path: Path) -> Iterator[Client]:
     with (
         local_server(tmp_path, horizon_slots=14 * 24) as server,
-        Client(server.address, tenant="pre-training") as client,
+        Client(server.address, tenant="pre-training", timeout=60) as client,
     ):
         client.apply_fleet(insured())
         yield client

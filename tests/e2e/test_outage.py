@@ -100,7 +100,7 @@ def _changed(change: Callable[[], ChangeSupplyResponse]) -> int:
 def _ask_until(over: threading.Event, address: str, rng: random.Random) -> None:
     """Claims and cancellations, until the operator has done."""
     names: list[str] = []
-    with Client(address) as client:
+    with Client(address, timeout=60) as client:
         for n in range(10**6):
             if over.is_set() and n >= CALLS:
                 return

@@ -19,8 +19,8 @@ MUTANTS = (
     Mutant(
         "retries without a budget",
         RETRY,
-        "return not _overloaded(error) or self.budget.spend()",
-        "return True",
+        " or not (free or self.budget.spend()):",
+        ":",
         f"{CALLS}::test_repeats_to_a_busy_broker_are_a_tenth_of_the_calls_and_ten_at_once",
     ),
     Mutant(
@@ -71,6 +71,28 @@ MUTANTS = (
         "min(self.MOST, self.seconds * self.LONGER)",
         "self.seconds",
         f"{LOADS}::test_who_is_refused_stays_away_until_refusing_costs_little_beside_answering",
+    ),
+    Mutant(
+        "plain calls go before heavy ones for ever",
+        LOAD,
+        "if waiter.lane is Lane.PLAIN and self._saves_room():",
+        "if False:",
+        f"{LOADS}::test_a_heavy_call_has_its_turn_however_many_plain_ones_wait",
+    ),
+    Mutant(
+        "a later refusal shortens how long a client stays away",
+        RETRY,
+        "max(self.until, until)",
+        "until",
+        f"{CALLS}::test_a_call_with_less_time_than_the_client_must_stay_away_is_refused_at_once",
+    ),
+    Mutant(
+        "a standby that stops takes the lease",
+        "broker/planner.py",
+        "if self._fence is not None:  # or it would take",
+        "if True:  # or it would take",
+        "tests/planner/test_promises.py"
+        "::test_a_standby_that_stops_takes_nothing_from_a_leader_whose_lease_has_just_lapsed",
     ),
     Mutant(
         "audit chain unchecked",

@@ -303,6 +303,18 @@ async def test_a_new_leader_owes_no_old_time_limits() -> None:
         assert await w.ledger.lead("another", ttl_millis=1) is not None, "a planner that stops lets go of its lease"
 
 
+async def test_a_standby_that_stops_takes_nothing_from_a_leader_whose_lease_has_just_lapsed() -> None:
+    async with world() as w:
+        leads = await w.ledger.lead("leader", ttl_millis=6_000)
+        run = asyncio.create_task(w.planner.run())
+        await asyncio.sleep(0)  # it has asked, and stands by
+        await asyncio.sleep(0)
+        w.later = 7.0
+        run.cancel()
+        await asyncio.gather(run, return_exceptions=True)
+        assert await w.ledger.lead("leader", ttl_millis=6_000) == leads
+
+
 async def test_a_failing_solver_is_tried_again_with_patience() -> None:
     calls: list[float] = []
     async with world() as w:

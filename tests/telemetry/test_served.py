@@ -29,12 +29,13 @@ from broker.observed import health_of
 from broker.telemetry.traces import Traces
 from broker.telemetry.verify import verified
 from broker.transport.guard import Guard
+from broker.transport.load import Load
 from broker.transport.server import Health, Server
 from tests.e2e.test_conservation import small_fleet
 from tests.e2e.test_crash import a_claim
 from tests.transport.calls import create, refusal
 from tests.transport.test_overload import served
-from tests.world import NOON, world
+from tests.world import NOON, PATIENT, world
 
 BROKER = Path(sys.executable).parent / "broker"
 PATIENCE_SECONDS = 60.0
@@ -176,7 +177,7 @@ async def test_health_tells_a_halted_server() -> None:
 async def test_a_call_is_a_span_below_its_callers_and_says_nothing_of_what_was_asked() -> None:
     spans, provider = InMemorySpanExporter(), TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(spans))
-    async with world() as w, served(w, Guard(traces=Traces(provider))) as channel:
+    async with world() as w, served(w, Guard(load=Load(PATIENT), traces=Traces(provider))) as channel:
         from capacitybroker.v1.capacity_service_pb2_grpc import CapacityServiceStub
 
         parent = "0af7651916cd43dd8448eb211c80319c"

@@ -191,7 +191,7 @@ async def test_a_fleet_may_be_larger_than_other_messages(served: World) -> None:
 
 @pytest.mark.parametrize("body", [b"", framed(ALL, length=100), framed(ALL, length=(1 << 32) - 1)])
 async def test_a_call_whose_message_does_not_come_is_let_go(body: bytes) -> None:
-    async with world(serve=True, door=Door(seconds=0.1)) as w:
+    async with world(serve=True, door=Door(seconds=1.0)) as w:
         reply = await raw(w, lambda c: c.send_raw(LIST, body, end=False))
         assert (reply.code, reply.reason) == (4, "DEADLINE_EXCEEDED")
         assert (await w.capacity.ListClaims(capacity.ListClaimsRequest(parent="tenants/-"))).revision >= 0

@@ -73,6 +73,19 @@ async def test_heavy_calls_leave_room_for_plain_ones() -> None:
     await heavy
 
 
+async def test_a_heavy_call_has_its_turn_however_many_plain_ones_wait() -> None:
+    load = full(Limits(running_least=32, running_max=32))
+    plain = [await waiting(load, Lane.PLAIN, "a") for _ in range(8)]
+    heavy = await waiting(load, Lane.HEAVY, "b", 8)
+    for _ in range(32):
+        load.leave(Lane.PLAIN, 1)
+        plain.append(await waiting(load, Lane.PLAIN, "a"))  # as fast as they end
+    assert heavy.done()
+    for task in plain:
+        task.cancel()
+    await asyncio.gather(*plain, return_exceptions=True)
+
+
 async def test_tenants_have_their_turns_one_after_the_other() -> None:
     load = full()
     tasks = {f"b{n}": await waiting(load, Lane.PLAIN, "b") for n in range(5)}
@@ -92,7 +105,7 @@ async def test_who_floods_is_refused_and_others_are_not() -> None:
 
 
 async def test_a_renewal_is_served_before_a_claim_that_came_first_and_claims_have_turns_too() -> None:
-    load = full(Limits(running_least=4, running_max=4, urgent_more=0, urgent_in_a_row=3))
+    load = full(Limits(running_least=4, running_max=4, urgent_more=0, in_a_row=3))
     tasks = {f"claim{n}": await waiting(load, Lane.PLAIN, "a") for n in range(2)}
     tasks |= {f"renewal{n}": await waiting(load, Lane.URGENT, "a") for n in range(5)}
     assert await served(load, tasks, 7) == [

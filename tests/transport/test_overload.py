@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import cast
 
 import grpc
@@ -22,16 +24,18 @@ from capacitybroker.v1.lease_service_pb2_grpc import LeaseServiceStub
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
+from broker.telemetry.audit import Audit
 from broker.transport.guard import Guard
 from broker.transport.load import Limits, Load
 from broker.transport.methods import METHODS
-from broker.transport.pulse import Shares
+from broker.transport.pulse import Shares, keep_pulse
 from broker.transport.server import Server
 from tests.builders import fleet
 from tests.transport.calls import create, refusal
-from tests.world import World, world
+from tests.world import PATIENT, World, until, world
 
-BUSY = Limits(running_least=0, running_max=0, urgent_more=8, waiting_max=0)  # room for what is urgent only
+# Room for what is urgent only.
+BUSY = Limits(running_least=0, running_max=0, urgent_more=8, waiting_max=0, late_seconds=30.0)
 
 
 class Exhausted(Shares):
@@ -92,7 +96,7 @@ async def test_the_delay_is_told_as_retry_info() -> None:
 
 
 async def test_what_is_sent_away_unread_is_told_the_same_and_a_renewal_is_read() -> None:
-    guard = Guard(load=Load())
+    guard = Guard(load=Load(PATIENT))
     guard.load.by_peer = Exhausted()
     async with world() as w, served(w, guard) as channel:
         found = await refusal(CapacityServiceStub(channel).CreateClaim(create()))
@@ -112,7 +116,7 @@ async def test_what_is_sent_away_unread_is_told_the_same_and_a_renewal_is_read()
 
 
 async def test_every_call_gives_its_place_back_however_it_ends() -> None:
-    guard = Guard(load=Load(Limits(running_least=4, running_max=4)))
+    guard = Guard(load=Load(Limits(running_least=4, running_max=4, late_seconds=30.0)))
     async with world() as w, served(w, guard) as channel:
         stub = CapacityServiceStub(channel)
         for _ in range(3):
@@ -133,7 +137,7 @@ def test_every_method_of_the_api_has_a_row_and_no_other() -> None:
 
 
 async def test_names_that_no_tenant_has_are_one_and_what_operators_change_is_apart() -> None:
-    guard = Guard(load=Load())
+    guard = Guard(load=Load(PATIENT))
     guard.load.by_tenant = Named()
     async with world() as w, served(w, guard) as channel:
         await w.declare(fleet())
@@ -145,3 +149,41 @@ async def test_names_that_no_tenant_has_are_one_and_what_operators_change_is_apa
         await operator.ListPools(fleet_service_pb2.ListPoolsRequest())
         await refusal(operator.ChangeSupply(fleet_service_pb2.ChangeSupplyRequest(name="pools/none")))
     assert guard.load.by_tenant.names == ["atlas", "?", "?", "-", "-!"]
+
+
+def audit_of(directory: Path) -> bytes:
+    """All that is on record."""
+    return b"".join(path.read_bytes() for path in directory.glob("*.audit"))
+
+
+async def test_what_is_refused_is_summed_under_names_of_tenants_only(tmp_path: Path) -> None:
+    audit = Audit(tmp_path, "server-1", lambda: 0)
+    async with world() as w, served(w, Guard(load=Load(BUSY), audit=audit)) as channel:
+        await w.declare(fleet())
+        for name in ("atlas", "made-up-1", "made-up-2"):
+            await refusal(CapacityServiceStub(channel).CreateClaim(create(parent=f"tenants/{name}")))
+    audit.close()
+    told = audit_of(tmp_path)
+    assert b"atlas" in told
+    assert b"made-up" not in told
+
+
+async def test_a_call_that_took_long_is_told_at_the_next_beat() -> None:
+    """The beat after it would else tell of a server that has nothing to do."""
+    beats: list[float] = []
+    late = asyncio.Event()
+
+    async def call() -> None:
+        if len(beats) < 3:
+            await late.wait()
+
+    def beat(lag: float) -> None:
+        beats.append(lag)
+        if len(beats) == 3:
+            late.set()
+
+    pulse = asyncio.create_task(keep_pulse(beat, call))
+    await until(lambda: len(beats) >= 4)
+    pulse.cancel()
+    await asyncio.gather(pulse, return_exceptions=True)
+    assert beats[3] > beats[1] > 0

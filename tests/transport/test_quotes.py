@@ -215,30 +215,34 @@ async def test_counter_offers_say_how_the_claim_gives_way(served: World) -> None
 
 
 class _Behind:
-    """A ledger whose events arrive only once somebody asks how far it is."""
+    """A ledger whose events, once it is ``held``, arrive only when somebody asks how far it is."""
 
     def __init__(self, ledger: Ledger) -> None:
-        self._ledger, self._asked = ledger, asyncio.Event()
+        self._ledger, self._asked, self.held = ledger, asyncio.Event(), False
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._ledger, name)
 
     async def revision(self) -> int:
-        self._asked.set()
+        if self.held:
+            self._asked.set()
         return await self._ledger.revision()
 
     async def events(self, after: int, **limits: int) -> Sequence[Event]:
-        await self._asked.wait()
-        return await self._ledger.events(after, **limits)
+        found = await self._ledger.events(after, **limits)
+        if self.held:
+            await self._asked.wait()
+        return found
 
 
 async def test_an_offer_is_not_gone_because_the_market_is_behind(served: World) -> None:
     whole, part = claim(devices=64, gang=True, tier=claim_pb2.TIER_GUARANTEED), claim(devices=8, gang=True)
     (offer,) = (await served.capacity.QuoteClaim(quote(part))).offers
-    served.feed.ledger = cast(Ledger, _Behind(served.ledger))
+    served.feed.ledger = cast(Ledger, behind := _Behind(served.ledger))
     (first,) = (await served.capacity.QuoteClaim(quote(whole))).offers
     in_the_way = (await served.capacity.CreateClaim(create(whole, placements=first.placements))).claim
     await seen(served)
+    behind.held = True
     await served.capacity.CancelClaim(capacity.CancelClaimRequest(name=in_the_way.name, request_id="c"))
     made = (await served.capacity.CreateClaim(create(offer.claim, placements=offer.placements))).claim
     assert [(p.pool, p.start_time) for p in made.placements] == [(p.pool, p.start_time) for p in offer.placements]

@@ -29,11 +29,13 @@ from broker.feed import Feed, FeedSettings
 from broker.leasing import Leasing
 from broker.ledger.redis.embedded import EmbeddedStore
 from broker.ledger.redis.ledger import RedisLedger
+from broker.transport.guard import Guard
+from broker.transport.load import Load
 from broker.transport.server import Server
 from tests import builders
 from tests.ledger.ledgers import open_redis
 from tests.transport.calls import claim, create, fleet, pool, refusal
-from tests.world import NOON, World
+from tests.world import NOON, PATIENT, World
 
 if TYPE_CHECKING:
     from capacitybroker.v1.capacity_service_pb2_grpc import CapacityServiceAsyncStub
@@ -287,7 +289,8 @@ async def _served_from(store: EmbeddedStore) -> AsyncIterator[CapacityServiceAsy
     """What callers reach of a broker on that store."""
     ledger = await RedisLedger.open(store.url, market="refusals", new_id=lambda: "first", now=lambda: NOON, create=True)
     async with Feed(ledger, FeedSettings(progress_seconds=0.05)) as feed:
-        server = Server(Desk(ledger, feed, lambda: NOON, lambda: "c-1"), Leasing(ledger, feed, lambda: NOON), feed)
+        desk, leasing = Desk(ledger, feed, lambda: NOON, lambda: "c-1"), Leasing(ledger, feed, lambda: NOON)
+        server = Server(desk, leasing, feed, Guard(load=Load(PATIENT)))
         port = await server.start("127.0.0.1:0")
         async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
             yield CapacityServiceStub(channel)

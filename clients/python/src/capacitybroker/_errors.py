@@ -9,6 +9,7 @@ import grpc
 from capacitybroker._status import STATUS_KEY, Details, Violation, details
 
 __all__ = [
+    "OVERLOADED",
     "Aborted",
     "AlreadyExists",
     "BrokerError",
@@ -26,8 +27,11 @@ __all__ = [
     "Unavailable",
     "Unimplemented",
     "error_of",
+    "overloaded",
     "passing",
 ]
+
+OVERLOADED = "OVERLOADED"  # the reason of a broker that has more to do than it can
 
 
 class BrokerError(Exception):
@@ -158,3 +162,8 @@ def _details(error: grpc.Call) -> Details:
         if key == STATUS_KEY and isinstance(value, bytes):
             return details(value)
     return Details()
+
+
+def overloaded(error: BrokerError) -> bool:
+    """Whether the broker is there, and will have time for the same request later."""
+    return isinstance(error, ResourceExhausted) and error.reason == OVERLOADED

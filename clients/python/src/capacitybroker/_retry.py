@@ -10,13 +10,12 @@ from typing import TypeVar
 
 import grpc
 
-from capacitybroker._errors import BrokerError, ResourceExhausted, error_of, passing
+from capacitybroker._errors import OVERLOADED, BrokerError, ResourceExhausted, error_of, overloaded, passing
+from capacitybroker._status import Details
 
 __all__ = ["Budget", "Patience", "Quiet", "Time"]
 
 Answer = TypeVar("Answer")
-
-OVERLOADED = "OVERLOADED"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +59,10 @@ class Quiet:
     def __init__(self) -> None:
         self.until = 0.0
 
+    def last(self, until: float) -> None:
+        """Stay away until then at least: what another call was told before still holds."""
+        self.until = max(self.until, until)
+
 
 @dataclass(frozen=True, slots=True)
 class Patience:
@@ -90,11 +93,12 @@ class Patience:
         Raises the typed error of the last attempt when it is of another kind, when waiting on would outlast
         ``seconds``, or ``unavailable_seconds`` since the first failure, or when the broker is there but has too much
         to do and the budget of repeats is spent. What is repeated must be safe to repeat: reads, and mutations with a
-        fixed request id. Unless ``urgent``, a call waits as long as such a broker asked this client to stay away.
+        fixed request id. Unless ``urgent``, a call waits as long as such a broker asked this client to stay away, and
+        is refused here where that is longer than it has. Urgent calls are repeated whatever the budget.
         """
         deadline = self.time.monotonic() + seconds
-        if not urgent and (away := self.quiet.until - self.time.monotonic()) > 0:
-            self.time.sleep(min(seconds, away + self.time.rng.uniform(0, self.first_seconds)))
+        if not urgent:
+            self._stay_away(deadline)
         last_try = deadline
         failures = 0
         while True:
@@ -105,22 +109,26 @@ class Patience:
                 failures += 1
                 if failures == 1:
                     last_try = min(deadline, self.time.monotonic() + unavailable_seconds)
-                if not (passing(error) or _overloaded(error)):
+                if not (passing(error) or overloaded(error)):
                     raise error from None
-                if _overloaded(error):
-                    self.quiet.until = self.time.monotonic() + (error.retry_after_seconds or 0.0)
+                if overloaded(error):
+                    self.quiet.last(self.time.monotonic() + (error.retry_after_seconds or 0.0))
                 pause = self.delay(failures, error)
-                if self.time.monotonic() + pause >= last_try or not self._affordable(error):
+                free = urgent or not overloaded(error)  # who is away has nothing that a repeat could take from others
+                if self.time.monotonic() + pause >= last_try or not (free or self.budget.spend()):
                     raise error from None
             else:
                 self.budget.earn()
                 return answer
             self.time.sleep(pause)
 
-    def _affordable(self, error: BrokerError) -> bool:
-        """A broker that is away has nothing that a repeat could take from others."""
-        return not _overloaded(error) or self.budget.spend()
-
-
-def _overloaded(error: BrokerError) -> bool:
-    return isinstance(error, ResourceExhausted) and error.reason == OVERLOADED
+    def _stay_away(self, deadline: float) -> None:
+        """Return once this client may send something new; it may be told to stay away longer while it waits."""
+        while (away := self.quiet.until - self.time.monotonic()) > 0:
+            if self.time.monotonic() + away >= deadline:
+                raise ResourceExhausted(
+                    "The broker has more to do than it can, and asked this client to stay away; nothing was sent",
+                    remedy=f"Try again in {away:.1f} s, or give the call more time than that.",
+                    found=Details(reason=OVERLOADED, retry_after_seconds=away),
+                )
+            self.time.sleep(away + self.time.rng.uniform(0, self.first_seconds))

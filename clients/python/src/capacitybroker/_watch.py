@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 import grpc
 
-from capacitybroker._errors import BrokerError, Unavailable, error_of, passing
+from capacitybroker._errors import BrokerError, Unavailable, error_of, overloaded, passing
 from capacitybroker._retry import Patience
 from capacitybroker._silence import Attended, Silence, Stream
 from capacitybroker.v1.capacity_service_pb2 import WatchClaimsResponse
@@ -19,9 +19,9 @@ class Watch:
     """An endless iterator of revisions; each comes whole, with all the claims that it changed.
 
     It connects again from the last whole revision when the connection is lost, when nothing at all arrived for
-    ``silence_seconds``, when the server drains, or when the server gave up on a reader that was too slow. It raises the
-    typed error when none of that brings a message for ``give_up_seconds``, or when the broker refuses. `Compacted`
-    means: list again, then watch from there.
+    ``silence_seconds``, when the server drains or has too much to do, or when it gave up on a slow reader. It
+    raises the typed error when none of that brings a message for ``give_up_seconds``, or when the broker refuses.
+    `Compacted` means: list again, then watch from there.
     """
 
     def __init__(
@@ -66,7 +66,8 @@ class Watch:
                 error: BrokerError = Unavailable("the broker ended the watch")
             except grpc.RpcError as raised:
                 error = error_of(raised, address=self._patience.address)
-                if not passing(error) and error.reason != "WATCH_TOO_SLOW" and not self._closed:
+                lasting = not (passing(error) or overloaded(error) or error.reason == "WATCH_TOO_SLOW")
+                if lasting and not self._closed:
                     raise error from None
             except Silence:
                 error = Unavailable(f"nothing came from the broker for {self._silence_seconds:g} s")
