@@ -163,7 +163,8 @@ class Load:
         if ahead / pace <= patience and line.size < most:
             return None
         self.shed[lane] += 1
-        return max(self._pause(lane), (urgent + line.size) / pace)
+        modest = lane is Lane.URGENT or self.by_tenant.modest(tenant)
+        return max(self._pause(modest=modest), (urgent + line.size) / pace)
 
     def beat(self, lag: float) -> None:
         """Calls are so late when they come."""
@@ -181,15 +182,15 @@ class Load:
         if shares.take(who):
             return None
         self.shed[lane] += 1
-        return self._pause(lane)
+        return self._pause(modest=shares.modest(who))
 
-    def _pause(self, lane: Lane) -> float:
-        """How long to stay away.
+    def _pause(self, *, modest: bool) -> float:
+        """How long to stay away; whoever asks for little is not what the absence of others is about.
 
         Each another time, exponentially distributed: all who were refused in a bad moment would else be back in the
         same one, and nobody before.
         """
-        seconds = Absence.LEAST if lane is Lane.URGENT else self.absence.seconds
+        seconds = Absence.LEAST if modest else self.absence.seconds
         return -seconds * log(1 - self._spread())
 
     async def turn(self, lane: Lane, cost: int, tenant: str) -> None:

@@ -75,13 +75,15 @@ class Shares:
 
     NAMES_MAX, NAME_MAX = 10_000, 64  # that are told apart, and of each, since callers choose them
     OTHERS = "?"  # all beyond
+    MODEST = 0.5  # of the mean
 
     def __init__(self, clock: Callable[[], float] = monotonic) -> None:
         self._clock = clock
         self._since, self._beats = clock(), 0
         self._came: Counter[str] = Counter()
         self._taken: Counter[str] = Counter()
-        self._rates: list[float] = []  # calls a second of each, not long ago
+        self._rates: dict[str, float] = {}  # calls a second, not long ago
+        self._mean = 0.0  # of them
         self._most = inf  # calls a second, of each
 
     def take(self, who: str) -> bool:
@@ -100,12 +102,17 @@ class Shares:
         self._beats += 1
         if self._beats == BEATS:
             span = max(0.01, self._clock() - self._since)
-            self._rates = sorted(count / span for count in self._came.values())
+            self._rates = {who: count / span for who, count in self._came.items()}
+            self._mean = sum(self._rates.values()) / max(1, len(self._rates))
             self._since, self._beats = self._clock(), 0
             self._came.clear()
             self._taken.clear()
-        part, rates = lateness.part, self._rates
+        part, rates = lateness.part, sorted(self._rates.values())
         self._most = _share(rates, (1 - part) * sum(rates)) if part and rates else inf
+
+    def modest(self, who: str) -> bool:
+        """Whether it asks for little, beside what others ask for on average."""
+        return self._rates.get(who[: self.NAME_MAX], 0.0) < self.MODEST * self._mean
 
 
 def _share(rates: list[float], most: float) -> float:

@@ -251,6 +251,18 @@ def test_who_is_refused_stays_away_until_refusing_costs_little_beside_answering(
     assert load.absence.seconds == Absence.LEAST, "all is well again"
 
 
+def test_who_asks_for_little_is_not_asked_to_stay_away_for_long() -> None:
+    clock = Clock()
+    load = Load(clock=clock, spread=lambda: 0.5)
+    asks = {"little": 200, "much": 4_000}
+    late(load, clock, 0.9, asks, seconds=5)
+    pauses = {
+        who: max(filter(None, (load.unread(Lane.PLAIN, lambda who=who: who) for _ in range(1_000))))  # type: ignore[misc]
+        for who in asks
+    }
+    assert pauses["little"] < Absence.LEAST < Absence.FIRST < pauses["much"]
+
+
 def test_one_stall_is_no_sign() -> None:
     clock = Clock()
     load = Load(clock=clock)
