@@ -15,7 +15,7 @@ from broker.admission.policy import Policy
 from broker.admission.ranking import Ranking, legal
 from broker.domain.claim import Ask, Claim, ClaimName, Tier
 from broker.domain.options import Option, options
-from broker.domain.reason import LENT, Because, Reason
+from broker.domain.reason import ALONE, LENT, Because, Reason
 from broker.domain.slots import Window
 
 __all__ = ["Explanation", "Holder", "Wall", "explain"]
@@ -77,7 +77,7 @@ def explain(policy: Policy, ask: Ask, tenant: str, calendar: Calendar, claims: I
     walls = tuple(sorted(_walls(policy, ask, tenant, calendar), key=_distance))[:WALLS_MAX]
     smallest = next(least_changes(ask, fits, latest_slot=calendar.window.end), ())
     holders = tuple(_holders(walls[:1], tenant, ask.quota(tenant), claims))
-    return Explanation(_because(walls, on_loan=ask.on_loan), walls, holders, smallest)
+    return Explanation(_because(walls, on_loan=ask.on_loan, alone=not holders), walls, holders, smallest)
 
 
 def _distance(wall: Wall) -> tuple[int, int]:
@@ -142,13 +142,15 @@ def _throughout(levels: Ints, slots: int) -> Ints:
     return least
 
 
-def _because(walls: tuple[Wall, ...], *, on_loan: bool) -> Because:
-    """The wall that is nearest to giving way, in one sentence."""
+def _because(walls: tuple[Wall, ...], *, on_loan: bool, alone: bool) -> Because:
+    """The wall that is nearest to giving way, in one sentence; ``alone``: nobody holds anything there."""
     if not walls:
         return Because(Reason.NO_ELIGIBLE_POOL, "No pool has silicon and domains that the claim accepts in its window.")
     wall = walls[0]
     facts = {"pool": f"pools/{wall.pool}", "needed_devices": str(wall.needed), "free_devices": str(wall.free)}
-    sentence = LENT if on_loan and wall.reason is Reason.QUOTA_REACHED else _SENTENCES[wall.reason]
+    sentence = _SENTENCES[wall.reason]
+    if wall.reason is Reason.QUOTA_REACHED and (on_loan or alone):
+        sentence = LENT if on_loan else ALONE
     return Because(wall.reason, sentence.format(pool=wall.pool, needed=wall.needed, free=wall.free), facts)
 
 

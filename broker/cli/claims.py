@@ -94,6 +94,8 @@ def claims(
         elif found:
             screen = console()
             screen.print(claims_table(found, width=screen.width))
+        elif state or tier or workload_class or label:
+            typer.echo("No claim is like that; without options all are listed.")
         else:
             typer.echo("No claims. Ask for capacity: broker claim 512 --silicon blackwell --for 14d")
             typer.echo("What there is to ask for: broker fleet show")

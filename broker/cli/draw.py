@@ -26,6 +26,7 @@ def picture(out: Out = Path("calendar.svg"), days: Days = 28, address: Address =
     with connected(address) as client:
         svg = drawn(client, start=now(), days=days)
     try:
+        out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text(svg, encoding="utf-8")
     except OSError as error:
         fail(f"{out} cannot be written: {error.strerror}")

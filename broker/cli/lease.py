@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from broker.cli.claims import Name, whole
-from broker.cli.connection import DEFAULT_ADDRESS, Address, Format, Output, Tenant, connected
+from broker.cli.connection import DEFAULT_ADDRESS, Address, Format, Output, Tenant, connected, fail
 
 if TYPE_CHECKING:
     from capacitybroker import Holding, Lease
@@ -88,6 +89,8 @@ def run(
     The lease is given back when the command ends, however it ends. BROKER_FENCING_TOKEN tells the command the number
     that pools know the lease by. The exit status is the command's, or 75 when the lease was lost.
     """
+    if shutil.which(command[0]) is None:  # a lease that is given back ends its claim
+        fail(f"cannot run {command[0]}: there is no such program; no lease was taken")
     with connected(address, tenant) as client, client.hold_lease(whole(name, tenant), ttl=ttl or None) as holding:
         typer.echo(_line(holding.lease), err=True)
         with _running(command, holding.lease) as process:
@@ -104,8 +107,6 @@ def _running(command: list[str], held: Lease) -> Iterator[subprocess.Popen[bytes
     try:
         process = subprocess.Popen(command, env=environment)  # noqa: S603 - what its caller wants to run
     except OSError as error:
-        from broker.cli.connection import fail
-
         fail(f"cannot run {command[0]}: {error.strerror}")
     try:
         yield process

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-__all__ = ["LENT", "Because", "Reason"]
+__all__ = ["ALONE", "LENT", "Because", "Reason"]
 
+ALONE = "The claim alone needs more devices than the tenant's quota."
 # Why work on loan meets a limit; of other work it is the quota.
 LENT = "What the tenant may have on loan is less than it needs, or in use, at every start that has room."
 

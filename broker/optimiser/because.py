@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from broker.domain.reason import LENT, Because, Reason
+from broker.domain.reason import ALONE, LENT, Because, Reason
 from broker.domain.slots import SLOT_SECONDS
 from broker.optimiser.compile import Compiled
 from broker.optimiser.reasons import Cause, Unplaced, explain
@@ -44,7 +44,7 @@ def _sentence(compiled: Compiled, unplaced: Unplaced) -> str:
     if unplaced.cause is Cause.QUOTA and claim_of(compiled, unplaced.request).ask.on_loan:
         return LENT
     if unplaced.cause is Cause.QUOTA and unplaced.start < 0:
-        return "The claim alone needs more devices than the tenant's quota."
+        return ALONE
     pool = compiled.problem.pools.ids[unplaced.pool] if unplaced.pool >= 0 else ""
     return SENTENCES[unplaced.cause].format(pool=pool, devices=unplaced.devices, free=unplaced.free)
 

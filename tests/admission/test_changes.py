@@ -14,7 +14,7 @@ from broker.admission.explain import explain
 from broker.admission.policy import Policy
 from broker.admission.quote import Offer, counter_offers, offers
 from broker.domain.claim import Ask, Planned, SiliconChoice, Tier
-from broker.domain.reason import LENT, Reason
+from broker.domain.reason import ALONE, LENT, Reason
 from broker.domain.slots import Window
 from tests.admission.test_ranking import FIRST, SLOTS, random_calendar
 from tests.builders import ask, claim, fleet, placement
@@ -159,7 +159,7 @@ def test_spot_work_beyond_its_quota_is_told_that_it_may_be_on_loan() -> None:
     calendar, wanted = lending(quota=8, loans=16)
     found = explain(POLICY, wanted, "atlas", calendar, ())
     assert found is not None
-    assert found.because.reason is Reason.QUOTA_REACHED
+    assert (found.because.reason, found.because.message) == (Reason.QUOTA_REACHED, ALONE)
     assert found.walls[0].quota_free == 8
     kinds = {offer.changes: offer.ask for offer in counter_offers(POLICY, wanted, "atlas", calendar)}
     assert kinds[Change(ChangeKind.ON_LOAN, 1),].on_loan
