@@ -89,13 +89,14 @@ class Load:
             await asyncio.sleep(TICK)
         await asyncio.sleep(DEADLINE + 0.2)
 
-    def _come(self, caller: Caller, tag: str, now: float) -> None:
-        """A new claim."""
-        wait = caller.quiet_until - now
-        if wait <= 0:
+    def _come(self, caller: Caller, tag: str, came: float) -> None:
+        """A new claim, or one that has waited in its client since ``came``."""
+        now = time.perf_counter()
+        if caller.quiet_until <= now:
             self._send(caller, tag)
-        elif wait < DEADLINE:
-            asyncio.get_running_loop().call_later(wait + self.rng.uniform(0, 0.1), self._send, caller, tag)
+        elif caller.quiet_until < came + DEADLINE:
+            wait = caller.quiet_until - now + self.rng.uniform(0, 0.1)
+            asyncio.get_running_loop().call_later(wait, self._come, caller, tag, came)
         else:
             self.unsent += 1
 

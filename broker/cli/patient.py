@@ -30,7 +30,7 @@ def patiently(
 
     A broker that is not there to begin with raises ``Unavailable``, as any refusal does.
     """
-    from capacitybroker import ResourceExhausted, Unavailable
+    from capacitybroker import BrokerError, Unavailable
 
     lost = False
 
@@ -52,11 +52,13 @@ def patiently(
                     typer.echo("broker: connected again", err=True)
                     lost = False
                 yield change
-        except (Unavailable, ResourceExhausted) as error:
-            if not isinstance(error, Unavailable) and error.reason != "OVERLOADED":
+        except BrokerError as error:
+            away = isinstance(error, Unavailable)
+            if not away and error.reason != "OVERLOADED":
                 raise
             if not lost:
-                typer.echo("broker: connection lost, waiting … (Ctrl-C ends it)", err=True)
+                why = "connection lost" if away else "the broker has too much to do"
+                typer.echo(f"broker: {why}, waiting … (Ctrl-C ends it)", err=True)
                 lost = True
             time.sleep(max(PAUSE_SECONDS, error.retry_after_seconds or 0.0))
         else:

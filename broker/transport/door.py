@@ -161,14 +161,16 @@ class Door(grpc.GenericRpcHandler):
     def _let_go(self, loop: asyncio.AbstractEventLoop) -> None:
         """Interrupt those who have waited too long; a timer for each call would cost a tenth of a short one."""
         now = loop.time()
-        overdue = [task for task, due in self._awaited.items() if due <= now]
-        # Where this process stood still, a message may have come that nobody had a turn to read yet.
-        loop.call_later(READING_SECONDS, self._interrupt, overdue)
-        waiting = [due for due in self._awaited.values() if due > now]
-        if waiting:
-            loop.call_at(waiting[0], self._let_go, loop)
+        overdue = []
+        for task, due in self._awaited.items():
+            if due > now:
+                loop.call_at(due, self._let_go, loop)
+                break
+            overdue.append(task)
         else:
             self._looking = False
+        # Where this process stood still, a message may have come that nobody had a turn to read yet.
+        loop.call_later(READING_SECONDS, self._interrupt, overdue)
 
     def _interrupt(self, overdue: list[asyncio.Task[Any]]) -> None:
         for task in overdue:

@@ -107,12 +107,16 @@ class Shares:
             self._since, self._beats = self._clock(), 0
             self._came.clear()
             self._taken.clear()
-        part, rates = lateness.part, sorted(self._rates.values())
-        self._most = _share(rates, (1 - part) * sum(rates)) if part and rates else inf
+        self._most = self._each(lateness.part) if lateness.part and self._rates else inf
 
     def modest(self, who: str) -> bool:
         """Whether it asks for little, beside what others ask for on average."""
         return self._rates.get(who[: self.NAME_MAX], 0.0) < self.MODEST * self._mean
+
+    def _each(self, part: float) -> float:
+        """Calls a second that each may have, when that part of all is turned away."""
+        rates = sorted(self._rates.values())
+        return _share(rates, (1 - part) * sum(rates))
 
 
 def _share(rates: list[float], most: float) -> float:

@@ -80,10 +80,10 @@ MUTANTS = (
         f"{LOADS}::test_a_heavy_call_has_its_turn_however_many_plain_ones_wait",
     ),
     Mutant(
-        "a later refusal shortens how long a client stays away",
+        "a refused renewal shortens how long a client stays away",
         RETRY,
-        "max(self.until, until)",
-        "until",
+        "if overloaded(error) and not urgent:",
+        "if overloaded(error):",
         f"{CALLS}::test_a_call_with_less_time_than_the_client_must_stay_away_is_refused_at_once",
     ),
     Mutant(

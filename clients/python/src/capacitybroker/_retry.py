@@ -59,10 +59,6 @@ class Quiet:
     def __init__(self) -> None:
         self.until = 0.0
 
-    def last(self, until: float) -> None:
-        """Stay away until then at least: what another call was told before still holds."""
-        self.until = max(self.until, until)
-
 
 @dataclass(frozen=True, slots=True)
 class Patience:
@@ -111,8 +107,8 @@ class Patience:
                     last_try = min(deadline, self.time.monotonic() + unavailable_seconds)
                 if not (passing(error) or overloaded(error)):
                     raise error from None
-                if overloaded(error):
-                    self.quiet.last(self.time.monotonic() + (error.retry_after_seconds or 0.0))
+                if overloaded(error) and not urgent:  # what urgent calls are told is meant for them
+                    self.quiet.until = self.time.monotonic() + (error.retry_after_seconds or 0.0)
                 pause = self.delay(failures, error)
                 free = urgent or not overloaded(error)  # who is away has nothing that a repeat could take from others
                 if self.time.monotonic() + pause >= last_try or not (free or self.budget.spend()):
