@@ -26,7 +26,7 @@ from broker.optimiser.yards import Cases, Terms
 
 __all__ = ["Apart"]
 
-HOPE = 0.05  # of the distance between bound and plan, for a step of rents
+HOPE = 0.02  # of the distance between bound and plan, for a step of rents
 INNER_HOPE = 0.2  # of that, for the prices of one pool
 GROW_FIRST, GROW, GROW_EVERY = 10, 3, 5  # cases: before the first step, and later every so many steps
 PATIENCE = 8  # steps without progress before hope shrinks
@@ -35,6 +35,7 @@ DEFLECTION = 0.8  # share of the last direction that is kept
 SMALL = 0.05  # share of its pool that a request counts for at least, when its rent moves
 PAYS = 0.002  # of the distance between bound and plan: the progress that is worth PAYS_STEPS
 PAYS_STEPS = 20
+PAYS_HOPE = 2.0  # times the progress that pays
 ROUNDING = 1e-9  # of all money in a bound: many times the error of its sums
 
 
@@ -79,7 +80,8 @@ class Apart:
             self.bound = min(self.bound, total + ROUNDING * (self._money + abs(total)))
         self._steps += 1
         if self._steps % PAYS_STEPS == 1:
-            self.pays = self._best[0] < self._checked - PAYS * gap
+            # While steps are long, a stretch without progress says little.
+            self.pays = self._best[0] < self._checked - PAYS * gap or self._hope > PAYS_HOPE * PAYS * gap
             self._checked = self._best[0]
         self._control(total)
 

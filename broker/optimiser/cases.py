@@ -14,6 +14,7 @@ import numpy as np
 from broker.compiled import compiled, inlined, vectorised
 from broker.optimiser.problem import Floats, Ints
 from broker.optimiser.tables import Tables
+from broker.optimiser.tariffs import surcharge
 
 __all__ = [
     "IMPOSSIBLE",
@@ -49,6 +50,8 @@ class Yard(NamedTuple):
     due: Ints
     value: Floats  # less unit cost
     late: Floats
+    size: Ints  # [rows] which of ``sizes`` it has
+    sizes: Ints  # devices of the tariffs of this pool, 0 for the plain one
     book: Ints  # [requests here] row of the prices it pays beside those of the pool
     gang: Ints  # [requests here] number among the large gangs of this pool, or -1
     room: Ints  # [slots]
@@ -63,8 +66,9 @@ class Scratch(NamedTuple):
     sure: Ints  # [gangs, 3] first slot, end and devices of what each of them takes
     runs: Ints  # [runs, 3] row, first and last start
     run_first: Ints  # [requests here + 1]
-    sums: Floats  # [books * (slots + 1)]
+    sums: Floats  # [books * sizes * (slots + 1)]
     used: Floats  # [slots + 1]
+    many: Floats  # [sizes, slots + 1] changes of how many of each size stand
     direction: Floats  # [slots]
     point: Floats  # [slots]
 
@@ -93,6 +97,7 @@ def new_yard(t: Tables, pool: int, large: float) -> Yard:
     least = np.minimum.reduceat(t.devices[rows], first) if len(rows) else np.zeros(0, np.int64)
     big = least > large * t.capacity[pool].max(initial=0)
     worth = t.value[rows].astype(np.float64) - (t.unit[pool] * t.devices[rows] * t.length[rows]).astype(np.float64)
+    sizes = np.append(0, t.tariffs.devices[t.tariffs.first[pool] : t.tariffs.first[pool + 1]])
     return Yard(
         request=request,
         first=np.append(first, len(rows)).astype(np.int64),
@@ -103,6 +108,8 @@ def new_yard(t: Tables, pool: int, large: float) -> Yard:
         due=t.due[rows],
         value=worth + saved,
         late=t.late[rows].astype(np.float64),
+        size=np.where(t.devices[rows] > t.tariffs.plain[pool], np.searchsorted(sizes, t.devices[rows]), 0),
+        sizes=sizes,
         book=t.quota[request] + len(t.limit) * t.sure[request],
         gang=np.where(big, np.cumsum(big) - 1, -1),
         room=t.capacity[pool].copy(),
@@ -119,8 +126,9 @@ def new_scratch(y: Yard, books: int) -> Scratch:
         sure=np.zeros((gangs, 3), np.int64),
         runs=np.zeros((int((y.high - y.low + 1).sum()), 3), np.int64),
         run_first=np.zeros(len(y.request) + 1, np.int64),
-        sums=np.zeros(books * (slots + 1)),
+        sums=np.zeros(books * len(y.sizes) * (slots + 1)),
         used=np.zeros(slots + 1),
+        many=np.zeros((len(y.sizes), slots + 1)),
         direction=np.zeros(slots),
         point=np.zeros(slots),
     )
@@ -257,11 +265,12 @@ def _priced(y: Yard, said: Ints, s: Scratch, rents: Floats, weight: float, found
     """What the best choices at the present sums are worth above the rents of their requests, and what they use."""
     total, wide, quotas = 0.0, len(y.room) + 1, found.held.shape[0]
     for request in range(len(y.request)):
-        at = y.book[request] * wide
+        base = y.book[request] * len(y.sizes)
         best, run = -np.inf, -1
         for k in range(s.run_first[request], s.run_first[request + 1]):
             row = s.runs[k, 0]
             low, high, devices = s.runs[k, 1], s.runs[k, 2], float(y.devices[row])
+            at = (base + y.size[row]) * wide
             worth = _best_of_run(s.sums, at, low, high, y.length[row], y.due[row], y.value[row], devices, y.late[row])
             if worth > best:
                 best, run = worth, k
@@ -271,10 +280,12 @@ def _priced(y: Yard, said: Ints, s: Scratch, rents: Floats, weight: float, found
             continue
         total += best
         row = s.runs[run, 0]
-        start = _best_start(y, s.sums, at, row, s.runs[run, 1], s.runs[run, 2])
+        start = _best_start(y, s.sums, (base + y.size[row]) * wide, row, s.runs[run, 1], s.runs[run, 2])
         end, quota = start + y.length[row], y.book[request] % quotas
         s.used[start] += y.devices[row]
         s.used[end] -= y.devices[row]
+        s.many[y.size[row], start] += 1
+        s.many[y.size[row], end] -= 1
         found.asked[request] += weight
         found.held[quota, start] += weight * y.devices[row]
         found.held[quota, end] -= weight * y.devices[row]
@@ -292,12 +303,24 @@ def _sum_up(y: Yard, s: Scratch, books: Floats) -> float:
     for slot in range(wide - 1):
         flat += s.point[slot] * y.paid[slot] + (y.room[slot] - y.paid[slot]) * max(0.0, s.point[slot] - y.over)
     for book in range(books.shape[0]):
-        total = 0.0
-        s.sums[book * wide] = 0.0
-        for slot in range(wide - 1):
-            total += s.point[slot]
-            s.sums[book * wide + slot + 1] = total + books[book, slot + 1]
+        for size in range(len(y.sizes)):
+            total, at = 0.0, (book * len(y.sizes) + size) * wide
+            s.sums[at] = 0.0
+            for slot in range(wide - 1):
+                total += s.point[slot] + surcharge(s.point[slot], y.over, y.paid[slot], y.sizes[size])
+                s.sums[at + slot + 1] = total + books[book, slot + 1]
     return flat
+
+
+@inlined
+def _beyond(y: Yard, s: Scratch, slot: int) -> float:
+    """Devices that the gangs of a slot take beyond what is paid for, each by itself."""
+    total = 0.0
+    for size in range(1, len(y.sizes)):
+        if slot > 0:
+            s.many[size, slot] += s.many[size, slot - 1]
+        total += s.many[size, slot] * max(0, y.sizes[size] - y.paid[slot])
+    return total
 
 
 @compiled
@@ -306,7 +329,8 @@ def _move(y: Yard, s: Scratch, drop: float) -> None:
     norm, used = 0.0, 0.0
     for slot in range(len(y.room)):
         used += s.used[slot]
-        slope = y.paid[slot] + (y.room[slot] - y.paid[slot] if s.point[slot] > y.over else 0) - used
+        beyond = _beyond(y, s, slot)
+        slope = y.room[slot] - used if s.point[slot] > y.over else y.paid[slot] - used + beyond
         if s.point[slot] <= 0 and slope > 0:
             slope = 0.0
         s.direction[slot] = slope + DEFLECTION * s.direction[slot]
@@ -347,6 +371,7 @@ def descend(
     idle, half = 0, steps // 2
     for step in range(steps):
         s.used[:] = 0
+        s.many[:] = 0
         bound = _sum_up(y, s, books)
         bound += _priced(y, said, s, rents, 1 / (steps - half) if step >= half else 0.0, found)
         if bound < best:

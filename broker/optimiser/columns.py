@@ -19,6 +19,7 @@ from broker.optimiser.problem import Floats, Ints
 from broker.optimiser.report import Prices
 from broker.optimiser.state import Guide, score
 from broker.optimiser.tables import Tables
+from broker.optimiser.tariffs import surcharges, tariff
 
 __all__ = [
     "Columns",
@@ -51,13 +52,14 @@ class Columns(NamedTuple):
 
 def guide(t: Tables, prices: Prices) -> Guide:
     """Running sums of prices and unit costs, with a plane for requests that count against reserves."""
-    slots = t.capacity.shape[1]
-    plain = prices.pools + t.unit[:, None]
-    sure = plain.copy()
+    slots, w = t.capacity.shape[1], t.tariffs
+    plain = (prices.pools + t.unit[:, None])[w.pool] + surcharges(w, prices.pools, t.over, t.committed)
+    insured = np.zeros_like(prices.pools)
     for p in range(len(t.unit)):
         for k in range(t.watch_first[p], t.watch_first[p + 1]):
-            sure[p] += prices.reserves[t.watch[k]] * t.times[k]
-    pool = np.zeros((2, len(t.unit), slots + 1))
+            insured[p] += prices.reserves[t.watch[k]] * t.times[k]
+    sure = plain + insured[w.pool]
+    pool = np.zeros((2, len(w.pool), slots + 1))
     np.cumsum(plain, axis=1, out=pool[0, :, 1:])
     np.cumsum(sure, axis=1, out=pool[1, :, 1:])
     quota = np.zeros((len(t.limit), slots + 1))
@@ -111,7 +113,7 @@ def _best_of_row(t: Tables, g: Guide, request: int, row: int) -> float:
     wide = g.quota.shape[1]
     return _best_value(
         g.pool_flat,
-        (t.sure[request] * len(t.unit) + t.pool[row]) * wide,
+        (t.sure[request] * g.pool.shape[1] + tariff(t.tariffs, t.pool[row], t.devices[row])) * wide,
         g.quota_flat,
         t.quota[request] * wide,
         float(t.value[row]),

@@ -14,6 +14,7 @@ from broker.compiled import compiled, inlined
 from broker.optimiser.problem import Floats, Ints
 from broker.optimiser.state import Calendar, Guide, blocked, change, empty_calendar, fits, gain
 from broker.optimiser.tables import Tables
+from broker.optimiser.tariffs import tariff
 
 __all__ = ["SLICE", "best_start", "insert", "insert_all", "insert_until", "orders", "settle"]
 
@@ -30,7 +31,7 @@ def best_start(t: Tables, c: Calendar, g: Guide, request: int, row: int) -> tupl
     best, at = -np.inf, -1
     length, high, devices = t.length[row], t.high[row], float(t.devices[row])
     value, due, late = float(t.value[row]), t.due[row], float(t.late[row])
-    plane, p, q = t.sure[request], t.pool[row], t.quota[request]
+    plane, p, q = t.sure[request], tariff(t.tariffs, t.pool[row], t.devices[row]), t.quota[request]
     now = t.now_start[request] if row == t.now_row[request] else -1
     start = clear = t.low[row]
     while start <= high:

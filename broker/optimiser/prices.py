@@ -22,6 +22,7 @@ from broker.optimiser.columns import Columns, best_columns, guide
 from broker.optimiser.problem import Floats, Ints
 from broker.optimiser.report import Prices
 from broker.optimiser.tables import PLENTY, Tables
+from broker.optimiser.tariffs import in_pools, tariff
 
 # Measured on traces and synthetic markets: less memory stalls at the kink of zero prices, more overshoots for long.
 FIRST_HOPE = 0.2  # of the distance between the first bound and the first plan
@@ -36,13 +37,14 @@ __all__ = ["Pricing", "proven"]
 
 @compiled
 def _loads(t: Tables, found: Columns, used: Ints, held: Ints, sure: Ints) -> None:
-    """Add up what the best columns would occupy; the arrays have one slot more than the horizon."""
+    """Add up what the best columns would occupy, by tariff; the arrays have one slot more than the horizon."""
     for request in range(len(t.quota)):
         if found.worth[request] > 0:
             row, start = found.row[request], found.start[request]
             p, devices, end = t.pool[row], t.devices[row], found.start[request] + t.length[row]
-            used[p, start] += devices
-            used[p, end] -= devices
+            paid_by = tariff(t.tariffs, p, devices)
+            used[paid_by, start] += devices
+            used[paid_by, end] -= devices
             held[t.quota[request], start] += devices
             held[t.quota[request], end] -= devices
             if t.sure[request] == 1:
@@ -77,7 +79,7 @@ def proven(t: Tables, prices: Prices, worth: Floats) -> float:
 def _dearest(t: Tables, prices: Prices) -> float:
     """The largest money that enters one column's reduced value."""
     reserves = float(prices.reserves.sum()) * float(t.times.max(initial=0))
-    pools = float((prices.pools + t.unit[:, None]).sum(axis=1).max(initial=0.0))
+    pools = float((prices.pools + (t.unit + t.over)[:, None]).sum(axis=1).max(initial=0.0))
     quotas = float(prices.quotas.sum(axis=1).max(initial=0.0))
     late = float((t.late * np.maximum(0, t.high - t.due)).max(initial=0))
     return float(t.devices.max(initial=0)) * (pools + quotas + reserves) + late
@@ -177,13 +179,14 @@ def _metric(t: Tables) -> Floats:
 def _slope(t: Tables, prices: Prices, found: Columns) -> Floats:
     """A subgradient of the bound at these prices: room offered less room that the best columns would take."""
     slots = t.capacity.shape[1]
-    used = np.zeros((len(t.unit), slots + 1), np.int64)
+    by_tariff = np.zeros((len(t.tariffs.pool), slots + 1), np.int64)
     held = np.zeros((len(t.limit), slots + 1), np.int64)
     sure = np.zeros((len(t.cover), slots + 1), np.int64)
-    _loads(t, found, used, held, sure)
+    _loads(t, found, by_tariff, held, sure)
+    used = in_pools(t.tariffs, np.cumsum(by_tariff, axis=1)[:, :-1], t.committed, prices.pools <= t.over[:, None])
     offered = t.committed + (t.capacity - t.committed) * (prices.pools > t.over[:, None])
     reserves = np.where(t.cover < PLENTY, t.cover - np.cumsum(sure, axis=1)[:, :-1], 0)
-    rows = (offered - np.cumsum(used, axis=1)[:, :-1], t.limit[:-1] - np.cumsum(held, axis=1)[:-1, :-1], reserves)
+    rows = (offered - used, t.limit[:-1] - np.cumsum(held, axis=1)[:-1, :-1], reserves)
     return np.concatenate([row.ravel() for row in rows]).astype(np.float64)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from broker.compiled import inlined, of_one_type
 from broker.optimiser.problem import Floats, Ints
 from broker.optimiser.tables import Tables
+from broker.optimiser.tariffs import tariff
 
 __all__ = [
     "Calendar",
@@ -45,7 +46,7 @@ class Calendar(NamedTuple):
 class Guide(NamedTuple):
     """Prices as running sums, so that a run of slots costs two look-ups."""
 
-    pool: Floats  # [2, pools, slots + 1]; unit cost included; plane 1 is for guaranteed requests
+    pool: Floats  # [2, tariffs, slots + 1]; unit cost included; plane 1 is for guaranteed requests
     quota: Floats  # [quotas + 1, slots + 1]
     pool_flat: Floats  # the same numbers in one dimension
     quota_flat: Floats
@@ -77,7 +78,7 @@ def empty_calendar(t: Tables) -> Calendar:
 def score(t: Tables, g: Guide, request: int, row: int, start: int) -> float:
     """Reduced value of a placement: value less lateness, costs and the prices of what it occupies."""
     end = start + t.length[row]
-    p, q, plane = t.pool[row], t.quota[request], t.sure[request]
+    p, q, plane = tariff(t.tariffs, t.pool[row], t.devices[row]), t.quota[request], t.sure[request]
     price = g.pool[plane, p, end] - g.pool[plane, p, start] + g.quota[q, end] - g.quota[q, start]
     worth: float = float(t.value[row]) - t.devices[row] * price
     if start > t.due[row]:

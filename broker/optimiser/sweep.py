@@ -13,12 +13,13 @@ from collections.abc import Callable
 
 import numpy as np
 
-from broker.compiled import compiled
+from broker.compiled import compiled, inlined
 from broker.optimiser.columns import best_of_request, best_start_of_row, guide, second_thread, shared
 from broker.optimiser.problem import Floats, Ints
 from broker.optimiser.report import Prices
 from broker.optimiser.state import Guide
 from broker.optimiser.tables import PLENTY, Tables
+from broker.optimiser.tariffs import surcharge, tariff
 
 __all__ = ["Sweep"]
 
@@ -36,7 +37,7 @@ class Sweep:
         size, slots = len(t.quota), t.capacity.shape[1]
         self._row, self._start = np.full(size, -1, np.int64), np.zeros(size, np.int64)
         self._wish = (np.zeros(size, np.int64), np.zeros(size, np.int64))
-        self._used = np.zeros((len(t.unit), slots), np.int64)
+        self._used = np.zeros((len(t.tariffs.pool), slots), np.int64)
         self._held = np.zeros(t.limit.shape, np.int64)
         self._sure = np.zeros(t.cover.shape, np.int64)
         self._scale = _worth_of_demand(t)
@@ -94,8 +95,9 @@ def _wishes(t: Tables, g: Guide, block: Ints, wish_row: Ints, wish_start: Ints) 
 @compiled
 def _count(t: Tables, request: int, row: int, start: int, sign: int, used: Ints, held: Ints, sure: Ints) -> None:
     p, q, devices = t.pool[row], t.quota[request], sign * t.devices[row]
+    paid_by = tariff(t.tariffs, p, t.devices[row])
     for slot in range(start, start + t.length[row]):
-        used[p, slot] += devices
+        used[paid_by, slot] += devices
         held[q, slot] += devices
     if t.sure[request] == 1:
         for k in range(t.watch_first[p], t.watch_first[p + 1]):
@@ -126,6 +128,31 @@ def _demand(
             _count(t, request, row[request], start[request], 1, used, held, sure)
 
 
+@inlined
+def _taken(t: Tables, used: Ints, pool: int, slot: int, is_paid: bool) -> float:
+    """Devices of a pool that are asked for; of what is paid for alone, no gang takes more than that."""
+    total = used[pool, slot]
+    for n in range(t.tariffs.first[pool], t.tariffs.first[pool + 1]):
+        gangs, devices = used[n, slot] // t.tariffs.devices[n], t.tariffs.devices[n]
+        total += gangs * (min(devices, t.committed[pool, slot]) if is_paid else devices)
+    return float(total)
+
+
+@inlined
+def _sum_up(t: Tables, g: Guide, n: int, lam: Floats, nu: Floats) -> None:
+    """The running sums of one tariff."""
+    p, devices = t.tariffs.pool[n], t.tariffs.devices[n]
+    total = sure_total = 0.0
+    for slot in range(lam.shape[1]):
+        price = lam[p, slot] + t.unit[p] + surcharge(lam[p, slot], float(t.over[p]), t.committed[p, slot], devices)
+        total += price
+        for k in range(t.watch_first[p], t.watch_first[p + 1]):
+            price += nu[t.watch[k], slot] * t.times[k]
+        sure_total += price
+        g.pool[0, n, slot + 1] = total
+        g.pool[1, n, slot + 1] = sure_total
+
+
 @compiled
 def _move(
     t: Tables, g: Guide, used: Ints, held: Ints, sure: Ints, lam: Floats, mu: Floats, nu: Floats, step: float
@@ -139,18 +166,13 @@ def _move(
                 nu[n, slot] = max(0.0, nu[n, slot] + step * (sure[n, slot] - room) / max(1.0, room))
     for p in range(len(lam)):
         least = 0.1 * max(1.0, t.capacity[p].mean())
-        total = sure_total = 0.0
         for slot in range(slots):
             room = float(t.capacity[p, slot])
             offered = room if lam[p, slot] > t.over[p] else float(t.committed[p, slot])
-            lam[p, slot] = max(0.0, lam[p, slot] + step * (used[p, slot] - offered) / max(room, least))
-            price = lam[p, slot] + t.unit[p]
-            total += price
-            for k in range(t.watch_first[p], t.watch_first[p + 1]):
-                price += nu[t.watch[k], slot] * t.times[k]
-            sure_total += price
-            g.pool[0, p, slot + 1] = total
-            g.pool[1, p, slot + 1] = sure_total
+            taken = _taken(t, used, p, slot, lam[p, slot] <= t.over[p])
+            lam[p, slot] = max(0.0, lam[p, slot] + step * (taken - offered) / max(room, least))
+    for n in range(len(t.tariffs.pool)):
+        _sum_up(t, g, n, lam, nu)
     for q in range(len(mu)):
         total = 0.0
         for slot in range(slots):

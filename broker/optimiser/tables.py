@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from broker.compiled import of_one_type
 from broker.optimiser.problem import Floats, Ints, Options, Plan, Problem
+from broker.optimiser.tariffs import Tariffs, new_tariffs
 
 __all__ = ["PLENTY", "Pruned", "Tables", "TooLargeError", "plan_of", "rows_of", "tables", "uncut"]
 
@@ -70,6 +71,7 @@ class Tables(NamedTuple):
     committed: Ints  # [pools, slots], at most the capacity
     unit: Ints  # [pools]
     over: Ints  # [pools]
+    tariffs: Tariffs
     limit: Ints  # [quotas + 1, slots]
     holder_first: Ints  # [quotas + 2] where the requests of each quota begin
     holder: Ints  # [requests] in the order of their quotas
@@ -88,6 +90,8 @@ def tables(problem: Problem, pruned: Pruned) -> Tables:
     money = _money_unit(problem) if pruned.money is None else pruned.money
     o, requests, pools = pruned.options, problem.requests, problem.pools
     now_row = _now_rows(problem, pruned)
+    committed = np.minimum(pools.committed, pools.capacity).astype(np.int64)
+    over = pools.overage_cost // money
     plenty = np.full((1, problem.slots), PLENTY, np.int64)
     watch_first, watch, times = _watches(problem)
     value, late = (-(-o.value // money), o.late_cost // money) if money > 1 else (o.value, o.late_cost)
@@ -114,9 +118,10 @@ def tables(problem: Problem, pruned: Pruned) -> Tables:
             move=np.where(requests.current_option >= 0, requests.move_cost // money, 0),
         ),
         capacity=np.ascontiguousarray(pools.capacity, np.int64),
-        committed=np.minimum(pools.committed, pools.capacity).astype(np.int64),
+        committed=committed,
         unit=pools.unit_cost // money,
-        over=pools.overage_cost // money,
+        over=over,
+        tariffs=new_tariffs(o.pool, o.devices, pools.capacity, committed, over),
         limit=np.concatenate((problem.quotas.limit, plenty)),
         holder_first=np.append(0, np.cumsum(holders)),
         holder=np.argsort(quota, kind="stable"),

@@ -68,7 +68,7 @@ def test_no_plan_is_worth_more_than_the_bound(
 def test_it_proves_what_the_relaxation_cannot() -> None:
     t, pricing = rooted(problem_from(three_that_fill_a_pool()), 200)
     assert pricing.best > 990, "the relaxation spreads the gangs"
-    assert 600 <= bound_after(t, pricing, 600, 30) <= 601
+    assert 600 <= bound_after(t, pricing, 600, 120) <= 601
 
 
 def test_who_could_stand_in_two_pools_stands_in_one() -> None:
@@ -91,7 +91,7 @@ def test_a_present_placement_that_is_given_up_costs_its_move() -> None:
     document = three_that_fill_a_pool(current={"option": 0, "start": 0}, move_cost=900)
     t, pricing = rooted(problem_from(document), 200)
     best = 600 - 2 * 900
-    assert best <= bound_after(t, pricing, best, 40) <= best + 1
+    assert best <= bound_after(t, pricing, best, 150) <= best + 1
 
 
 def test_a_step_cut_short_proves_nothing() -> None:

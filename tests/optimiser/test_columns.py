@@ -41,6 +41,8 @@ def worth(problem: Problem, t: Tables, prices: Prices, request: int, row: int, s
             if problem.requests.guaranteed[request]:
                 price += float(prices.reserves[n, slot]) * ((reserve.lost == p) + reserve.covers.count(p))
         total -= int(t.devices[row]) * price
+        beyond = int(t.devices[row]) - min(problem.pools.committed[p, slot], problem.pools.capacity[p, slot])
+        total -= max(0, beyond) * max(0.0, float(problem.pools.overage_cost[p] - prices.pools[p, slot]))
     stays = bool(row == t.now_row[request] and start == t.now_start[request])
     return total + (float(t.move[request]) if stays else 0.0)
 
