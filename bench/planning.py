@@ -54,6 +54,7 @@ def measure(post: Callable[[object], None], source: Source, seconds: float, seed
     post(STARTED)
     solved = solve(problem, stop=SecondsLimit(seconds, time.perf_counter), seed=seed)
     if plans is not None:
+        plans.mkdir(parents=True, exist_ok=True)
         write_plan(problem, solved, plans / f"{source.stem}.plan.json")
     seen = [progress.seconds for progress in solved.report.trajectory if progress.objective > 0]
     return Row(

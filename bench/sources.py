@@ -33,7 +33,7 @@ class Source:
     @property
     def stem(self) -> str:
         """The name as the first part of a file name."""
-        return self.of.name.split(".")[0] if isinstance(self.of, Path) else self.name.replace(":", "-")
+        return self.name.removesuffix(".gz").removesuffix(".json").replace(":", "-")
 
     @property
     def is_absent(self) -> bool:

@@ -46,13 +46,12 @@ ORDER_PATIENCE = 300  # pairs of orders without a better plan, after which no mo
 APART_COLUMNS = 250_000  # at most, to take pools apart: one step prices them a hundred times
 APART_SHARE = 0.4  # of the budget, at most
 STAKE = 0.75  # power of its value by which a request is drawn for a move
-ANNEAL_SHARE = 0.9  # of improvement; the rest is spent without heat
-REPAIRS = 200  # stretches of search for broken promises alone, at most
-REPAIR_TRIES = 2_000  # insertions of each side in one of them
+ANNEAL_SHARE = 0.9  # of an anneal; the rest is spent without heat
+ANNEALS, ANNEALS_REQUESTS = 4, 1_000  # in a row, of a market of so many requests at most
+REPAIRS, REPAIR_TRIES = 200, 2_000  # stretches of search for broken promises alone; insertions of each side in one
 REPAIR_SHARE = 0.3  # of the budget
 PUSH = (1.0, 0.0, 0.0, 0.0, 0.0)  # of ruins: nothing but pushing in
-MENDS = 40  # epochs of a re-plan at most
-MEND_TRIES = 200  # insertions on each side for each request that waits, in one of them
+MENDS, MEND_TRIES = 40, 200  # epochs of a re-plan; insertions on each side for each request that waits, in one
 EPOCH = 15_000  # insertions of each side between two deals of the pools
 TRIES_PER_WORK = 250
 
@@ -322,19 +321,26 @@ class Descent:
         self._tell()
 
     def improve(self) -> None:
-        """Ruin and recreate, refining prices in between, until the budget is spent or the plan is proven best."""
-        t = self._t
-        calendar, total = settle(t, *self.best)
-        kept = self._promises(calendar.row)
+        """Ruin and recreate, refining prices in between, until the budget is spent or the plan is proven best.
+
+        A small market starts several times from the same plan: which large gangs come in is luck, and soon settled.
+        """
+        t, first = self._t, self.best
+        calendar, _ = settle(t, *first)
         g, wishes = self._wishes()
-        guided_by = self._pricing.best
-        begun, worked, priced = self._stop.spent(self.work), self.work, 0
+        guided_by, begun, worked, priced = self._pricing.best, self._stop.spent(self.work), self.work, 0
         heat, tried = first_heat(t, calendar, g, wishes, EPOCH // 4, self._seed, self._enough)
         self.work += 1 + tried // TRIES_PER_WORK
         rng = np.random.default_rng(self._seed)
+        anneals, anneal = ANNEALS if len(t.quota) <= ANNEALS_REQUESTS else 1, -1
+        total = kept = 0
         while not self.finished():
-            gone = (self._stop.spent(self.work) - begun) / max(1e-9, 1 - begun)
-            warmth = heat * max(0.0, 1 - gone / ANNEAL_SHARE)
+            gone = anneals * (self._stop.spent(self.work) - begun) / max(1e-9, 1 - begun)
+            if int(gone) > anneal:
+                anneal = int(gone)
+                calendar, total = settle(t, *first)
+                kept = self._promises(calendar.row)
+            warmth = heat * max(0.0, 1 - (gone - anneal) / ANNEAL_SHARE)
             done = improve_sides(t, calendar, g, wishes, warmth, EPOCH, rng, enough=self._enough)
             self.work += 1 + done.tried // TRIES_PER_WORK
             self.rounds += done.rounds
