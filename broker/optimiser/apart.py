@@ -32,6 +32,7 @@ GROW_FIRST, GROW, GROW_EVERY = 10, 3, 5  # cases: before the first step, and lat
 PATIENCE = 8  # steps without progress before hope shrinks
 SHRINK = 0.6
 DEFLECTION = 0.8  # share of the last direction that is kept
+MEMORY = 0.9  # of where requests stood before, after a step (the volume algorithm; Barahona, Anbil 2000)
 SMALL = 0.05  # share of its pool that a request counts for at least, when its rent moves
 PAYS = 0.002  # of the distance between bound and plan: the progress that is worth PAYS_STEPS
 PAYS_STEPS = 20
@@ -57,6 +58,7 @@ class Apart:
         self._rent_scale, self._quota_scale = _scales(t)
         self._rent_direction, self._quota_direction = np.zeros(len(t.quota)), np.zeros_like(self._quotas)
         self._hope, self._mark, self._idle, self._steps = 0.0, np.inf, 0, 0
+        self.stands = np.zeros((len(self._pools), len(t.quota)))  # how much of each request stands in each pool
         self._checked = np.inf
         self.pays = any(pool.divisible for pool in self._pools)
 
@@ -136,8 +138,10 @@ class Apart:
         """Step along the deflected subgradient, as far as would lower the bound by ``drop`` if it were linear."""
         t = self._t
         rents, held = np.ones(len(t.quota)), np.zeros((len(t.limit), t.limit.shape[1] + 1))
+        self.stands *= MEMORY
         for pool in self._pools:
             request, found = pool.best
+            self.stands[pool.number, request] += (1 - MEMORY) * found.asked
             rents[request] -= found.asked
             held += found.held
         quotas = t.limit[:-1] - np.cumsum(held, axis=1)[:-1, :-1]

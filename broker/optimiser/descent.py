@@ -9,51 +9,26 @@ from itertools import islice
 
 import numpy as np
 
+from broker.optimiser import pace
 from broker.optimiser.apart import Apart
 from broker.optimiser.assignment import Tally, best_rows, new_assignment, suits
 from broker.optimiser.cells import exchange
-from broker.optimiser.columns import Interrupted, best_columns, guide, ideals, ranked, second_thread
+from broker.optimiser.columns import Interrupted, best_columns, guide, second_thread
 from broker.optimiser.construct import insert_until, orders, settle
 from broker.optimiser.heat import first_heat
 from broker.optimiser.ordering import blurred
 from broker.optimiser.prices import Pricing
-from broker.optimiser.problem import Bools, Ints, Plan, Problem
+from broker.optimiser.problem import Bools, Floats, Ints, Plan, Problem
 from broker.optimiser.report import Earlier, Prices
+from broker.optimiser.rounding import rounded
 from broker.optimiser.search import rivals
-from broker.optimiser.sides import Wishes, improve_sides
+from broker.optimiser.sides import Wishes, improve_sides, new_wishes
 from broker.optimiser.state import Calendar, Guide
 from broker.optimiser.stop import Stop
 from broker.optimiser.sweep import Sweep
 from broker.optimiser.tables import Pruned, plan_of, rows_of, tables
 
 __all__ = ["Descent"]
-
-SWEEPS = 100
-SWEEP_SHARE = 0.95  # of what prices have of the budget, for the first ones
-PRICE_SHARE = 0.13  # of the budget, for all prices before the plan is improved
-DEAL_PRICE_SHARE = 0.5  # the same, of a problem that can be dealt out in cells: its search lives on settled prices
-PRICE_SHARE_RISE = 0.09  # for each power of ten by which the columns exceed PRICE_COLUMNS: a pass takes so much longer
-PRICE_COLUMNS = 2e6
-REFINE_SHARE = 0.1  # of the work of improvement, while prices have not settled
-CLOSE_SHARE = 0.6  # of the budget, for the exact search of a small problem
-DEAL_CLOSE_SHARE = 0.25  # the same, of a problem that can be dealt out in cells
-DEAL_NODES = 500_000  # of the trees of cells on each thread, between two looks at the stop rule
-NODES_PER_WORK = 40_000
-PASSES_MAX = 1_500
-COLUMNS_PER_WORK = 50_000  # columns priced in one unit of work
-ORDER_SHARE = 0.05  # of the budget, for better orders of the greedy plan
-ORDER_PATIENCE = 300  # pairs of orders without a better plan, after which no more are tried
-APART_COLUMNS = 250_000  # at most, to take pools apart: one step prices them a hundred times
-APART_SHARE = 0.4  # of the budget, at most
-STAKE = 0.75  # power of its value by which a request is drawn for a move
-ANNEAL_SHARE = 0.9  # of an anneal; the rest is spent without heat
-ANNEALS, ANNEALS_REQUESTS = 4, 1_000  # in a row, of a market of so many requests at most
-REPAIRS, REPAIR_TRIES = 200, 2_000  # stretches of search for broken promises alone; insertions of each side in one
-REPAIR_SHARE = 0.3  # of the budget
-PUSH = (1.0, 0.0, 0.0, 0.0, 0.0)  # of ruins: nothing but pushing in
-MENDS, MEND_TRIES = 40, 200  # epochs of a re-plan; insertions on each side for each request that waits, in one
-EPOCH = 15_000  # insertions of each side between two deals of the pools
-TRIES_PER_WORK = 250
 
 
 class Descent:
@@ -84,6 +59,7 @@ class Descent:
         self._total = 0
         self._kept = 0
         self._previous: list[tuple[Ints, Ints]] = []
+        self._starts: list[tuple[Ints, Ints]] = []
         unit = self._t.money
         start = Prices.zero(problem) if earlier is None else earlier.prices
         start = Prices(start.pools / unit, start.quotas / unit, start.reserves / unit)
@@ -158,12 +134,12 @@ class Descent:
         total += insert_until(t, calendar, g, wishes.ideal, order, self._enough)
         self._keep(calendar.row, calendar.start, total)
         rng = np.random.default_rng(self._seed)
-        for _ in range(REPAIRS):
+        for _ in range(pace.REPAIRS):
             waiting = promised & (calendar.row < 0) & (wishes.top >= 0)
-            if not waiting.any() or self._stop.spent(self.work) >= REPAIR_SHARE:
+            if not waiting.any() or self._stop.spent(self.work) >= pace.REPAIR_SHARE:
                 break
-            done = improve_sides(t, calendar, g, wishes, 0.0, REPAIR_TRIES, rng, waiting, enough=self._enough)
-            self.work += 1 + done.tried // TRIES_PER_WORK
+            done = improve_sides(t, calendar, g, wishes, 0.0, pace.REPAIR_TRIES, rng, waiting, enough=self._enough)
+            self.work += 1 + done.tried // pace.TRIES_PER_WORK
             total += done.gained
             self._keep(calendar.row, calendar.start, total)
         calendar, total = settle(t, np.where(promised, self.best[0], row), np.where(promised, self.best[1], start))
@@ -187,20 +163,20 @@ class Descent:
             self._pricing.step(self._objective, enough)
         except Interrupted:
             return
-        self.work += 1 + self._pricing.columns // COLUMNS_PER_WORK
+        self.work += 1 + self._pricing.columns // pace.COLUMNS_PER_WORK
         if self._pricing.best < before * (1 - 1e-4) or before == math.inf:
             self._tell()
 
     def price(self) -> None:
         """Sweep for prices, then improve them until they settle or have had their share; plans on the way."""
         begun = self._stop.spent(self.work)
-        rise = math.log10(max(1.0, self._pricing.columns / PRICE_COLUMNS))
-        share = (PRICE_SHARE + PRICE_SHARE_RISE * rise) * (1 - begun)
+        rise = math.log10(max(1.0, self._pricing.columns / pace.PRICE_COLUMNS))
+        share = (pace.PRICE_SHARE + pace.PRICE_SHARE_RISE * rise) * (1 - begun)
         allowed = begun + share
-        self._sweep(begun, begun + SWEEP_SHARE * share)
+        self._sweep(begun, begun + pace.SWEEP_SHARE * share)
         self._construct(1)
-        while self._pricing.passes < PASSES_MAX and not self._pricing.converged() and not self._proven():
-            if self._stop.spent(self.work) >= (max(allowed, DEAL_PRICE_SHARE) if self._deals else allowed):
+        while self._pricing.passes < pace.PASSES_MAX and not self._pricing.converged() and not self._proven():
+            if self._stop.spent(self.work) >= (max(allowed, pace.DEAL_PRICE_SHARE) if self._deals else allowed):
                 break
             self._step()
         self._construct(4)
@@ -208,12 +184,12 @@ class Descent:
     def _sweep(self, begun: float, allowed: float) -> None:
         """Find first prices; a bound is proven with them now and then."""
         sweep = Sweep(self._t, self._pricing.prices, self._seed)
-        for n in range(SWEEPS):
+        for n in range(pace.SWEEPS):
             spent = (self._stop.spent(self.work) - begun) / max(1e-9, allowed - begun)
             if spent >= 1 or self._proven():
                 break
-            sweep.run(max(spent, n / SWEEPS), self._enough)
-            self.work += 1 + self._pricing.columns // COLUMNS_PER_WORK
+            sweep.run(max(spent, n / pace.SWEEPS), self._enough)
+            self.work += 1 + self._pricing.columns // pace.COLUMNS_PER_WORK
             if n % 10 == 9:
                 self._prove(sweep.prices)
         self._prove(sweep.prices)
@@ -235,24 +211,24 @@ class Descent:
                     return
                 calendar, total = settle(t, row, best_start)
                 total += insert_until(t, calendar, g, wishes.ideal, order, self._enough)
-                self.work += 1 + len(order) // TRIES_PER_WORK
+                self.work += 1 + len(order) // pace.TRIES_PER_WORK
                 self._keep(calendar.row, calendar.start, total)
 
     def order(self) -> None:
         """Blur the order of the best greedy plan again and again, two at a time; keep the better ones."""
         t, (g, wishes) = self._t, self._wishes()
         begun, rng = self._stop.spent(self.work), np.random.default_rng(self._seed)
-        allowed = begun + ORDER_SHARE * (1 - begun)
+        allowed = begun + pace.ORDER_SHARE * (1 - begun)
         promised = np.where(t.promised == 1, self.best[0], -1)
         plans = blurred(t, g, wishes, promised, self.best[1], rng, self._enough)
         best, idle = -1, 0
-        while self._stop.spent(self.work) < allowed and idle < ORDER_PATIENCE and not self._proven():
+        while self._stop.spent(self.work) < allowed and idle < pace.ORDER_PATIENCE and not self._proven():
             idle += 1
             for calendar, total in islice(plans, 2):
                 self._keep(calendar.row, calendar.start, total)
                 if total > best:
                     best, idle = total, 0
-            self.work += max(1, 2 * len(promised) // TRIES_PER_WORK)
+            self.work += max(1, 2 * len(promised) // pace.TRIES_PER_WORK)
 
     def close(self) -> None:
         """Where few columns can still matter, search them exactly."""
@@ -269,7 +245,7 @@ class Descent:
         if columns is None:
             return
         begun = self._stop.spent(self.work)
-        allowed = begun + (DEAL_CLOSE_SHARE if self._deals else CLOSE_SHARE) * (1 - begun)
+        allowed = begun + (pace.DEAL_CLOSE_SHARE if self._deals else pace.CLOSE_SHARE) * (1 - begun)
         exact, wish, is_optimal = Exact(t, columns, self.best), 1.0, False
         # Longer and longer, so that a budget in work and one in seconds both end it in time.
         while self._stop.spent(self.work) < allowed and not is_optimal and not self._proven():
@@ -299,55 +275,73 @@ class Descent:
         begun, start = self._stop.spent(self.work), np.full(len(t.quota), t.low[0])
         while not self.finished():
             gone = (self._stop.spent(self.work) - begun) / max(1e-9, 1 - begun)
-            second = second_thread().submit(exchange, searches[1], DEAL_NODES, gone)
-            done = int(exchange(searches[0], DEAL_NODES, gone)) + int(second.result())
-            self.work += max(1, done // NODES_PER_WORK)
+            second = second_thread().submit(exchange, searches[1], pace.DEAL_NODES, gone)
+            done = int(exchange(searches[0], pace.DEAL_NODES, gone)) + int(second.result())
+            self.work += max(1, done // pace.NODES_PER_WORK)
             for search in searches:
                 self._keep(best_rows(search), start, int(search.tally[Tally.BEST]))
         self.rounds += sum(int(search.tally[Tally.CELLS]) for search in searches)
 
     def apart(self) -> None:
         """Tighten the bound with pools taken apart, as long as that pays."""
-        if self._deals or self._pricing.columns > APART_COLUMNS:
+        if self._deals or self._pricing.columns > pace.APART_COLUMNS:
             return
         begun, pools = self._stop.spent(self.work), Apart(self._t, self._pricing.prices, self._bound)
-        allowed = begun + APART_SHARE * (1 - begun)
+        allowed = begun + pace.APART_SHARE * (1 - begun)
         while pools.pays and self._stop.spent(self.work) < allowed and not self._proven():
             before = pools.columns
             # A first step is long beside a short budget, of which the plan is to have its share.
             pools.step(self._objective, lambda: self._stop.spent(self.work) >= allowed)
-            self.work += 1 + (pools.columns - before) // COLUMNS_PER_WORK
+            self.work += 1 + (pools.columns - before) // pace.COLUMNS_PER_WORK
             self._other_bound = min(self._other_bound, max(pools.bound, float(self._objective)))
         self._tell()
+        if pools.stands.any():
+            self._round(pools.stands)
+
+    def _round(self, stands: Floats) -> None:
+        """Greedy plans with large gangs where they stand in pools taken apart; the best few are kept to start from."""
+        t, (g, wishes) = self._t, self._wishes()
+        begun, rng, (row, start) = self._stop.spent(self.work), np.random.default_rng(self._seed), self.best
+        allowed, promised = begun + pace.ROUND_SHARE * (1 - begun), np.where(t.promised == 1, row, -1)
+        plans = rounded(t, g, wishes, promised, start, stands, rng, self._enough)
+        found, mine = list[tuple[int, int, Ints, Ints]](), (self._kept, self._total, row, start)
+        while self._stop.spent(self.work) < allowed and not self._proven():
+            for calendar, total in islice(plans, 2):
+                self._keep(calendar.row, calendar.start, total)
+                found.append((self._promises(calendar.row), total, calendar.row, calendar.start))
+            self.work += max(1, 4 * len(row) // pace.TRIES_PER_WORK)
+            found = sorted(found, key=lambda one: one[:2], reverse=True)[: pace.ANNEALS - 1]
+        found = sorted([mine, *found], key=lambda one: one[:2], reverse=True)
+        self._starts = [(row, start) for _, _, row, start in found]
 
     def improve(self) -> None:
         """Ruin and recreate, refining prices in between, until the budget is spent or the plan is proven best.
 
-        A small market starts several times from the same plan: which large gangs come in is luck, and soon settled.
+        A small market starts several times: which large gangs come in is luck, and soon settled.
         """
-        t, first = self._t, self.best
-        calendar, _ = settle(t, *first)
+        t, starts = self._t, self._starts or [self.best]
+        calendar, _ = settle(t, *starts[0])
         g, wishes = self._wishes()
         guided_by, begun, worked, priced = self._pricing.best, self._stop.spent(self.work), self.work, 0
-        heat, tried = first_heat(t, calendar, g, wishes, EPOCH // 4, self._seed, self._enough)
-        self.work += 1 + tried // TRIES_PER_WORK
+        heat, tried = first_heat(t, calendar, g, wishes, pace.EPOCH // 4, self._seed, self._enough)
+        self.work += 1 + tried // pace.TRIES_PER_WORK
         rng = np.random.default_rng(self._seed)
-        anneals, anneal = ANNEALS if len(t.quota) <= ANNEALS_REQUESTS else 1, -1
+        anneals, anneal = pace.ANNEALS if len(t.quota) <= pace.ANNEALS_REQUESTS else 1, -1
         total = kept = 0
         while not self.finished():
             gone = anneals * (self._stop.spent(self.work) - begun) / max(1e-9, 1 - begun)
             if int(gone) > anneal:
                 anneal = int(gone)
-                calendar, total = settle(t, *first)
+                calendar, total = settle(t, *starts[anneal % len(starts)])
                 kept = self._promises(calendar.row)
-            warmth = heat * max(0.0, 1 - (gone - anneal) / ANNEAL_SHARE)
-            done = improve_sides(t, calendar, g, wishes, warmth, EPOCH, rng, enough=self._enough)
-            self.work += 1 + done.tried // TRIES_PER_WORK
+            warmth = heat * max(0.0, 1 - (gone - anneal) / pace.ANNEAL_SHARE)
+            done = improve_sides(t, calendar, g, wishes, warmth, pace.EPOCH, rng, enough=self._enough)
+            self.work += 1 + done.tried // pace.TRIES_PER_WORK
             self.rounds += done.rounds
             if (kept + done.best_kept, total + done.best_gained) > (self._kept, self._total):
                 self._keep(done.best_row, done.best_start, total + done.best_gained)
             total, kept = total + done.gained, kept + done.kept
-            if not self._pricing.converged() and priced <= REFINE_SHARE * (self.work - worked):
+            if not self._pricing.converged() and priced <= pace.REFINE_SHARE * (self.work - worked):
                 before = self.work
                 self._step()
                 priced += self.work - before
@@ -369,13 +363,13 @@ class Descent:
         total += insert_until(t, calendar, g, wishes.ideal, order, self._enough)
         self._keep(calendar.row, calendar.start, total)
         rng = np.random.default_rng(self._seed)
-        for _ in range(MENDS):
+        for _ in range(pace.MENDS):
             waiting = self._waiting(calendar, stood)
             if self.finished() or not waiting.any():
                 return
-            tries = min(EPOCH, MEND_TRIES * int(waiting.sum()))
-            done = improve_sides(t, calendar, g, wishes, 0.0, tries, rng, waiting, PUSH, self._enough)
-            self.work += 1 + done.tried // TRIES_PER_WORK
+            tries = min(pace.EPOCH, pace.MEND_TRIES * int(waiting.sum()))
+            done = improve_sides(t, calendar, g, wishes, 0.0, tries, rng, waiting, pace.PUSH, self._enough)
+            self.work += 1 + done.tried // pace.TRIES_PER_WORK
             self.rounds += done.rounds
             total += done.gained
             self._keep(calendar.row, calendar.start, total)
@@ -388,13 +382,5 @@ class Descent:
 
     def _wishes(self) -> tuple[Guide, Wishes]:
         """The guide of the best prices, and what everybody would like at them; ``Interrupted`` when time is up."""
-        t, g = self._t, guide(self._t, self._pricing.prices)
-        ideal = ideals(t, g, self._enough)
-        rows = ranked(t, ideal)
-        has = np.flatnonzero(np.diff(t.first))
-        top, peak, worth = np.full(len(t.quota), -1), np.full(len(t.quota), -np.inf), np.zeros(len(t.quota))
-        top[has] = rows[t.first[has]]
-        peak[has] = ideal[top[has]]
-        worth[has] = np.maximum(0.0, t.value[top[has]])
-        stakes = np.cumsum(worth**STAKE + 1e-300)
-        return g, Wishes(ideal, rows, top, peak, stakes, self._near)
+        g = guide(self._t, self._pricing.prices)
+        return g, new_wishes(self._t, g, self._near, self._enough)

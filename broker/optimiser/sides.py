@@ -13,15 +13,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from broker.optimiser.columns import second_thread
+from broker.optimiser.columns import ideals, ranked, second_thread
 from broker.optimiser.improve import improve
 from broker.optimiser.problem import Bools, Floats, Ints
 from broker.optimiser.search import Rivals, Search, Tally, new_search
 from broker.optimiser.state import Calendar, Guide
 from broker.optimiser.tables import PLENTY, Tables
 
-__all__ = ["Outcome", "Wishes", "improve_sides"]
+__all__ = ["Outcome", "Wishes", "improve_sides", "new_wishes"]
 
+STAKE = 0.75  # power of its value by which a request is drawn for a move
 SLICE = 2_000  # insertions between two questions whether it is enough
 
 
@@ -35,6 +36,18 @@ class Wishes:
     peak: Floats  # [requests] the best of each; -inf without rows
     stakes: Floats  # [requests] running sums of how often each is drawn for a move
     near: Rivals
+
+
+def new_wishes(t: Tables, g: Guide, near: Rivals, enough: Callable[[], bool]) -> Wishes:
+    """The wishes at the prices of ``g``; ``Interrupted`` when it is enough meanwhile."""
+    ideal = ideals(t, g, enough)
+    rows = ranked(t, ideal)
+    has = np.flatnonzero(np.diff(t.first))
+    top, peak, worth = np.full(len(t.quota), -1), np.full(len(t.quota), -np.inf), np.zeros(len(t.quota))
+    top[has] = rows[t.first[has]]
+    peak[has] = ideal[top[has]]
+    worth[has] = np.maximum(0.0, t.value[top[has]])
+    return Wishes(ideal, rows, top, peak, np.cumsum(worth**STAKE + 1e-300), near)
 
 
 @dataclass(frozen=True, slots=True)

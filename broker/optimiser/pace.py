@@ -1,0 +1,31 @@
+"""How a solve spends its budget: the share of each step, and what counts as a unit of work."""
+
+SWEEPS = 100
+SWEEP_SHARE = 0.95  # of what prices have of the budget, for the first ones
+PRICE_SHARE = 0.13  # of the budget, for all prices before the plan is improved
+DEAL_PRICE_SHARE = 0.5  # the same, of a problem that can be dealt out in cells: its search lives on settled prices
+PRICE_SHARE_RISE = 0.09  # for each power of ten by which the columns exceed PRICE_COLUMNS: a pass takes so much longer
+PRICE_COLUMNS = 2e6
+REFINE_SHARE = 0.1  # of the work of improvement, while prices have not settled
+CLOSE_SHARE = 0.6  # of the budget, for the exact search of a small problem
+DEAL_CLOSE_SHARE = 0.25  # the same, of a problem that can be dealt out in cells
+DEAL_NODES = 500_000  # of the trees of cells on each thread, between two looks at the stop rule
+NODES_PER_WORK = 40_000
+PASSES_MAX = 1_500
+COLUMNS_PER_WORK = 50_000  # columns priced in one unit of work
+ORDER_SHARE = 0.05  # of the budget, for better orders of the greedy plan
+ORDER_PATIENCE = 300  # pairs of orders without a better plan, after which no more are tried
+APART_COLUMNS = 250_000  # at most, to take pools apart: one step prices them a hundred times
+APART_SHARE = 0.4  # of the budget, at most
+ROUND_SHARE = 0.08  # of the rest of it, for greedy plans that follow what stands where in pools taken apart
+ANNEAL_SHARE = 0.9  # of an anneal; the rest is spent without heat
+ANNEALS = 4  # in a row, of a small market
+ANNEALS_REQUESTS = 1_000  # that it has at most
+REPAIRS = 200  # stretches of search for broken promises alone, at most
+REPAIR_TRIES = 2_000  # insertions of each side in one of them
+REPAIR_SHARE = 0.3  # of the budget
+PUSH = (1.0, 0.0, 0.0, 0.0, 0.0)  # of ruins: nothing but pushing in
+MENDS = 40  # epochs of a re-plan at most
+MEND_TRIES = 200  # insertions on each side for each request that waits, in one of them
+EPOCH = 15_000  # insertions of each side between two deals of the pools
+TRIES_PER_WORK = 250
