@@ -35,6 +35,10 @@ def main() -> int:
     if not args.problems:
         print("no planning problem measured: name some, as files of the public format (docs/optimiser.md)")
         return 2
+    absent = [name for names in args.problems for name in names.split("=") if not Path(name).is_file()]
+    if absent:
+        print("nothing measured: no data at", ", ".join(absent))
+        return 2
     warm()
     scan.warm()
     bookings.warm()

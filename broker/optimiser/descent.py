@@ -326,7 +326,7 @@ class Descent:
         heat, tried = first_heat(t, calendar, g, wishes, pace.EPOCH // 4, self._seed, self._enough)
         self.work += 1 + tried // pace.TRIES_PER_WORK
         rng = np.random.default_rng(self._seed)
-        anneals, anneal = pace.ANNEALS if len(t.quota) <= pace.ANNEALS_REQUESTS else 1, -1
+        anneals, anneal = self._anneals((self._stop.spent(self.work) - begun) / max(1, tried)), -1
         total = kept = 0
         while not self.finished():
             gone = anneals * (self._stop.spent(self.work) - begun) / max(1e-9, 1 - begun)
@@ -348,6 +348,14 @@ class Descent:
                 if self._pricing.best < guided_by - 0.05 * abs(guided_by - self._objective):
                     guided_by = self._pricing.best
                     g, wishes = self._wishes()
+
+    def _anneals(self, share: float) -> int:
+        """How many anneals there is time for, where an insertion takes this share of the budget."""
+        requests = len(self._t.quota)
+        if share <= 0 or requests > pace.ANNEALS_REQUESTS:
+            return 1
+        left = (1 - self._stop.spent(self.work)) / share
+        return max(1, min(pace.ANNEALS, int(left / (pace.ANNEAL_TRIES * requests))))
 
     def mend(self) -> None:
         """Find places for those who are fresh or lost theirs, until all have one or have been tried often enough."""

@@ -21,6 +21,7 @@ ROUND_SHARE = 0.08  # of the rest of it, for greedy plans that follow what stand
 ANNEAL_SHARE = 0.9  # of an anneal; the rest is spent without heat
 ANNEALS = 4  # in a row, of a small market
 ANNEALS_REQUESTS = 1_000  # that it has at most
+ANNEAL_TRIES = 3_000  # insertions for each request that make an anneal worth its time
 REPAIRS = 200  # stretches of search for broken promises alone, at most
 REPAIR_TRIES = 2_000  # insertions of each side in one of them
 REPAIR_SHARE = 0.3  # of the budget
