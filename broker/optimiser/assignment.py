@@ -89,7 +89,7 @@ def new_assignment(t: Tables, g: Guide, row: Ints, seed: int) -> Assignment:
     devices = np.where(rows < 0, 0, t.devices[rows])
     late = t.late[rows] * np.maximum(0, slot - t.due[rows])
     gain = np.where(rows < 0, 0, t.value[rows] - late - t.unit[t.pool[rows]] * devices)
-    price = np.append(g.pool[0, :, slot + 1] - g.pool[0, :, slot] - t.unit, 0.0)
+    price = np.append(g.pool[0, :pools, slot + 1] - g.pool[0, :pools, slot] - t.unit, 0.0)
     reduced = gain - price[pool] * devices
     at = np.flatnonzero(rows == row[owner])
     total = int(gain[at].sum())

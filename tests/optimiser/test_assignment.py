@@ -145,3 +145,17 @@ def test_a_solve_deals_cells_and_does_so_the_same_way_twice() -> None:
     assert first.report.refused == 0
     assert np.array_equal(first.plan.option, second.plan.option)
     assert (first.objective, first.bound) == (second.objective, second.bound)
+
+
+def test_overage_in_slots_that_nobody_uses_changes_nothing() -> None:
+    """There a gang would exceed what is paid for, and have a tariff of its own."""
+    pools = [{"id": p, "capacity": [[0, 3]], "committed": [[0, 3], [1, 1]], "overage_cost": 2} for p in "pq"]
+    options = [{"pool": p, "devices": 2, "slots": 1, "start": [0, 0], "value": 5 + n} for n, p in enumerate("pq")]
+    requests = [{"id": f"r{n}", "options": options} for n in range(3)]
+    problem = problem_from({**PLAIN, "slots": 2, "pools": pools, "requests": requests})
+    t = tables(problem, prune(problem))
+    assert suits(t)
+    assert len(t.tariffs.pool) > len(t.unit)
+    a = new_assignment(t, guide(t, Prices.zero(problem)), np.full(3, -1), 1)
+    exchange(a, 10_000, 0.0)
+    assert a.tally[Tally.BEST] == 11
