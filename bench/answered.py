@@ -46,18 +46,18 @@ TIERS = (Tier.GUARANTEED, Tier.STANDARD, Tier.SPOT)
 CLASS, TENANT = "gang", "bench"
 
 
-def answered(market: Market, policy: Policy, past: Market | None, *, every: int = 0) -> tuple[Plan, int]:
+def answered(market: Market, policy: Policy, past: Market | None, *, every: int = 0, seed: int = 1) -> tuple[Plan, int]:
     """Who got which place, and how often somebody moved; ``past`` is a market of the time just before.
 
     ``every`` so many slots the planner plans (0: only once, before anybody asks).
     """
-    return asyncio.run(_answered(market, policy, past, every))
+    return asyncio.run(_answered(market, policy, past, every, seed))
 
 
-async def _answered(market: Market, policy: Policy, past: Market | None, every: int) -> tuple[Plan, int]:
+async def _answered(market: Market, policy: Policy, past: Market | None, every: int, seed: int) -> tuple[Plan, int]:
     began = past.problem.slots if past is not None else 0
     silicon = _silicon(market)
-    run = await _Run.begun(policy, _fleet(market, silicon, began), market.problem.slots)
+    run = await _Run.begun(policy, _fleet(market, silicon, began), market.problem.slots, seed)
     async with run.feed:
         await run.feed.learnt()
         await run.told()
@@ -112,10 +112,10 @@ class _Run:
     slot: int
 
     @staticmethod
-    async def begun(policy: Policy, fleet: Fleet, slots: int) -> _Run:
+    async def begun(policy: Policy, fleet: Fleet, slots: int, seed: int) -> _Run:
         """At slot 0, with this fleet in force."""
         ledger = MemoryLedger(incarnation="bench", monotonic=time.monotonic)
-        feed, settings = Feed(ledger), PlannerSettings(horizon_slots=slots)
+        feed, settings = Feed(ledger), PlannerSettings(horizon_slots=slots, seed=seed)
         made: _Run
 
         def now() -> int:

@@ -133,6 +133,10 @@ class Bookings:
         self.row[claim], self.start[claim] = place
         self._count(self.free, place, 1)
 
+    def allows(self, limit: Anything | None, place: Place) -> bool:
+        """Whether the limit allows a place that is free, on the board as it is; None: whatever is free."""
+        return limit is None or self._allowed(limit, self.free, place)
+
     def movable(self, now: int) -> Ints:
         """The claims whose places are not firm yet."""
         found: Ints = np.flatnonzero((self.row >= 0) & (self.start > now + self.freeze_slots))
@@ -202,9 +206,12 @@ class Bookings:
     def _within(self, limit: Anything, free: Ints, place: Place) -> bool:
         """Whether the limit allows the place, on the board as it would be without the claim."""
         self._count(free, place, -1)
-        found = limit(free)
+        found = self._allowed(limit, free, place)
         self._count(free, place, 1)
-        end = place.start + int(self.ways.rows[place.row, 2])
+        return found
+
+    def _allowed(self, limit: Anything, free: Ints, place: Place) -> bool:
+        found, end = limit(free), place.start + int(self.ways.rows[place.row, 2])
         return found is None or bool(found.charge[end] - found.charge[place.start] <= found.budget)
 
     def _count(self, free: Ints, place: Place, sign: int) -> None:

@@ -34,7 +34,8 @@ class Policy:
     ``pay`` times its value is what a request may cost at scenario prices (0: whatever it costs). ``starts`` moves
     starts to make room, ``pools`` also goes to other pools. With ``waits`` a request without a place is looked at again
     in each slot while it can start, and the last rank is accepted only when it starts. ``every`` so many slots all that
-    is known is planned anew, with a shuffle of past days for who is to come. With ``server`` its own code decides.
+    is known is planned anew, with a shuffle of past days for who is to come, another one for each ``draw``. With
+    ``server`` its own code decides.
     """
 
     percent: tuple[int, int, int] | None = None
@@ -44,6 +45,7 @@ class Policy:
     pools: bool = False
     waits: bool = False
     every: int = 0
+    draw: int = 0
     server: ServerPolicy | None = None
 
 
@@ -83,7 +85,7 @@ class Served:
 def serve(market: Market, policy: Policy, past: Market | None = None) -> Served:
     """Answer all requests of a market in order; ``past`` is what was known of others before."""
     if policy.server is not None:
-        plan, moves = answered(market, policy.server, past, every=policy.every)
+        plan, moves = answered(market, policy.server, past, every=policy.every, seed=1 + policy.draw)
         return Served(_value(market, plan), moves)
     run = _Run(market, policy, past)
     row, start = _scanned(market, policy.percent) if policy.percent else run.all()
@@ -124,7 +126,13 @@ class _Run:
 
     def _replan(self, waiting: Ints, now: int) -> None:
         past = [(self.past, self.past.problem.slots)] if self.past is not None else []
-        Replanning(self.policy.every).plan(self.market, self.bookings, waiting, now, [*past, (self.market, now)])
+        past.append((self.market, now))
+
+        def limit(claim: int) -> Anything | None:
+            return self._limit(claim, int(self.market.rank[claim]), now)
+
+        again = Replanning(self.policy.every, draw=self.policy.draw)
+        again.plan(self.market, self.bookings, waiting, now, past, limit)
 
     def _in_turn(self, waiting: Ints) -> Ints:
         """Those worth most first, among equals the largest."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from bench.bookings import Bookings, Place
+from bench.bookings import Anything, Bookings, Place
 from bench.market import RANKS, Market
 from broker.optimiser.problem import Ints, Options, Plan, Pools, Problem, Quotas, Requests
 from broker.optimiser.solve import solve
@@ -16,7 +16,10 @@ from broker.optimiser.stop import WorkLimit
 __all__ = ["WORK", "Replanning"]
 
 DAY = 24  # slots of the past that stay together
+
 WORK = 300  # units of the solver, about a millisecond each
+
+Of = Callable[[int], Anything | None]  # a claim to its limit
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,14 +29,15 @@ class Replanning:
     every: int
     reach: int = 96
     work: int = WORK
+    draw: int = 0  # another one, other days and another search
 
     def plan(
-        self, market: Market, bookings: Bookings, waiting: Ints, now: int, past: Sequence[tuple[Market, int]]
+        self, market: Market, bookings: Bookings, waiting: Ints, now: int, past: Sequence[tuple[Market, int]], limit: Of
     ) -> None:
         """Move who is not firm, and let waiting claims in where the plan does, if the plan keeps all promises.
 
-        ``past`` are markets and how many of their slots are history. Of the last rank only those are let in who start
-        before the next plan.
+        ``past`` are markets and how many of their slots are history. Who is let in leaves others what the ``limit`` of
+        that claim says, those worth most first; of the last rank only those are who start before the next plan.
         """
         held = bookings.movable(now)
         claims = np.concatenate((held, waiting))
@@ -49,17 +53,22 @@ class Replanning:
         now_at.current_start[:staying] = bookings.start[held] - now
         now_at.promised[:staying] = True
         stay = Plan(now_at.current_option.copy(), now_at.current_start.copy())
-        plan = solve(problem, stop=WorkLimit(self.work), seed=now + 1, hint=stay).plan
+        plan = solve(problem, stop=WorkLimit(self.work), seed=self._seed(now), hint=stay).plan
         option, start = plan.option[: len(claims)], plan.start[: len(claims)] + now
         if (option[:staying] < 0).any():
             return
         row = market.ways.first[claims] + option
         _take(free, market, row[:staying], start[:staying], 1)
         bookings.settle(held, np.stack((row, start), axis=1)[:staying], free)
-        for n in range(staying, len(claims)):
-            soon = start[n] < now + self.every
-            if option[n] >= 0 and (soon or market.rank[claims[n]] < RANKS - 1):
-                bookings.take(int(claims[n]), Place(int(row[n]), int(start[n])))
+        new = staying + np.flatnonzero(option[staying:] >= 0)
+        rank = market.rank[claims]
+        for n in new[np.lexsort((start[new], rank[new]))].tolist():
+            claim, place = int(claims[n]), Place(int(row[n]), int(start[n]))
+            if (place.start < now + self.every or rank[n] < RANKS - 1) and bookings.allows(limit(claim), place):
+                bookings.take(claim, place)
+
+    def _seed(self, now: int) -> int:
+        return 1_000 * self.draw + now + 1
 
     def _ours(self, market: Market, bookings: Bookings, claims: Ints, now: int) -> list[Ints]:
         """The ways of the claims that are known: pool, devices, slots, first and last start, value, request.
@@ -77,7 +86,7 @@ class Replanning:
 
     def _theirs(self, market: Market, past: Sequence[tuple[Market, int]], now: int, first: int) -> list[Ints]:
         """The ways of those who may come; who came in the hours of a day that is drawn comes again, in turn."""
-        rng = np.random.default_rng(now + 1)
+        rng = np.random.default_rng(self._seed(now))
         left = market.problem.slots - now
         days = [(m, day) for m, seen in past for day in range(seen // DAY)]
         found = list[Ints]()
