@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bench.bookings import Bookings
+from bench.bookings import Bookings, Limit
 from bench.market import Market, tiers
 from bench.policies import POLICIES, Policy, serve
 from bench.rolling import Replanning
 from broker.optimiser.files import problem_from
-from broker.optimiser.problem import Problem
+from broker.optimiser.problem import Ints, Problem
 
 
 def rush() -> Problem:
@@ -61,18 +61,35 @@ def crowd(seed: int) -> Market:
     )
 
 
-@pytest.mark.parametrize("seed", range(5))
-def test_planning_again_drops_nobody_and_moves_only_who_is_not_firm(seed: int) -> None:
-    market, now = crowd(seed), 3
+def half_full(market: Market, now: int) -> tuple[Bookings, Ints]:
+    """A place for half of those who have asked by now, and all of these."""
     bookings = Bookings(market.room, market.ways, freeze_slots=1)
     known = np.flatnonzero(market.asked <= now)
     for claim in known[: len(known) // 2]:
         place = bookings.place(int(claim), int(market.asked[claim]))
         if place is not None:
             bookings.take(int(claim), place)
+    return bookings, known
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_planning_again_lets_nobody_in_who_leaves_too_little(seed: int) -> None:
+    market, now = crowd(seed), 3
+    bookings, known = half_full(market, now)
+    held = np.flatnonzero(bookings.row >= 0)
+    waiting = known[(bookings.row[known] < 0) & (market.latest[known] >= now)]
+    no_room = Limit(np.zeros(market.problem.slots + 1), -1.0)
+    Replanning(every=6, work=20).plan(market, bookings, waiting, now, [(market, 24)], lambda _: lambda _free: no_room)
+    assert np.array_equal(np.flatnonzero(bookings.row >= 0), held), f"seed {seed}"
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_planning_again_drops_nobody_and_moves_only_who_is_not_firm(seed: int) -> None:
+    market, now = crowd(seed), 3
+    bookings, known = half_full(market, now)
     row, start, movable = bookings.row.copy(), bookings.start.copy(), bookings.movable(now)
     waiting = known[(row[known] < 0) & (market.latest[known] >= now)]
-    Replanning(every=6, work=20).plan(market, bookings, waiting, now, [(crowd(seed + 100), 24)])
+    Replanning(every=6, work=20).plan(market, bookings, waiting, now, [(crowd(seed + 100), 24)], lambda _: None)
     firm = np.setdiff1d(np.flatnonzero(row >= 0), movable)
     at = f"seed {seed}"
     assert np.array_equal((bookings.row[firm], bookings.start[firm]), (row[firm], start[firm])), at
