@@ -249,7 +249,7 @@ class Feed:
         if revision > present:
             raise Fault(
                 FaultReason.REVISION_AHEAD,
-                f"Revision {revision} lies ahead of the present one, {present}",
+                f"What was asked for lies ahead of the present revision, {present}",
                 remedy="Watch from a revision that a reply has named.",
                 facts={"revision": str(present)},
             )

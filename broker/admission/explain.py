@@ -31,8 +31,8 @@ class Wall:
     """What stands in the way in one pool, where it is nearest to giving way.
 
     ``window`` is the stretch in which something is lacking, or the whole run when nothing is. ``quota_free`` is None
-    for a tenant without a quota; for work on loan it is what may still be lent. ``price`` is what the run is worth to
-    others and costs, beside the claim's ``value``.
+    for a tenant without a quota; for work on loan it is what may still be lent. ``price`` is what the run costs, and
+    what others are expected to make of the pool and of the quota, beside the claim's ``value``.
     """
 
     reason: Reason
@@ -77,13 +77,15 @@ def explain(policy: Policy, ask: Ask, tenant: str, calendar: Calendar, claims: I
     walls = tuple(sorted(_walls(policy, ask, tenant, calendar), key=_distance))[:WALLS_MAX]
     smallest = next(least_changes(ask, fits, latest_slot=calendar.window.end), ())
     holders = tuple(_holders(walls[:1], tenant, ask.quota(tenant), claims))
-    return Explanation(_because(walls, on_loan=ask.on_loan, alone=not holders), walls, holders, smallest)
+    limit = calendar.fleet.quotas.get(ask.quota(tenant))
+    alone = not holders or (limit is not None and bool(walls) and walls[0].needed > limit)
+    return Explanation(_because(walls, on_loan=ask.on_loan, alone=alone), walls, holders, smallest)
 
 
-def _distance(wall: Wall) -> tuple[int, int]:
-    """How far a wall is from giving way: first devices, then money."""
+def _distance(wall: Wall) -> tuple[bool, int, int]:
+    """How far a wall is from giving way: first whether it ever can, then devices, then money."""
     free = wall.free if wall.quota_free is None else min(wall.free, wall.quota_free)
-    return max(0, wall.needed - free), wall.price_microusd
+    return wall.reason is Reason.EXCEEDS_CAPACITY, max(0, wall.needed - free), wall.price_microusd
 
 
 def _walls(policy: Policy, ask: Ask, tenant: str, calendar: Calendar) -> Iterator[Wall]:
@@ -107,6 +109,7 @@ def _wall(policy: Policy, way: Option, name: str, calendar: Calendar, tier: Tier
     lacking = np.flatnonzero(room[run] < way.devices)
     first, last = (int(lacking[0]), int(lacking[-1])) if len(lacking) else (0, way.slots - 1)
     start = whole.first + best
+    others = calendar.price_of(way.pool, way.devices, Window(start, start + way.slots), name)
     return Wall(
         reason=_reason(policy, way, name, calendar, tier),
         pool=way.pool,
@@ -115,7 +118,7 @@ def _wall(policy: Policy, way: Option, name: str, calendar: Calendar, tier: Tier
         free=max(0, int(free[run].min())),
         quota_free=None if quota == calendar.row_of("") else max(0, int(calendar.room[quota, span][run].min())),
         value_microusd=way.value_microusd,
-        price_microusd=round(calendar.price_of(way.pool, way.devices, Window(start, start + way.slots), name)),
+        price_microusd=round(others) + int(calendar.unit[row]) * way.devices * way.slots,
     )
 
 
@@ -125,6 +128,8 @@ def _reason(policy: Policy, way: Option, quota: str, calendar: Calendar, tier: T
     row, span = calendar.pools[way.pool], calendar.span(Window(way.earliest, way.latest + way.slots))
     if _throughout(calendar.supply[row, span], way.slots).max() < way.devices:
         return Reason.EXCEEDS_CAPACITY
+    if calendar.fleet.quotas.get(quota, way.devices) < way.devices:
+        return Reason.QUOTA_REACHED  # and would be with nobody else there
     if _throughout(calendar.free[row, span], way.slots).max() < way.devices:
         return Reason.NO_CONTIGUOUS_ROOM
     worth = Ranking(calendar, quota, policy.terms).worth(way)

@@ -30,8 +30,9 @@ class Policy:
     """Which claims are answered at once.
 
     Standard and spot leave ``keeps`` times free what those worth more are expected to use who come later. Until enough
-    is known of them a pool may be in use to ``standard_percent`` and ``spot_percent`` over the time of such a claim,
-    itself included. ``gang_percent`` is the largest share of a pool that a claim may take without waiting for a plan.
+    is known of them, a claim is granted at once while its pool is in use to ``standard_percent`` and ``spot_percent``
+    over its time, itself included; offers, like plans, keep no room then. ``gang_percent`` is the largest share of a
+    pool that a claim may take without waiting for a plan.
     """
 
     at_once: bool = True
@@ -43,13 +44,14 @@ class Policy:
 
     def offers(self, ask: Ask, tenant: str, calendar: Calendar, *, most: int = 4) -> tuple[Candidate, ...]:
         """Places that the claim may have if it insists, best first: more than others are expected to make of them."""
-        return _insured(ask, tenant, calendar, self._offers(ask, tenant, calendar, most))
+        found = self._offers(ask, tenant, calendar, self._kept(ask.tier, calendar), most)
+        return _insured(ask, tenant, calendar, found)
 
     def at(
         self, ask: Ask, tenant: str, calendar: Calendar, places: Sequence[Placement]
     ) -> tuple[Placement, ...] | None:
         """These places of the claim as it may have them, with what they cost; None when it may not have them now."""
-        found = self._ranking(ask, tenant, calendar).pinned(ask, places)
+        found = self._ranking(ask, tenant, calendar, self._kept(ask.tier, calendar)).pinned(ask, places)
         if found is None or found.worth_microusd <= 0 or not _insured(ask, tenant, calendar, (found,)):
             return None
         return found.placements
@@ -58,7 +60,7 @@ class Policy:
         """Places that the claim is given without a plan, best first."""
         if not self.at_once or not calendar.priced:
             return ()
-        found = self._offers(ask, tenant, calendar, 4)
+        found = self._offers(ask, tenant, calendar, self._limit(ask.tier, calendar))
         small = tuple(c for c in found if all(self._is_small(placement, calendar) for placement in c.placements))
         return _insured(ask, tenant, calendar, small)
 
@@ -72,25 +74,29 @@ class Policy:
         if calendar.berths is not None:
             # Whoever moves may lose his berth.
             claims = (claim for claim in claims if claim.ask.tier is not Tier.GUARANTEED)
-        found = room(self._ranking(ask, tenant, calendar), ask, claims, firm=firm)
+        ranking = self._ranking(ask, tenant, calendar, self._limit(ask.tier, calendar))
+        found = room(ranking, ask, claims, firm=firm)
         if found is None or not self._is_small(found.candidate.placements[0], calendar):
             return None
         return found if _insured(ask, tenant, calendar, (found.candidate,)) else None
 
-    def _offers(self, ask: Ask, tenant: str, calendar: Calendar, most: int) -> tuple[Candidate, ...]:
-        found = self._ranking(ask, tenant, calendar).candidates(ask, most=most)
+    def _offers(self, ask: Ask, tenant: str, calendar: Calendar, limit: Limit, most: int = 4) -> tuple[Candidate, ...]:
+        found = self._ranking(ask, tenant, calendar, limit).candidates(ask, most=most)
         return tuple(one for one in found if one.worth_microusd > 0)
 
-    def _ranking(self, ask: Ask, tenant: str, calendar: Calendar) -> Ranking:
-        sure = ask.tier is Tier.GUARANTEED
-        return Ranking(calendar, ask.quota(tenant), self.terms, self._limit(ask.tier, calendar), sure)
+    def _ranking(self, ask: Ask, tenant: str, calendar: Calendar, limit: Limit) -> Ranking:
+        return Ranking(calendar, ask.quota(tenant), self.terms, limit, ask.tier is Tier.GUARANTEED)
+
+    def _kept(self, tier: Tier, calendar: Calendar) -> Limit:
+        """What a claim of the tier must leave for others, whoever gives it a place."""
+        if tier is Tier.GUARANTEED or not calendar.expects:
+            return NO_LIMIT
+        return Limit(above=ABOVE[tier], times=self.keeps[tier])
 
     def _limit(self, tier: Tier, calendar: Calendar) -> Limit:
-        """What a claim of the tier must leave for others."""
-        if tier is Tier.GUARANTEED:
-            return NO_LIMIT
-        if calendar.expects:
-            return Limit(above=ABOVE[tier], times=self.keeps[tier])
+        """What it must leave where no plan has looked."""
+        if tier is Tier.GUARANTEED or calendar.expects:
+            return self._kept(tier, calendar)
         return Limit(percent=self.spot_percent if tier is Tier.SPOT else self.standard_percent)
 
     def _is_small(self, placement: Placement, calendar: Calendar) -> bool:

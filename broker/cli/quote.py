@@ -52,7 +52,7 @@ def quote(
 
 
 def redeem(name: Name, tenant: Tenant = "", address: Address = DEFAULT_ADDRESS, output: Output = Format.TABLE) -> None:
-    """Take what a quote holds, exactly as it was quoted; too late, see what can be had now."""
+    """Take what a quote holds, exactly as it was quoted; too late, see what can be had now (exit code 1)."""
     from broker.cli.show import json_one, short
     from broker.cli.tables import claim_lines
 
@@ -66,6 +66,8 @@ def redeem(name: Name, tenant: Tenant = "", address: Address = DEFAULT_ADDRESS, 
     else:
         typer.echo(f"The quote {name.removeprefix('tenants/').replace('/claims/', '/')} has lapsed.")
         _tell(found, tenant=name.removeprefix("tenants/").split("/")[0] if "/" in name else tenant)
+    if not found.HasField("claim"):
+        raise typer.Exit(1)
 
 
 def _tell(found: QuoteClaimResponse | RedeemQuoteResponse, *, tenant: str, asked: Claim | None = None) -> None:

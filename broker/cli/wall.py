@@ -43,15 +43,15 @@ def wall_lines(wall: Wall, levels: Sequence[Level], holders: Iterable[Holder]) -
     row = "".join(_block(_least(levels, at, min(at + step, until)), wall.needed_devices) * wide for at in starts)
     yield f"  wall    {short(wall.pool)}, {when(wall.start_time)} to {when(wall.end_time)}: {word(Reason, wall.reason)}"
     yield f"  needed  {'█' * at_wall:{width}}  {wall.needed_devices:,} devices"
-    yield f"  free    {row}  {wall.free_devices:,} throughout"
+    yield f"  free    {row}  {wall.free_devices:,} at least"
     if wall.HasField("quota_free_devices"):
         row = _block(wall.quota_free_devices, wall.needed_devices) * at_wall
-        yield f"  quota   {row:{width}}  {wall.quota_free_devices:,} left throughout"
+        yield f"  quota   {row:{width}}  {wall.quota_free_devices:,} left at least"
     yield f"          {when(wall.start_time)} {when(Timestamp(seconds=until)):>{width - 17}}"
     if wall.free_devices >= wall.needed_devices:
         yield (
-            f"  money   worth {dollars(wall.value_microusd)} to you; to run it, and what others are expected to make"
-            f" of the capacity: {dollars(wall.price_microusd)}"
+            f"  money   worth {dollars(wall.value_microusd)} to you, against a price of"
+            f" {dollars(wall.price_microusd)}: to run it, and what others are expected to make of it"
         )
     for holder in holders:
         who = short(holder.claim) if holder.claim else "another tenant"

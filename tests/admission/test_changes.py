@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from typing import Any
 
 from hypothesis import given, settings
@@ -13,7 +14,8 @@ from broker.admission.changes import Change, ChangeKind, changed, least_changes
 from broker.admission.explain import explain
 from broker.admission.policy import Policy
 from broker.admission.quote import Offer, counter_offers, offers
-from broker.domain.claim import Ask, Planned, SiliconChoice, Tier
+from broker.domain.bid_prices import BidPrices
+from broker.domain.claim import Ask, Hold, Planned, SiliconChoice, Tier
 from broker.domain.reason import ALONE, LENT, Reason
 from broker.domain.slots import Window
 from tests.admission.test_ranking import FIRST, SLOTS, random_calendar
@@ -132,13 +134,61 @@ def test_each_kind_of_wall_has_its_reason() -> None:
         ({"devices": 40}, Reason.QUOTA_REACHED),
         ({"devices": 65}, Reason.EXCEEDS_CAPACITY),
         ({"devices": 30, "tier": Tier.SPOT, "earliest": 7, "latest": 7}, Reason.NO_CONTIGUOUS_ROOM),
-        ({"devices": 4, "tier": Tier.SPOT, "earliest": 7, "latest": 7, "slots": 2}, Reason.ROOM_KEPT),
         ({"devices": 8, "min_domain_devices": 72}, Reason.NO_ELIGIBLE_POOL),
     ):
         calendar, wanted = walled(**(late | fields))
         found = explain(POLICY, wanted, "atlas", calendar, ())
         assert found is not None
         assert found.because.reason is reason, fields
+
+
+def test_room_that_is_kept_is_a_wall() -> None:
+    calendar, wanted = walled(devices=4, tier=Tier.SPOT, earliest=7, latest=7, slots=2)
+    assert explain(POLICY, wanted, "atlas", calendar, ()) is None
+    calendar.wanted[:], calendar.expects = 64, True
+    found = explain(POLICY, wanted, "atlas", calendar, ())
+    assert found is not None
+    assert found.because.reason is Reason.ROOM_KEPT
+
+
+def crowded(quota: int, busy: int) -> Calendar:
+    """A pool of 64 in which others use some all the time, and one of 8 that is idle."""
+    market = fleet({"dc-1": 64, "dc-2": 8}, {"atlas": quota})
+    return Calendar(market, [Hold("pools/dc-1", Window(0, SLOTS), busy)], Window(0, SLOTS))
+
+
+def test_a_pool_that_could_never_hold_the_claim_does_not_speak_for_one_that_is_busy() -> None:
+    wanted = ask(devices=32, gang=True, tier=Tier.GUARANTEED, latest=2, value_microusd=10**9)
+    found = explain(POLICY, wanted, "atlas", crowded(quota=64, busy=60), ())
+    assert found is not None
+    assert found.because.reason is Reason.NO_CONTIGUOUS_ROOM
+    assert {wall.pool: wall.reason for wall in found.walls}["dc-2"] is Reason.EXCEEDS_CAPACITY
+
+
+def test_a_quota_that_could_never_hold_the_claim_comes_before_room_that_may_come() -> None:
+    wanted = ask(devices=32, gang=True, tier=Tier.GUARANTEED, latest=2, value_microusd=10**9)
+    own = (claim("atlas/one", state=Planned((placement("dc-1", 16, 0, 4),))),)
+    found = explain(POLICY, wanted, "atlas", crowded(quota=24, busy=60), own)
+    assert found is not None
+    assert (found.because.reason, found.because.message) == (Reason.QUOTA_REACHED, ALONE)
+
+
+def test_the_price_at_a_wall_is_what_it_costs_to_run_and_more() -> None:
+    market = fleet({"dc-1": 64}, {"atlas": 64})
+    market = replace(market, pools=tuple(replace(pool, unit_cost_microusd=10**6) for pool in market.pools))
+    wanted = ask(devices=8, slots=4, gang=True, tier=Tier.STANDARD, latest=2, value_microusd=10**6)
+    found = explain(POLICY, wanted, "atlas", Calendar(market, (), Window(0, SLOTS)), ())
+    assert found is not None
+    assert found.because.reason is Reason.COST_EXCEEDS_VALUE
+    assert found.walls[0].price_microusd == 8 * 4 * 10**6 > found.walls[0].value_microusd
+
+
+def test_offers_keep_no_room_where_a_plan_would_keep_none() -> None:
+    wanted = ask(devices=60, gang=True, tier=Tier.SPOT, latest=2, value_microusd=10**12)
+    calendar = Calendar(fleet({"dc-1": 64}), (), Window(0, SLOTS), BidPrices(0))
+    assert not POLICY.grants(wanted, "atlas", calendar)
+    assert POLICY.offers(wanted, "atlas", calendar)
+    assert explain(POLICY, wanted, "atlas", calendar, ()) is None
 
 
 def test_fewer_devices_do_not_make_a_rigid_claim_elastic() -> None:

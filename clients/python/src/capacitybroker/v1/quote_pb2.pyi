@@ -253,7 +253,9 @@ class Wall(message.Message):
     value_microusd: builtins.int
     """What the claim offers there."""
     price_microusd: builtins.int
-    """What others are expected to make of the capacity."""
+    """What it costs to run there, and what others are expected to make of the
+    capacity and of the tenant's quota.
+    """
     @builtins.property
     def start_time(self) -> timestamp_pb2.Timestamp:
         """First moment at which something is lacking."""
