@@ -130,7 +130,7 @@ async def _serve(settings: ServeSettings, store_url: str, ready: Ready) -> None:
         desk = Desk(ledger, feed, clock(settings.clock_file), new_id, settings.desk)
         leasing = Leasing(ledger, feed, clock(settings.clock_file), settings.leases)
         observed = Observed(settings, feed, lambda: int(1000 * time.time()))  # noqa: TID251 - the one place
-        server = Server(desk, leasing, feed, observed.guard)
+        server = Server(desk, leasing, feed, observed.guard, listeners=settings.listeners)
         await server.start(settings.listen)
         ready()
         watch = asyncio.create_task(watch_settings(ledger.link, settings.durability))

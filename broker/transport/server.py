@@ -43,9 +43,6 @@ from broker.transport.pulse import keep_pulse
 __all__ = ["Health", "Server"]
 
 METADATA_BYTES_MAX = 16 * 1024
-# A gRPC server takes in one call a turn of the loop, so one alone hands the ledger small batches: two answer 15 to 30 %
-# more calls, beyond the peak as well. Four answer more again, but refuse too late.
-LISTENERS = 2
 CALLS_MAX = 20_000  # at once in one process, watches and streams of renewals included
 STREAMS_MAX = 1_000  # of one connection; a caller that opens more waits
 SERVICES = (
@@ -66,10 +63,21 @@ class Health(Enum):
 
 
 class Server:
-    """Listens on an address that several processes may share; drains before it stops."""
+    """Listens on an address that several processes may share; drains before it stops.
+
+    A gRPC server takes in one call a turn of the loop, so one listener hands the ledger small batches; two answer 15 to
+    20 % more calls, and what is beyond the peak is refused later.
+    """
 
     def __init__(
-        self, desk: Desk, leasing: Leasing, feed: Feed, guard: Guard | None = None, door: Door | None = None
+        self,
+        desk: Desk,
+        leasing: Leasing,
+        feed: Feed,
+        guard: Guard | None = None,
+        door: Door | None = None,
+        *,
+        listeners: int = 1,
     ) -> None:
         options = [
             ("grpc.so_reuseport", 1),
@@ -87,7 +95,7 @@ class Server:
         ]
         logging.getLogger("grpc._cython.cygrpc").addFilter(_worth_a_line)
         self._listeners = [
-            grpc.aio.server(options=options, maximum_concurrent_rpcs=CALLS_MAX // LISTENERS) for _ in range(LISTENERS)
+            grpc.aio.server(options=options, maximum_concurrent_rpcs=CALLS_MAX // listeners) for _ in range(listeners)
         ]
         self._health = HealthServicer()
         supplying = Supplying(desk.ledger, feed, desk.now, desk.terms.policy.terms)
