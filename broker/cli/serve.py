@@ -26,6 +26,8 @@ MetricsAddress = Annotated[
 Traces = Annotated[
     bool, typer.Option("--traces", help="Send OpenTelemetry spans where OTEL_EXPORTER_OTLP_ENDPOINT says.")
 ]
+Listeners = Annotated[int, typer.Option(min=1, max=8, help="Of each; two answer 15 % more calls of many callers.")]
+Durability = Annotated[str, typer.Option(help="strict, or relaxed: run on a store that may lose changes.")]
 LogFormat = Annotated[str, typer.Option(envvar="BROKER_LOG_FORMAT", help="text or json.")]
 RedisUrl = Annotated[
     str | None,
@@ -46,13 +48,9 @@ def serve(
     market: Annotated[str, typer.Option(help="Which market of the store to serve.")] = "main",
     create: Annotated[bool, typer.Option("--create", help="Make the market if the server has none.")] = False,
     workers: Annotated[int, typer.Option(min=1, max=64, help="Server processes that share the port.")] = 1,
-    listeners: Annotated[
-        int, typer.Option(min=1, max=8, help="Of each; two answer 15 % more calls of many callers.")
-    ] = 1,
+    listeners: Listeners = 1,
     planners: Annotated[int, typer.Option(min=1, max=8, help="Planner processes: one leads, others stand by.")] = 1,
-    durability: Annotated[
-        str, typer.Option(help="strict, or relaxed: run on a store that may lose changes.")
-    ] = "strict",
+    durability: Durability = "strict",
     insecure: Annotated[bool, typer.Option("--insecure", help="Listen on addresses that others can reach.")] = False,
     plan_seconds: Annotated[float, typer.Option(min=0.1, max=600, help="Time of one planning cycle.")] = 2.0,
     horizon_slots: Annotated[int, typer.Option(min=24, max=8760, help="Hours that a plan looks ahead.")] = 26 * 168,
