@@ -69,6 +69,8 @@ def _drawn(client: Client, found: ExplainClaimResponse) -> Iterator[str]:
 
 def _tell_way_round(found: ExplainClaimResponse) -> None:
     """What would let the claim in, as an offer, and what to type for it."""
+    from capacitybroker import Claim
+
     from broker.cli.line import typed
     from broker.cli.offers import given_way, offers_table
     from broker.cli.show import console, short
@@ -76,6 +78,10 @@ def _tell_way_round(found: ExplainClaimResponse) -> None:
     if not found.HasField("offer"):
         if found.walls:
             typer.echo("No change of the claim was found that would let it in.")
+        elif found.claim.state == Claim.STATE_EXPIRED and not found.claim.placements:
+            line = typed("quote", found.claim, tenant=short(found.claim.name).split("/")[0])
+            if line:
+                typer.echo(f"What could be had instead: {line}")
         return
     screen = console()
     count = len(found.changes)

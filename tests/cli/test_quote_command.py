@@ -226,6 +226,15 @@ def explained(*, quota: int | None = None) -> ExplainClaimResponse:
     )
 
 
+def test_a_claim_that_never_fitted_is_told_what_to_ask_for_ways_round() -> None:
+    gone = claim("lab/two", state=Claim.STATE_EXPIRED, why="However early it started, it would end after its deadline.")
+    found = ExplainClaimResponse(
+        claim=gone, reason=ReasonDetail(message="However early it started, it would end late.")
+    )
+    shown = run(Script(ExplainClaim=[answer(found)]), "explain", "lab/two").stdout
+    assert shown.splitlines()[-1].startswith("What could be had instead: broker quote 64 ")
+
+
 def explaining(found: ExplainClaimResponse) -> Script:
     status = pool("dc-a", (0, 100, 84), (2, 100, 100), (3, 100, 84), (4, 100, 0))
     return Script(ExplainClaim=[answer(found)], GetPool=[answer(fleets.GetPoolResponse(pool=status))])
