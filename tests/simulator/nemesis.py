@@ -55,7 +55,8 @@ class Nemesis:
     async def fail_over(self) -> None:
         """A replica takes over that knew less: whoever knew more halts, and answers nothing any more.
 
-        Whoever knew no more than the replica is away: nobody can tell it that anything is missing.
+        Whoever knew no more than the replica is away: nobody can tell it that anything is missing. So is whoever was
+        about to begin, and ended with its connection.
         """
         sim = self._sim
         head = len(sim.sightings.log)
@@ -73,7 +74,7 @@ class Nemesis:
         sim.trace.say("failed over to", kept, "known to more", len(knew))
         await asyncio.sleep(5)  # whatever connections there are find out
         for process in knew:
-            if process.remote.halted is None:
+            if process.alive and process.remote.halted is None:
                 sim.complain(f"{process.label} knew revision {process.remote.seen} and goes on with a store at {kept}")
         answered = [len(request.answers) for request in sim.requests]
         await asyncio.sleep(5)
