@@ -16,7 +16,6 @@ from broker.optimiser.stop import WorkLimit
 __all__ = ["WORK", "Replanning"]
 
 DAY = 24  # slots of the past that stay together
-
 WORK = 300  # units of the solver, about a millisecond each
 
 Of = Callable[[int], Anything | None]  # a claim to its limit

@@ -145,6 +145,7 @@ class Nemesis:
         """The store's clock is set, forward or back."""
         seconds = self._rng.choice([-3600.0, -5.0, -1.0, 3.0, 60.0, 3600.0])
         self._sim.store_clock.ahead += seconds
+        self._sim.sightings.shifted += seconds
         return str(seconds)
 
     def hurry_clock(self) -> str:
@@ -153,6 +154,7 @@ class Nemesis:
             return "not yet"
         self._hurried = self._loop.time()
         self._sim.store_clock.ahead += HURRY
+        self._sim.sightings.shifted += HURRY
         self._sim.sightings.hurried += HURRY
         return str(HURRY)
 

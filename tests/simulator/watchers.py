@@ -49,6 +49,7 @@ class Watcher:
                     if not following or not self.spells:
                         self.spells.append((change.revision + 1, []))
                         following = change.revision + 1
+                        self.known = change.revision  # what was before, it would list
                     if change.revision >= following or change.claims:
                         self.spells[-1][1].append((change.revision, change.claims))
                         following = change.revision + 1

@@ -30,6 +30,7 @@ class Sightings:
     log: list[Event] = field(default_factory=list)
     made_by: dict[tuple[str, str], list[int]] = field(default_factory=dict)
     hurried: float = 0.0  # by which the store's clock was set forward unnoticed, in all
+    shifted: float = 0.0  # by which it was set, forward or back, since a look at it
     _supply: list[tuple[int, dict[str, Steps]]] = field(default_factory=list)
     _epoch: int = 0
     _lease_time: float = 0.0
@@ -78,11 +79,13 @@ class Sightings:
 
     def _tick(self) -> None:
         """Lease time in truth: it stands still over gaps, and for a while after."""
-        now, before = self.now(), self._looked
-        self._looked = now
+        now, before, shifted = self.now(), self._looked, self.shifted
+        self._looked, self.shifted = now, 0.0
         if before is None:
             return
-        if now - before > (AWAY_MILLIS / 1000 + 0.05) * (1 + DRIFT):
+        least = (AWAY_MILLIS / 1000 + 0.05) * (1 + DRIFT)
+        # A clock that was set back in a gap may show less than one: then nobody can tell.
+        if now - before > least and not -0.1 <= now - before + shifted <= least:
             self._still = now + RETURN_MILLIS / 1000 * (1 - DRIFT) - 0.1
         self._lease_time += max(0.0, min(now - before, now - self._still))
 
