@@ -38,7 +38,7 @@ MUTANTS = (
         "broker/ledger/memory.py",
         "if present is not None and present.live and present.revision == claim.revision:",
         "if present is not None and present.live:",
-        _killed_by(0),
+        _killed_by(8),
     ),
     Mutant(
         "a change replaces a claim that changed meanwhile",
