@@ -25,6 +25,7 @@ from broker.domain.slots import SLOT_SECONDS, Window, slot_at_or_after, slot_of
 from broker.domain.snapshot import Event, EventKind, Snapshot
 from broker.domain.terms import Terms
 from broker.insured import Insured, costs, insured
+from broker.into_force import put_into_force
 from broker.ledger.port import Fence, Ledger
 from broker.lookout import Lookout, Struck, answered, loses
 from broker.on_record import bid_prices, gap, plan_record, with_domains
@@ -161,13 +162,15 @@ class Planner:
         if sure is not None:
             record = replace(record, insurance=costs(compiled, sure.berths, solved.prices.reserves))
         # 8. One step puts it into force, if this process still leads.
-        changed = decided.changed[: max(decided.together, self.settings.commit_claims_max)]
-        prices = bid_prices(compiled, solved)
+        prices, most = bid_prices(compiled, solved), self.settings.commit_claims_max
+        beside = self.aside.untold(at)
         failpoints.reach("before-plan-commit")
-        done = await self.ledger.commit((*changed, *self.aside.untold(at)), record, fence=fence, at=at, prices=prices)
+        done = await put_into_force(
+            self.ledger, decided, record, beside=beside, claims_max=most, fence=fence, at=at, prices=prices
+        )
         failpoints.reach("after-plan-commit")
         self.aside.planned()
-        self._planned_slot = slot_at_or_after(at) if len(changed) == len(decided.changed) else -1
+        self._planned_slot = -1 if done.skipped else slot_at_or_after(at)
         if self.capture is not None:
             await asyncio.to_thread(self.capture, compiled.problem, moved)
         return replace(record, revision=done.revision, skipped=len(done.skipped))
