@@ -71,6 +71,14 @@ MUTANTS = (
         "tests/client/test_calls.py::test_a_mutation_is_repeated_with_the_same_request_id",
     ),
     Mutant(
+        "a plan insists on its moves",
+        "broker/into_force.py",
+        "if fault.reason is not FaultReason.OVERCOMMIT or not 0 < moving < len(changed):",
+        "if fault.reason is FaultReason.OVERCOMMIT:",
+        "tests/ledger/test_into_force.py"
+        "::test_who_was_to_move_stays_where_others_took_the_room_and_who_is_new_is_served",
+    ),
+    Mutant(
         "watch resumes one late",
         "broker/feed.py",
         "known, after = self.revision, first - 1",
