@@ -1,6 +1,6 @@
 """What an answer costs: deciding a claim in process, and CreateClaim and GetClaim beside a bare reference.
 
-    python -m bench.answers [--rounds 5] [--seconds 3] [--callers 32] [--workers 2] [--listeners 1]
+    python -m bench.answers [--rounds 5] [--seconds 3] [--callers 32] [--workers 2]
 
 First a claim is decided a few thousand times on a calendar of 5,000 live claims, 32 pools and 26 weeks of hours. Then a
 real server process over a store that has every write on disk before it answers is called by 32 callers, each with a
@@ -222,7 +222,6 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=3.0)
     parser.add_argument("--callers", type=int, default=32)
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--listeners", type=int, default=1, help="of each server process")
     args = parser.parse_args()
     decide(random.Random(1))  # noqa: S311 - claims, not secrets
     with tempfile.TemporaryDirectory() as directory, ExitStack() as running:
@@ -239,7 +238,6 @@ def main() -> int:
                 listen=address,
                 data_dir=Path(directory) / "data",
                 market=market,
-                listeners=args.listeners,
                 desk=DeskTerms(claims_max=1_000_000),
             )
             asyncio.run(open_market(settings, store.url, create=True))

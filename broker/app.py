@@ -13,8 +13,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-import uvloop
-
 from broker import failpoints
 from broker.domain.faults import Fault
 from broker.ledger.redis.ledger import RedisLedger
@@ -80,8 +78,9 @@ async def resign(settings: ServeSettings, store_url: str, planner_id: str) -> No
 def run_server(settings: ServeSettings, store_url: str, ready: Ready) -> None:
     """Answer calls until SIGTERM; the body of a server process."""
     _start_process(settings.slot, settings)
-    # Of the reference's rate, GetClaim reaches 0.68 to 0.77 so, and 0.62 to 0.66 on asyncio's own loop.
-    uvloop.run(_serve(settings, store_url, ready))
+    from broker.transport.wakeups import run_loop
+
+    run_loop(_serve(settings, store_url, ready))
 
 
 def run_planner(settings: ServeSettings, store_url: str, planner_id: str, ready: Ready) -> None:
@@ -130,7 +129,7 @@ async def _serve(settings: ServeSettings, store_url: str, ready: Ready) -> None:
         desk = Desk(ledger, feed, clock(settings.clock_file), new_id, settings.desk)
         leasing = Leasing(ledger, feed, clock(settings.clock_file), settings.leases)
         observed = Observed(settings, feed, lambda: int(1000 * time.time()))  # noqa: TID251 - the one place
-        server = Server(desk, leasing, feed, observed.guard, listeners=settings.listeners)
+        server = Server(desk, leasing, feed, observed.guard)
         await server.start(settings.listen)
         ready()
         watch = asyncio.create_task(watch_settings(ledger.link, settings.durability))

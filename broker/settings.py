@@ -32,7 +32,6 @@ class ServeSettings:
     market: str = "main"
     create: bool = False  # make the market if the store has none; an embedded store's first start does so by itself
     workers: int = 1
-    listeners: int = 1  # of each worker; see `broker.transport.server`
     planners: int = 1  # one leads, the others stand by
     durability: Durability = "strict"
     insecure: bool = False

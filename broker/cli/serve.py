@@ -26,7 +26,6 @@ MetricsAddress = Annotated[
 Traces = Annotated[
     bool, typer.Option("--traces", help="Send OpenTelemetry spans where OTEL_EXPORTER_OTLP_ENDPOINT says.")
 ]
-Listeners = Annotated[int, typer.Option(min=1, max=8, help="Of each; two answer 15 % more calls of many callers.")]
 Durability = Annotated[str, typer.Option(help="strict, or relaxed: run on a store that may lose changes.")]
 LogFormat = Annotated[str, typer.Option(envvar="BROKER_LOG_FORMAT", help="text or json.")]
 RedisUrl = Annotated[
@@ -48,7 +47,6 @@ def serve(
     market: Annotated[str, typer.Option(help="Which market of the store to serve.")] = "main",
     create: Annotated[bool, typer.Option("--create", help="Make the market if the server has none.")] = False,
     workers: Annotated[int, typer.Option(min=1, max=64, help="Server processes that share the port.")] = 1,
-    listeners: Listeners = 1,
     planners: Annotated[int, typer.Option(min=1, max=8, help="Planner processes: one leads, others stand by.")] = 1,
     durability: Durability = "strict",
     insecure: Annotated[bool, typer.Option("--insecure", help="Listen on addresses that others can reach.")] = False,
@@ -80,7 +78,6 @@ def serve(
         market=market,
         create=create,
         workers=workers,
-        listeners=listeners,
         planners=planners,
         failpoints=_failpoints(),
         durability="relaxed" if durability == "relaxed" else "strict",

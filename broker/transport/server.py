@@ -7,7 +7,6 @@ import logging
 import os
 import secrets
 import sys
-from contextlib import AsyncExitStack
 from dataclasses import replace
 from enum import Enum, auto
 from typing import Any
@@ -36,6 +35,7 @@ from broker.transport.capacity_service import CapacityService
 from broker.transport.door import FLEET_BYTES_MAX, Door
 from broker.transport.fleet_service import FleetService
 from broker.transport.guard import Guard
+from broker.transport.intake import Intake
 from broker.transport.lease_service import LeaseService
 from broker.transport.planning_service import PlanningService
 from broker.transport.pulse import keep_pulse
@@ -63,11 +63,7 @@ class Health(Enum):
 
 
 class Server:
-    """Listens on an address that several processes may share; drains before it stops.
-
-    A gRPC server takes in one call a turn of the loop, so one listener hands the ledger small batches; two answer 15 to
-    20 % more calls, and what is beyond the peak is refused later.
-    """
+    """Listens on an address that several processes may share; drains before it stops."""
 
     def __init__(
         self,
@@ -76,8 +72,6 @@ class Server:
         feed: Feed,
         guard: Guard | None = None,
         door: Door | None = None,
-        *,
-        listeners: int = 1,
     ) -> None:
         options = [
             ("grpc.so_reuseport", 1),
@@ -94,9 +88,7 @@ class Server:
             ("grpc.http2.ping_timeout_ms", 10_000),
         ]
         logging.getLogger("grpc._cython.cygrpc").addFilter(_worth_a_line)
-        self._listeners = [
-            grpc.aio.server(options=options, maximum_concurrent_rpcs=CALLS_MAX // listeners) for _ in range(listeners)
-        ]
+        self._server = grpc.aio.server(options=options, maximum_concurrent_rpcs=CALLS_MAX)
         self._health = HealthServicer()
         supplying = Supplying(desk.ledger, feed, desk.now, desk.terms.policy.terms)
         self._guard = guard = replace(guard or Guard(), known=lambda name: name in feed.outlook.fleet.tenants_by_id)
@@ -114,22 +106,18 @@ class Server:
         reflection_pb2_grpc.add_ServerReflectionServicer_to_server(  # type: ignore[no-untyped-call]
             ReflectionServicer(named), services
         )
-        for listener in self._listeners:
-            listener.add_generic_rpc_handlers((services,))
+        self._server.add_generic_rpc_handlers((services,))
+        self._intake = Intake(self._server, services, CALLS_MAX)
 
     async def start(self, address: str) -> int:
         """Serve on ``host:port`` (port 0: a free one); returns the port."""
-        host, port, own = address.rpartition(":")[0], 0, list[str]()
-        for listener in self._listeners:
-            port = listener.add_insecure_port(f"{host}:{port}" if port else address)
-            # Of this listener alone: behind the other address there are several.
-            name = f"unix-abstract:broker-{os.getpid()}-{port}-{secrets.token_hex(4)}"
-            if sys.platform == "linux" and listener.add_insecure_port(name):
-                own.append(name)
-        if own:
+        port = self._server.add_insecure_port(address)
+        # Of this server alone: behind the other address there are several.
+        own = f"unix-abstract:broker-{os.getpid()}-{port}-{secrets.token_hex(4)}"
+        if sys.platform == "linux" and self._server.add_insecure_port(own):
             self._pulse = asyncio.create_task(self._keep_pulse(own))
-        for listener in self._listeners:
-            await listener.start()
+        await self._server.start()
+        self._intake.start()
         await self.tell(Health.SERVING)
         return port
 
@@ -149,20 +137,14 @@ class Server:
         if self._pulse is not None:
             self._pulse.cancel()
             await asyncio.gather(self._pulse, return_exceptions=True)
-        await asyncio.gather(*(listener.stop(grace_seconds) for listener in self._listeners))
+        await self._server.stop(grace_seconds)
+        await self._intake.stop()
 
-    async def _keep_pulse(self, own: list[str]) -> None:
-        async with AsyncExitStack() as open_:
-            stubs: list[Any] = []  # thinner than what they describe
-            for name in own:
-                channel = grpc.aio.insecure_channel(name, options=[("grpc.use_local_subchannel_pool", 1)])
-                stubs.append(health_pb2_grpc.HealthStub(await open_.enter_async_context(channel)))
+    async def _keep_pulse(self, own: str) -> None:
+        async with grpc.aio.insecure_channel(own, options=[("grpc.use_local_subchannel_pool", 1)]) as channel:
+            stub: Any = health_pb2_grpc.HealthStub(channel)  # thinner than what it describes
             request = health_pb2.HealthCheckRequest()
-
-            async def call() -> None:
-                await asyncio.gather(*(stub.Check(request) for stub in stubs))
-
-            await keep_pulse(self._guard.load.beat, call)
+            await keep_pulse(self._guard.load.beat, lambda: stub.Check(request))
 
 
 def _worth_a_line(record: logging.LogRecord) -> bool:

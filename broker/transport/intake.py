@@ -1,0 +1,66 @@
+"""Calls are taken in as they come, many in a turn of the event loop.
+
+A server of grpc.aio asks its core for one call, has it two turns later, and only then asks for the next. What comes
+sooner waits in the core: nobody sees how much that is, refuses any of it or lets a renewal go first. Here many are
+asked for at once; what waits then waits in `broker.transport.load`. It takes functions that are gRPC's own business:
+where a release lacks them, calls come in one by one as before (ADR 21).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import suppress
+from importlib import import_module
+from typing import Any
+
+import grpc
+
+__all__ = ["Intake"]
+
+TAKERS = 64
+cygrpc: Any = import_module("grpc._cython.cygrpc")  # nobody wrote its types down
+OWN = ("_RequestCallError", "_handle_rpc", "_schedule_rpc_coro")
+
+log = logging.getLogger(__name__)
+
+
+class Intake:
+    """Asks a server that has started for ``TAKERS`` calls at once, until it stops; ``handler`` answers them.
+
+    What comes while ``calls_max`` are under way is refused.
+    """
+
+    def __init__(self, server: grpc.aio.Server, handler: grpc.GenericRpcHandler, calls_max: int) -> None:
+        self._core: Any = getattr(server, "_server", None)
+        self._handlers, self._calls_max = [handler], calls_max
+        self._takers: list[asyncio.Task[None]] = []
+        self._calls: set[asyncio.Task[Any]] = set()
+
+    @property
+    def open(self) -> bool:
+        """Whether calls are taken in here."""
+        return bool(self._takers)
+
+    def start(self) -> None:
+        """Take calls in, if this release of gRPC lets us."""
+        if not (hasattr(self._core, "_request_call") and all(hasattr(cygrpc, name) for name in OWN)):
+            log.warning("grpcio %s takes in calls one by one: under load they wait longer", grpc.__version__)
+            return
+        self._takers = [asyncio.create_task(self._take()) for _ in range(TAKERS)]
+
+    async def stop(self) -> None:
+        """Return once no call is taken in any more; the server has stopped."""
+        await asyncio.gather(*self._takers)
+        self._takers = []
+
+    async def _take(self) -> None:
+        loop = asyncio.get_running_loop()
+        with suppress(cygrpc._RequestCallError):  # noqa: SLF001 - the server stops
+            while self._core.is_running():
+                state = await self._core._request_call()  # noqa: SLF001 - see above
+                busy = len(self._calls) >= self._calls_max
+                answer = cygrpc._handle_rpc(self._handlers, (), state, loop, busy)  # noqa: SLF001 - see above
+                call = loop.create_task(cygrpc._schedule_rpc_coro(answer, state, loop))  # noqa: SLF001 - see above
+                self._calls.add(call)
+                call.add_done_callback(self._calls.discard)
