@@ -4,11 +4,11 @@
 
 A real server process over a store that has every write on disk before it answers. First its peak: CreateClaim, one call
 after the other from so many callers as answer the most. Then open load: ``--clients`` clients whose new claims come at
-random moments, together so many times the peak, and each of which does as the Python client does: it stays away as long
-as it was asked to, and repeats at most a tenth. Beside them a holder renews leases all the time. Last the load is half
-the peak again: how long until nothing is refused and answers are as quick as before. With ``--flood`` the clients do as
-they please instead and send whatever comes. Printed too: what is left to a tenant that asks for a fifth of the peak
-while another sends ten times as much.
+random moments, together half the peak and then so many times the peak. Each does as the Python client does: it has no
+more under way than its window holds, stays away as long as it was asked to, and repeats at most a tenth. Beside them a
+holder renews leases all the time. Last the load is half the peak again: how long until nothing is refused and answers
+are as quick as before. With ``--flood`` the clients do as they please instead and send whatever comes. Printed too: what is
+left to a tenant that asks for a fifth of the peak while another sends ten times as much.
 """
 
 from __future__ import annotations
@@ -19,11 +19,13 @@ import random
 import sys
 import tempfile
 import time
+from collections import deque
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median, quantiles
 
 from capacitybroker import Client
+from capacitybroker._window import Window
 from capacitybroker.v1.capacity_service_pb2 import CreateClaimRequest
 from capacitybroker.v1.fleet_pb2 import Tenant
 from capacitybroker.v1.lease_service_pb2 import LeaseRenewal, RenewLeaseRequest
@@ -38,7 +40,7 @@ DEADLINE = 1.0
 OVERLOADED = 8  # RESOURCE_EXHAUSTED
 TICK = 0.002
 RENEWALS = 50  # a second
-BACK_SECONDS = 10
+BACK_SECONDS, CALM_SECONDS = 10, 3
 CLOSED = (32, 64, 128)  # callers
 CLAIMS_MAX = 10_000_000  # of a tenant: nobody is to be refused for any other reason
 
@@ -59,12 +61,19 @@ def renewing(name: str, token: str) -> Call:
 
 @dataclass(slots=True)
 class Caller:
-    """One client: when it may send again, and what it owes."""
+    """One client: the claims that wait in it, when it may send again, how many at once, and what it owes."""
 
     flood: Flood
     polite: bool
+    window: Window = field(default_factory=Window)
+    waiting: deque[float] = field(default_factory=deque)  # when each came
     quiet_until: float = 0.0
     tenths: int = 100
+    woken: bool = False  # whether it will look again once it need not be quiet
+
+    def may_send(self) -> bool:
+        """Whether a call may begin now; its window then has one more."""
+        return self.window.enter(0.0) or not self.polite
 
 
 @dataclass(slots=True)
@@ -80,39 +89,59 @@ class Load:
     sent: int = 0
 
     async def run(self, seconds: float, tag: str) -> None:
-        """Claims come at random moments; those of a client that must stay away wait in it, for as long as they may."""
+        """Claims come at random moments, and wait in their client for as long as they may."""
         begun = due = time.perf_counter()
         while (now := time.perf_counter()) < begun + seconds:
             while due <= now:
                 due += self.rng.expovariate(self.rate)
-                self._come(self.rng.choice(self.callers), tag, now)
+                caller = self.rng.choice(self.callers)
+                caller.waiting.append(now)
+                self._go_on(caller, tag)
             await asyncio.sleep(TICK)
         await asyncio.sleep(DEADLINE + 0.2)
+        for caller in self.callers:
+            self.unsent += len(caller.waiting)
+            caller.waiting.clear()
 
-    def _come(self, caller: Caller, tag: str, came: float) -> None:
-        """A new claim, or one that has waited in its client since ``came``."""
+    def _go_on(self, caller: Caller, tag: str) -> None:
+        """Send what may be sent now."""
         now = time.perf_counter()
-        if caller.quiet_until <= now:
-            self._send(caller, tag)
-        elif caller.quiet_until < came + DEADLINE:
-            wait = caller.quiet_until - now + self.rng.uniform(0, 0.1)
-            asyncio.get_running_loop().call_later(wait, self._come, caller, tag, came)
-        else:
+        while caller.waiting and caller.waiting[0] < now - DEADLINE:
+            caller.waiting.popleft()
             self.unsent += 1
+        if caller.quiet_until > now:
+            if not caller.woken:
+                caller.woken = True
+                pause = caller.quiet_until - now + self.rng.uniform(0, 0.1)
+                asyncio.get_running_loop().call_later(pause, self._wake, caller, tag)
+            return
+        while caller.waiting and caller.may_send():
+            caller.waiting.popleft()
+            self._send(caller, tag)
+
+    def _wake(self, caller: Caller, tag: str) -> None:
+        caller.woken = False
+        self._go_on(caller, tag)
 
     def _send(self, caller: Caller, tag: str, request_id: str = "", again: int = 0) -> None:
         self.sent += 1
-        request_id = request_id or f"{tag}-{self.sent}"
+        request_id, began = request_id or f"{tag}-{self.sent}", time.perf_counter()
 
         def told(code: int, seconds: float) -> None:
             self.said.note(code, seconds)
             if code == OK:
                 caller.tenths = min(100, caller.tenths + 1)
-            elif code == OVERLOADED and caller.polite:
-                self._stay_away(caller, request_id, tag, again)
+                caller.window.answered("CreateClaim", began, began + seconds)
+            elif caller.polite:
+                caller.window.refused(began, began + seconds)
+                if code == OVERLOADED:
+                    self._stay_away(caller, request_id, tag, again)
+            if caller.polite:
+                caller.window.leave()
+            self._go_on(caller, tag)
 
         if not caller.flood.send(self.call, request_id, told):
-            self.said.note(LOST, 0.0)
+            told(LOST, 0.0)
 
     def _stay_away(self, caller: Caller, request_id: str, tag: str, again: int) -> None:
         pause = caller.flood.pushback
@@ -120,7 +149,11 @@ class Load:
         pause += self.rng.uniform(0, min(5.0, 0.1 * 2**again))
         if caller.tenths >= 10 and pause < DEADLINE:
             caller.tenths -= 10
-            asyncio.get_running_loop().call_later(pause, self._send, caller, tag, request_id, again + 1)
+            asyncio.get_running_loop().call_later(pause, self._repeat, caller, tag, request_id, again + 1)
+
+    def _repeat(self, caller: Caller, tag: str, request_id: str, again: int) -> None:
+        if caller.may_send():  # else somebody else of its client has the place, and it would wait too long
+            self._send(caller, tag, request_id, again)
 
 
 class Bench:
@@ -128,7 +161,7 @@ class Bench:
 
     def __init__(self, floods: list[Flood], args: argparse.Namespace) -> None:
         self.floods, self.args, self.rng = floods, args, random.Random(1)  # noqa: S311 - arrivals
-        self.lost_renewals = 0
+        self.clients = self.callers("atlas", args.clients, polite=not args.flood)
         self._tags = 0
 
     def tag(self) -> str:
@@ -136,10 +169,13 @@ class Bench:
         self._tags += 1
         return f"overload-{self._tags}"
 
-    def load(self, tenant: str, rate: float, clients: int, *, polite: bool) -> Load:
-        """Calls of one tenant."""
-        floods = self.floods[::2] if tenant == "atlas" else self.floods[1::2]  # tenants share no connections
-        callers = [Caller(floods[n % len(floods)], polite) for n in range(clients)]
+    def callers(self, tenant: str, clients: int, *, polite: bool) -> list[Caller]:
+        """Clients of one tenant; tenants share no connections."""
+        floods = self.floods[::2] if tenant == "atlas" else self.floods[1::2]
+        return [Caller(floods[n % len(floods)], polite) for n in range(clients)]
+
+    def load(self, tenant: str, rate: float, callers: list[Caller]) -> Load:
+        """Calls of one tenant, at so many a second."""
         return Load(creating(tenant), callers, rate, self.rng)
 
     async def closed(self, callers: int) -> Said:
@@ -197,8 +233,11 @@ def shown(said: Said, seconds: float) -> str:
 async def overloaded(bench: Bench, peak: float, calm: float, lease: tuple[str, str]) -> None:
     """Each multiple of the peak, and half of it afterwards."""
     args = bench.args
+    before = bench.load("atlas", peak / 2, bench.clients)
+    await before.run(CALM_SECONDS, bench.tag())
+    print(f"half the peak: {shown(before.said, CALM_SECONDS)}", flush=True)
     for times in args.times:
-        load = bench.load("atlas", times * peak, args.clients, polite=not args.flood)
+        load = bench.load("atlas", times * peak, bench.clients)
         leave = asyncio.Event()
         renewals = asyncio.create_task(bench.renewals(lease, leave))
         await load.run(args.seconds, bench.tag())
@@ -212,7 +251,7 @@ async def overloaded(bench: Bench, peak: float, calm: float, lease: tuple[str, s
         )
         begun = time.perf_counter()
         while (seconds := time.perf_counter() - begun) < BACK_SECONDS:
-            after = bench.load("atlas", peak / 2, args.clients, polite=True)
+            after = bench.load("atlas", peak / 2, bench.clients)
             await asyncio.wait_for(after.run(0.5, bench.tag()), 10)
             took = after.said.seconds.get(OK, [])
             if took and after.said.count() == len(took) and median(took) <= 2 * calm:
@@ -222,11 +261,11 @@ async def overloaded(bench: Bench, peak: float, calm: float, lease: tuple[str, s
 
 async def fairness(bench: Bench, peak: float) -> None:
     """One tenant alone, and beside one that sends ten times as much whatever it is told."""
-    alone = bench.load("atlas", peak / 5, 20, polite=True)
+    alone = bench.load("atlas", peak / 5, bench.callers("atlas", 20, polite=True))
     await alone.run(bench.args.seconds, bench.tag())
     beside, flooding = (
-        bench.load("atlas", peak / 5, 20, polite=True),
-        bench.load("borealis", 2 * peak, 20, polite=False),
+        bench.load("atlas", peak / 5, alone.callers),
+        bench.load("borealis", 2 * peak, bench.callers("borealis", 20, polite=False)),
     )
     await asyncio.gather(beside.run(bench.args.seconds, bench.tag()), flooding.run(bench.args.seconds, bench.tag()))
     rate = beside.said.count(OK) / max(1, alone.said.count(OK))

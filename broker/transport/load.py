@@ -31,7 +31,7 @@ class Limits:
     # Half a batch of the ledger at least, one under way and one that fills at most: what it ends in a tenth of a
     # second, so that an answer takes no longer than that on a slow day either.
     running_least: int = 32  # cost of all that is under way
-    running_max: int = 128
+    running_max: int = 64
     running_seconds: float = 0.1
     urgent_more: int = 32  # and so much more of urgent calls
     heavy_max: int = 32  # of it, cost of heavy calls
@@ -39,8 +39,8 @@ class Limits:
     urgent_waiting_max: int = 20_000
     # Urgent calls wait as long as their callers do. Others so long if they came in a burst, of at most that length;
     # where somebody waits all the time it would only be longer for everybody.
-    burst_seconds: float = 2.0
-    wait_seconds_max: float = 0.5
+    burst_seconds: float = 0.5
+    wait_seconds_max: float = 0.3
     late_seconds: float = 0.1  # that calls may come late before some are turned away
     in_a_row: int = 7  # of those whose calls fit sooner; then somebody else who waits has a turn
 
@@ -135,7 +135,14 @@ class Load:
 
     def unread(self, lane: Lane, peer: Callable[[], str]) -> float | None:
         """Seconds after which to come back, for a call of which nothing has been read; None: let it in."""
-        return None if lane is Lane.URGENT else self._in_share(self.by_peer, lane, peer())
+        if lane is Lane.URGENT:
+            return None
+        who = peer()
+        refused = self._in_share(self.by_peer, lane, who)
+        if refused is None and self._full(lane) and not self.by_peer.modest(who):
+            self.shed[lane] += 1
+            refused = self._pause(modest=False)
+        return refused
 
     def unfair(self, lane: Lane, tenant: str) -> float | None:
         """Seconds after which to come back, for a call of a tenant that has had its share; None: it has not."""
@@ -177,6 +184,10 @@ class Load:
             refused=shed - self._shed_by_beat, answered=self._left - self._left_by_beat, late=self.lateness.part > 0
         )
         self._shed_by_beat, self._left_by_beat = shed, self._left
+
+    def _full(self, lane: Lane) -> bool:
+        """Whether as many wait as are let wait at all; one of a tenant that has few there may still have its turn."""
+        return self._lanes[lane].size >= self.limits.wait_seconds_max * self._seen_pace()
 
     def _in_share(self, shares: Shares, lane: Lane, who: str) -> float | None:
         if shares.take(who):

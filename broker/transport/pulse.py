@@ -51,9 +51,9 @@ class Absence:
     first sign of overload it is long at once, since everybody who comes meanwhile is one more to refuse.
     """
 
-    LEAST, FIRST, MOST = 0.25, 1.0, 6.0  # seconds
+    LEAST, FIRST, MOST = 0.25, 0.5, 6.0  # seconds
     LITTLE = 0.1  # refused for each that was answered
-    LONGER, SHORTER = 1.5, 0.9  # a beat
+    LONGER, SHORTER = 1.2, 0.9  # a beat
 
     def __init__(self) -> None:
         self.seconds = self.LEAST

@@ -125,9 +125,9 @@ class Scripted(CapacityServiceServicer, FleetServiceServicer, LeaseServiceServic
 
 
 @contextlib.contextmanager
-def serving(script: Script) -> Iterator[str]:
+def serving(script: Script, threads: int = 4) -> Iterator[str]:
     """The address of a server that plays the script."""
-    server = grpc.server(ThreadPoolExecutor(4))
+    server = grpc.server(ThreadPoolExecutor(threads))
     scripted = Scripted(script)
     add_CapacityServiceServicer_to_server(scripted, server)
     add_FleetServiceServicer_to_server(scripted, server)

@@ -16,7 +16,7 @@ from google.protobuf.message import Message
 
 from capacitybroker._connection import connected
 from capacitybroker._names import parent
-from capacitybroker._retry import Patience, Time
+from capacitybroker._retry import Kind, Patience, Time
 from capacitybroker._watch import Watch
 from capacitybroker.v1.capacity_service_pb2_grpc import CapacityServiceStub
 from capacitybroker.v1.fleet_service_pb2_grpc import FleetServiceStub
@@ -92,11 +92,11 @@ class Caller:
         timeout: float | None,
         *,
         urgent: bool = False,
+        long: bool = False,
     ) -> Response:
         def attempt(seconds_left: float) -> Response:
             return method(request, timeout=seconds_left)
 
         seconds = self._timeout if timeout is None else timeout
-        return self._patience.call(
-            attempt, seconds=seconds, unavailable_seconds=min(seconds, self._timeout), urgent=urgent
-        )
+        kind = Kind(type(request).__name__, urgent=urgent, long=long)
+        return self._patience.call(attempt, kind=kind, seconds=seconds, unavailable_seconds=min(seconds, self._timeout))

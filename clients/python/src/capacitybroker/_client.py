@@ -39,6 +39,7 @@ class Client(LeaseCalls):
 
     Each call takes at most ``timeout`` seconds, its retries included. A call that finds no broker is repeated with
     exponential backoff, for that long at most; a mutation carries the same request id every time, so it happens once.
+    Of a busy broker it has only as many calls under way as are answered without a queue; the rest wait here.
     Refusals are raised as `BrokerError`. ``tenant`` completes short names of claims and is the default of methods that
     take one. Where ids, time, sleep and chance come from can be given, for tests.
     """
@@ -303,7 +304,8 @@ class Client(LeaseCalls):
             limit = Duration()
             limit.FromTimedelta(time_limit)
         request = planning.RunPlanRequest(request_id=request_id or self._new_id(), time_limit=limit)
-        return self._ask(self._planning.RunPlan, request, PLAN_SECONDS_MAX if timeout is None else timeout).plan
+        seconds = PLAN_SECONDS_MAX if timeout is None else timeout
+        return self._ask(self._planning.RunPlan, request, seconds, long=True).plan
 
     def get_plan(self, name: str = "latest", *, timeout: float | None = None) -> Plan:
         """A plan by its name (``plans/7`` or ``7``); the latest by default."""
@@ -322,7 +324,7 @@ class Client(LeaseCalls):
         request = planning.StressTestRequest(pools=[f"pools/{pool}" for pool in pools])
         if window is not None:
             request.window.FromTimedelta(window)
-        return self._ask(self._planning.StressTest, request, timeout)
+        return self._ask(self._planning.StressTest, request, timeout, long=True)
 
 
 def _moment(moment: datetime | None) -> Timestamp | None:

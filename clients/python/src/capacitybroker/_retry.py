@@ -10,10 +10,19 @@ from typing import TypeVar
 
 import grpc
 
-from capacitybroker._errors import OVERLOADED, BrokerError, ResourceExhausted, error_of, overloaded, passing
+from capacitybroker._errors import (
+    OVERLOADED,
+    BrokerError,
+    DeadlineExceeded,
+    ResourceExhausted,
+    error_of,
+    overloaded,
+    passing,
+)
 from capacitybroker._status import Details
+from capacitybroker._window import Window
 
-__all__ = ["Budget", "Patience", "Quiet", "Time"]
+__all__ = ["Budget", "Kind", "Patience", "Quiet", "Time"]
 
 Answer = TypeVar("Answer")
 
@@ -25,6 +34,20 @@ class Time:
     monotonic: Callable[[], float]
     sleep: Callable[[float], None]
     rng: random.Random
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What the client must know of a call: its method, and whether it comes before others, or takes long by nature."""
+
+    method: str
+    urgent: bool = False
+    long: bool = False
+
+    @property
+    def brief(self) -> bool:
+        """Whether it counts among the calls under way: how long it takes tells whether the broker has a queue."""
+        return not (self.urgent or self.long)
 
 
 class Budget:
@@ -70,6 +93,7 @@ class Patience:
     longest_seconds: float = field(default=5.0)
     budget: Budget = field(default_factory=Budget)
     quiet: Quiet = field(default_factory=Quiet)
+    window: Window = field(default_factory=Window)
 
     def delay(self, failures: int, error: BrokerError) -> float:
         """Seconds to wait after so many failures in a row, at least one."""
@@ -80,26 +104,27 @@ class Patience:
         self,
         attempt: Callable[[float], Answer],
         *,
+        kind: Kind,
         seconds: float,
         unavailable_seconds: float,
-        urgent: bool = False,
     ) -> Answer:
         """The answer of ``attempt``, which gets the seconds left; repeated while the broker is away or overloaded.
 
         Raises the typed error of the last attempt when it is of another kind, when waiting on would outlast
         ``seconds``, or ``unavailable_seconds`` since the first failure, or when the broker is there but has too much
         to do and the budget of repeats is spent. What is repeated must be safe to repeat: reads, and mutations with a
-        fixed request id. Unless ``urgent``, a call waits as long as such a broker asked this client to stay away, and
-        is refused here where that is longer than it has. Urgent calls are repeated whatever the budget.
+        fixed request id. Unless urgent, a call waits as long as such a broker asked this client to stay away, and for
+        room in the window of its calls, and is refused here where that is longer than it has. Urgent calls are
+        repeated whatever the budget.
         """
         deadline = self.time.monotonic() + seconds
-        if not urgent:
+        if not kind.urgent:
             self._stay_away(deadline)
         last_try = deadline
         failures = 0
         while True:
             try:
-                answer = attempt(max(0.0, deadline - self.time.monotonic()))
+                answer = self._once(attempt, kind, deadline)
             except grpc.RpcError as raised:
                 error = error_of(raised, address=self.address)
                 failures += 1
@@ -107,10 +132,11 @@ class Patience:
                     last_try = min(deadline, self.time.monotonic() + unavailable_seconds)
                 if not (passing(error) or overloaded(error)):
                     raise error from None
-                if overloaded(error) and not urgent:  # what urgent calls are told is meant for them
+                if overloaded(error) and not kind.urgent:  # what urgent calls are told is meant for them
                     self.quiet.until = self.time.monotonic() + (error.retry_after_seconds or 0.0)
                 pause = self.delay(failures, error)
-                free = urgent or not overloaded(error)  # who is away has nothing that a repeat could take from others
+                # Who is away has nothing that a repeat could take from others.
+                free = kind.urgent or not overloaded(error)
                 if self.time.monotonic() + pause >= last_try or not (free or self.budget.spend()):
                     raise error from None
             else:
@@ -118,13 +144,37 @@ class Patience:
                 return answer
             self.time.sleep(pause)
 
+    def _once(self, attempt: Callable[[float], Answer], kind: Kind, deadline: float) -> Answer:
+        """One attempt, with room in the window if its kind needs any."""
+        if not kind.brief:
+            return attempt(max(0.0, deadline - self.time.monotonic()))
+        if not self.window.enter(max(0.0, deadline - self.time.monotonic())):
+            raise _refused_here(1.0, "answers fewer calls in time than this client has under way")
+        began = self.time.monotonic()
+        try:
+            answer = attempt(max(0.0, deadline - began))
+        except grpc.RpcError as raised:
+            error = error_of(raised, address=self.address)
+            if overloaded(error) or isinstance(error, DeadlineExceeded):
+                self.window.refused(began, self.time.monotonic())
+            raise
+        else:
+            self.window.answered(kind.method, began, self.time.monotonic())
+            return answer
+        finally:
+            self.window.leave()
+
     def _stay_away(self, deadline: float) -> None:
         """Return once this client may send something new; it may be told to stay away longer while it waits."""
         while (away := self.quiet.until - self.time.monotonic()) > 0:
             if self.time.monotonic() + away >= deadline:
-                raise ResourceExhausted(
-                    "The broker has more to do than it can, and asked this client to stay away; nothing was sent",
-                    remedy=f"Try again in {away:.1f} s, or give the call more time than that.",
-                    found=Details(reason=OVERLOADED, retry_after_seconds=away),
-                )
+                raise _refused_here(away, "asked this client to stay away")
             self.time.sleep(away + self.time.rng.uniform(0, self.first_seconds))
+
+
+def _refused_here(seconds: float, why: str) -> ResourceExhausted:
+    return ResourceExhausted(
+        f"The broker has more to do than it can, and {why}; nothing was sent",
+        remedy=f"Try again in {seconds:.1f} s, or give the call more time than that.",
+        found=Details(reason=OVERLOADED, retry_after_seconds=seconds),
+    )

@@ -1,0 +1,80 @@
+"""How many calls a client has under way at once: as many as the broker answers without a queue."""
+
+from __future__ import annotations
+
+import threading
+from math import inf
+
+__all__ = ["Window"]
+
+
+class Window:
+    """A congestion window of calls, as LEDBAT (RFC 6817) keeps one of bytes.
+
+    It opens while answers take hardly longer than the quickest of their kind lately, and closes as they take longer:
+    the clients of a busy broker together keep a queue of about ``TARGET_SECONDS`` there, however many they are and
+    whatever they would send. A refusal for overload halves it. At first it doubles, until answers are half as late as
+    they may be; and it opens only as far as it is used. Whoever finds it full waits for an answer to somebody else.
+    """
+
+    FIRST, LEAST = 4.0, 1.0
+    TARGET_SECONDS = 0.1
+
+    def __init__(self) -> None:
+        self.most = self.FIRST
+        self._under_way = 0
+        self._doubles = True
+        self._halved_at = -inf
+        self._quickest: dict[str, _Quickest] = {}
+        self._changed = threading.Condition()
+
+    def enter(self, seconds: float) -> bool:
+        """Begin a call, once there is room; False if there is none within so many seconds. `leave` after each."""
+        with self._changed:
+            if not self._has_room() and (seconds <= 0 or not self._changed.wait_for(self._has_room, timeout=seconds)):
+                return False
+            self._under_way += 1
+            return True
+
+    def leave(self) -> None:
+        """A call has ended, one way or the other."""
+        with self._changed:
+            self._under_way -= 1
+            self._changed.notify(2)  # it may also have opened by one
+
+    def answered(self, method: str, began: float, now: float) -> None:
+        """A call that is under way, and began then, has its answer now."""
+        with self._changed:
+            waited = now - began - self._quickest.setdefault(method, _Quickest()).after(now - began, now)
+            early = max(-1.0, 1.0 - waited / self.TARGET_SECONDS)  # of the target; late is negative
+            self._doubles = self._doubles and early > 0.5
+            if early < 0 or self._under_way >= self.most / 2:
+                self.most = max(self.LEAST, self.most + (1.0 if self._doubles else early / self.most))
+
+    def refused(self, began: float, now: float) -> None:
+        """A call that began then was refused now, or given up: of those that were under way together one halves it."""
+        with self._changed:
+            self._doubles = False
+            if began >= self._halved_at:
+                self._halved_at = now
+                self.most = max(self.LEAST, self.most / 2)
+
+    def _has_room(self) -> bool:
+        return self._under_way < int(self.most)
+
+
+class _Quickest:
+    """The least seconds that an answer took lately: what there is without a queue."""
+
+    LATELY_SECONDS = 600.0  # brokers move, and LEDBAT too forgets after ten minutes
+
+    def __init__(self) -> None:
+        self._since = -inf
+        self._least = self._before = inf
+
+    def after(self, seconds: float, now: float) -> float:
+        """The least, this answer included."""
+        if now - self._since >= self.LATELY_SECONDS:
+            self._since, self._before, self._least = now, self._least, inf
+        self._least = min(self._least, seconds)
+        return min(self._least, self._before)
