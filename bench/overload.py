@@ -7,8 +7,8 @@ after the other from so many callers as answer the most. Then open load: ``--cli
 random moments, together half the peak and then so many times the peak. Each does as the Python client does: it has no
 more under way than its window holds, stays away as long as it was asked to, and repeats at most a tenth. Beside them a
 holder renews leases all the time. Last the load is half the peak again: how long until nothing is refused and answers
-are as quick as before. With ``--flood`` the clients do as they please instead and send whatever comes. Printed too: what is
-left to a tenant that asks for a fifth of the peak while another sends ten times as much.
+are as quick as before. With ``--flood`` the clients do as they please instead and send whatever comes. Printed too:
+what is left to a tenant that asks for a fifth of the peak while another sends ten times as much.
 """
 
 from __future__ import annotations
@@ -161,7 +161,6 @@ class Bench:
 
     def __init__(self, floods: list[Flood], args: argparse.Namespace) -> None:
         self.floods, self.args, self.rng = floods, args, random.Random(1)  # noqa: S311 - arrivals
-        self.clients = self.callers("atlas", args.clients, polite=not args.flood)
         self._tags = 0
 
     def tag(self) -> str:
@@ -233,11 +232,12 @@ def shown(said: Said, seconds: float) -> str:
 async def overloaded(bench: Bench, peak: float, calm: float, lease: tuple[str, str]) -> None:
     """Each multiple of the peak, and half of it afterwards."""
     args = bench.args
-    before = bench.load("atlas", peak / 2, bench.clients)
+    clients = bench.callers("atlas", args.clients, polite=not args.flood)
+    before = bench.load("atlas", peak / 2, clients)
     await before.run(CALM_SECONDS, bench.tag())
     print(f"half the peak: {shown(before.said, CALM_SECONDS)}", flush=True)
     for times in args.times:
-        load = bench.load("atlas", times * peak, bench.clients)
+        load = bench.load("atlas", times * peak, clients)
         leave = asyncio.Event()
         renewals = asyncio.create_task(bench.renewals(lease, leave))
         await load.run(args.seconds, bench.tag())
@@ -251,7 +251,7 @@ async def overloaded(bench: Bench, peak: float, calm: float, lease: tuple[str, s
         )
         begun = time.perf_counter()
         while (seconds := time.perf_counter() - begun) < BACK_SECONDS:
-            after = bench.load("atlas", peak / 2, bench.clients)
+            after = bench.load("atlas", peak / 2, clients)
             await asyncio.wait_for(after.run(0.5, bench.tag()), 10)
             took = after.said.seconds.get(OK, [])
             if took and after.said.count() == len(took) and median(took) <= 2 * calm:

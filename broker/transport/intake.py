@@ -18,7 +18,7 @@ import grpc
 
 __all__ = ["Intake"]
 
-TAKERS = 64
+TAKERS, STOP_SECONDS = 64, 1.0
 cygrpc: Any = import_module("grpc._cython.cygrpc")  # nobody wrote its types down
 OWN = ("_RequestCallError", "_handle_rpc", "_schedule_rpc_coro")
 
@@ -51,8 +51,12 @@ class Intake:
 
     async def stop(self) -> None:
         """Return once no call is taken in any more; the server has stopped."""
-        await asyncio.gather(*self._takers)
-        self._takers = []
+        takers, self._takers = self._takers, []
+        if takers:
+            _, waiting = await asyncio.wait(takers, timeout=STOP_SECONDS)
+            for taker in waiting:  # the core has let go of it without a word
+                taker.cancel()
+            await asyncio.gather(*takers, return_exceptions=True)
 
     async def _take(self) -> None:
         loop = asyncio.get_running_loop()

@@ -119,13 +119,13 @@ def test_after_a_storm_all_is_as_before(served: Served) -> None:
         peak = (await bench.closed(32)).count(OK) / 2.0
         leave = asyncio.Event()
         renewals = asyncio.create_task(bench.renewals(lease, leave))
-        await bench.load("atlas", 3 * peak, 50, polite=False).run(3.0, bench.tag())
+        await bench.load("atlas", 3 * peak, bench.callers("atlas", 50, polite=False)).run(3.0, bench.tag())
         leave.set()
         kept = await renewals
         assert kept.count(OK) == kept.count()
         async with asyncio.timeout(10 + 5):
             while True:
-                after = bench.load("atlas", peak / 4, 50, polite=True)
+                after = bench.load("atlas", peak / 4, bench.callers("atlas", 50, polite=True))
                 await after.run(0.5, bench.tag())
                 if after.said.count() and after.said.count() == after.said.count(OK):
                     break

@@ -5,6 +5,7 @@ from __future__ import annotations
 from tests.mutants import Mutant
 
 RETRY = "clients/python/src/capacitybroker/_retry.py"
+WINDOW, WINDOWS = "clients/python/src/capacitybroker/_window.py", "tests/client/test_window.py"
 LOAD = "broker/transport/load.py"
 CALLS, LOADS, AUDITS = "tests/client/test_calls.py", "tests/transport/test_load.py", "tests/telemetry/test_audit.py"
 
@@ -82,9 +83,44 @@ MUTANTS = (
     Mutant(
         "a refused renewal shortens how long a client stays away",
         RETRY,
-        "if overloaded(error) and not urgent:",
+        "if overloaded(error) and not kind.urgent:",
         "if overloaded(error):",
         f"{CALLS}::test_a_call_with_less_time_than_the_client_must_stay_away_is_refused_at_once",
+    ),
+    Mutant(
+        "a refusal does not close the window of a client",
+        WINDOW,
+        "self.most = max(self.LEAST, self.most / 2)",
+        "pass",
+        f"{WINDOWS}::test_a_refusal_halves_it_once_for_all_that_were_under_way",
+    ),
+    Mutant(
+        "a client does not mind how late answers are",
+        WINDOW,
+        "(1.0 if self._doubles else early / self.most)",
+        "1.0",
+        f"{WINDOWS}::test_many_clients_together_keep_a_queue_of_about_the_target",
+    ),
+    Mutant(
+        "what a full line has no room for is read before it is refused",
+        LOAD,
+        "if refused is None and self._full(lane) and",
+        "if refused is None and False and",
+        f"{LOADS}::test_a_full_line_refuses_what_nobody_has_read_but_who_asks_for_little_is_read",
+    ),
+    Mutant(
+        "gRPC's wake-ups are read one by one",
+        "broker/transport/wakeups.py",
+        "if written > 1:",
+        "if False:",
+        "tests/transport/test_wakeups.py::test_many_bytes_are_one_wake_up_and_a_later_one_is_another",
+    ),
+    Mutant(
+        "calls taken in at once are not counted",
+        "broker/transport/intake.py",
+        "busy = len(self._calls) >= self._calls_max",
+        "busy = False",
+        "tests/transport/test_intake.py::test_calls_beyond_the_most_at_once_are_refused",
     ),
     Mutant(
         "a standby that stops takes the lease",

@@ -243,7 +243,7 @@ def test_who_is_refused_stays_away_until_refusing_costs_little_beside_answering(
     soon = pause()
     late(load, clock, 0.5, ASKS, seconds=20)
     assert soon < pause() <= Absence.MOST, "nobody stays away"
-    for _ in range(10):
+    for _ in range(30):
         load.leave(Lane.PLAIN, 1_000)
         load.beat(0.5)
     assert load.absence.seconds < soon, "nobody comes who must be refused, and many are answered"
@@ -288,3 +288,22 @@ def test_what_is_counted_of_callers_is_bounded() -> None:
         load.unread(Lane.PLAIN, lambda n=n: f"{n}" * 100)  # type: ignore[misc]
     assert len(load.by_peer._came) <= Shares.NAMES_MAX + 1
     assert max(map(len, load.by_peer._came)) <= Shares.NAME_MAX
+
+
+async def test_a_full_line_refuses_what_nobody_has_read_but_who_asks_for_little_is_read() -> None:
+    clock = Clock()
+    load = full(LIMITS, clock)
+    for _ in range(5):  # so that it is known who asks how often
+        for who in (*["more"] * 20, *["most"] * 20, "little"):
+            load.by_peer.take(who)
+        clock.now += 0.1
+        load.beat(0.0)
+    assert load.unread(Lane.PLAIN, lambda: "most") is None
+    tasks = [await waiting(load, Lane.PLAIN, "a") for _ in range(10)]  # a quarter of a second at forty a second
+    assert load.unread(Lane.PLAIN, lambda: "most") is not None
+    assert load.unread(Lane.PLAIN, lambda: "little") is None
+    assert load.unread(Lane.URGENT, lambda: "most") is None
+    assert load.shed[Lane.PLAIN] == 1
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
