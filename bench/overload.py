@@ -5,10 +5,10 @@
 A real server process over a store that has every write on disk before it answers. First its peak: CreateClaim, one call
 after the other from so many callers as answer the most. Then open load: ``--clients`` clients whose new claims come at
 random moments, together half the peak and then so many times the peak. Each does as the Python client does: it has no
-more under way than its window holds, stays away as long as it was asked to, and repeats at most a tenth. Beside them a
-holder renews leases all the time. Last the load is half the peak again: how long until nothing is refused and answers
-are as quick as before. With ``--flood`` the clients do as they please instead and send whatever comes. Printed too:
-what is left to a tenant that asks for a fifth of the peak while another sends ten times as much.
+more under way than its concurrency limit, stays away as long as it was asked to, and repeats at most a tenth. Beside
+them a holder renews leases all the time. Last the load is half the peak again: how long until nothing is refused and
+answers are as quick as before. With ``--flood`` the clients do as they please instead and send whatever comes. Printed
+too: what is left to a tenant that asks for a fifth of the peak while another sends ten times as much.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from pathlib import Path
 from statistics import median, quantiles
 
 from capacitybroker import Client
-from capacitybroker._window import Window
+from capacitybroker._concurrency import ConcurrencyLimit
 from capacitybroker.v1.capacity_service_pb2 import CreateClaimRequest
 from capacitybroker.v1.fleet_pb2 import Tenant
 from capacitybroker.v1.lease_service_pb2 import LeaseRenewal, RenewLeaseRequest
@@ -65,15 +65,15 @@ class Caller:
 
     flood: Flood
     polite: bool
-    window: Window = field(default_factory=Window)
+    limit: ConcurrencyLimit = field(default_factory=ConcurrencyLimit)
     waiting: deque[float] = field(default_factory=deque)  # when each came
     quiet_until: float = 0.0
     tenths: int = 100
     woken: bool = False  # whether it will look again once it need not be quiet
 
     def may_send(self) -> bool:
-        """Whether a call may begin now; its window then has one more."""
-        return self.window.enter(0.0) or not self.polite
+        """Whether a call may begin now; it is under way then."""
+        return self.limit.enter(0.0) or not self.polite
 
 
 @dataclass(slots=True)
@@ -131,13 +131,13 @@ class Load:
             self.said.note(code, seconds)
             if code == OK:
                 caller.tenths = min(100, caller.tenths + 1)
-                caller.window.answered("CreateClaim", began, began + seconds)
+                caller.limit.answered("CreateClaim", began, began + seconds)
             elif caller.polite:
-                caller.window.refused(began, began + seconds)
+                caller.limit.refused(began, began + seconds)
                 if code == OVERLOADED:
                     self._stay_away(caller, request_id, tag, again)
             if caller.polite:
-                caller.window.leave()
+                caller.limit.leave()
             self._go_on(caller, tag)
 
         if not caller.flood.send(self.call, request_id, told):

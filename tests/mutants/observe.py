@@ -5,7 +5,7 @@ from __future__ import annotations
 from tests.mutants import Mutant
 
 RETRY = "clients/python/src/capacitybroker/_retry.py"
-WINDOW, WINDOWS = "clients/python/src/capacitybroker/_window.py", "tests/client/test_window.py"
+LIMIT, LIMITS = "clients/python/src/capacitybroker/_concurrency.py", "tests/client/test_concurrency.py"
 LOAD = "broker/transport/load.py"
 CALLS, LOADS, AUDITS = "tests/client/test_calls.py", "tests/transport/test_load.py", "tests/telemetry/test_audit.py"
 
@@ -88,18 +88,18 @@ MUTANTS = (
         f"{CALLS}::test_a_call_with_less_time_than_the_client_must_stay_away_is_refused_at_once",
     ),
     Mutant(
-        "a refusal does not close the window of a client",
-        WINDOW,
+        "a refusal does not lower the concurrency limit of a client",
+        LIMIT,
         "self.most = max(self.LEAST, self.most / 2)",
         "pass",
-        f"{WINDOWS}::test_a_refusal_halves_it_once_for_all_that_were_under_way",
+        f"{LIMITS}::test_a_refusal_halves_it_once_for_all_that_were_under_way",
     ),
     Mutant(
         "a client does not mind how late answers are",
-        WINDOW,
+        LIMIT,
         "(1.0 if self._doubles else early / self.most)",
         "1.0",
-        f"{WINDOWS}::test_many_clients_together_keep_a_queue_of_about_the_target",
+        f"{LIMITS}::test_many_clients_together_keep_a_queue_of_about_the_target",
     ),
     Mutant(
         "what a full line has no room for is read before it is refused",

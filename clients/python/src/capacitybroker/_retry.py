@@ -10,6 +10,7 @@ from typing import TypeVar
 
 import grpc
 
+from capacitybroker._concurrency import ConcurrencyLimit
 from capacitybroker._errors import (
     OVERLOADED,
     BrokerError,
@@ -20,7 +21,6 @@ from capacitybroker._errors import (
     passing,
 )
 from capacitybroker._status import Details
-from capacitybroker._window import Window
 
 __all__ = ["Budget", "Kind", "Patience", "Quiet", "Time"]
 
@@ -93,7 +93,7 @@ class Patience:
     longest_seconds: float = field(default=5.0)
     budget: Budget = field(default_factory=Budget)
     quiet: Quiet = field(default_factory=Quiet)
-    window: Window = field(default_factory=Window)
+    limit: ConcurrencyLimit = field(default_factory=ConcurrencyLimit)
 
     def delay(self, failures: int, error: BrokerError) -> float:
         """Seconds to wait after so many failures in a row, at least one."""
@@ -114,7 +114,7 @@ class Patience:
         ``seconds``, or ``unavailable_seconds`` since the first failure, or when the broker is there but has too much
         to do and the budget of repeats is spent. What is repeated must be safe to repeat: reads, and mutations with a
         fixed request id. Unless urgent, a call waits as long as such a broker asked this client to stay away, and for
-        room in the window of its calls, and is refused here where that is longer than it has. Urgent calls are
+        room under its concurrency limit, and is refused here where that is longer than it has. Urgent calls are
         repeated whatever the budget.
         """
         deadline = self.time.monotonic() + seconds
@@ -145,10 +145,10 @@ class Patience:
             self.time.sleep(pause)
 
     def _once(self, attempt: Callable[[float], Answer], kind: Kind, deadline: float) -> Answer:
-        """One attempt, with room in the window if its kind needs any."""
+        """One attempt, under the concurrency limit if its kind counts."""
         if not kind.brief:
             return attempt(max(0.0, deadline - self.time.monotonic()))
-        if not self.window.enter(max(0.0, deadline - self.time.monotonic())):
+        if not self.limit.enter(max(0.0, deadline - self.time.monotonic())):
             raise _refused_here(1.0, "answers fewer calls in time than this client has under way")
         began = self.time.monotonic()
         try:
@@ -156,13 +156,13 @@ class Patience:
         except grpc.RpcError as raised:
             error = error_of(raised, address=self.address)
             if overloaded(error) or isinstance(error, DeadlineExceeded):
-                self.window.refused(began, self.time.monotonic())
+                self.limit.refused(began, self.time.monotonic())
             raise
         else:
-            self.window.answered(kind.method, began, self.time.monotonic())
+            self.limit.answered(kind.method, began, self.time.monotonic())
             return answer
         finally:
-            self.window.leave()
+            self.limit.leave()
 
     def _stay_away(self, deadline: float) -> None:
         """Return once this client may send something new; it may be told to stay away longer while it waits."""

@@ -5,16 +5,16 @@ from __future__ import annotations
 import threading
 from math import inf
 
-__all__ = ["Window"]
+__all__ = ["ConcurrencyLimit"]
 
 
-class Window:
-    """A congestion window of calls, as LEDBAT (RFC 6817) keeps one of bytes.
+class ConcurrencyLimit:
+    """Learns from answers how many calls are not too many, as LEDBAT (RFC 6817) does for bytes.
 
-    It opens while answers take hardly longer than the quickest of their kind lately, and closes as they take longer:
-    the clients of a busy broker together keep a queue of about ``TARGET_SECONDS`` there, however many they are and
-    whatever they would send. A refusal for overload halves it. At first it doubles, until answers are half as late as
-    they may be; and it opens only as far as it is used. Whoever finds it full waits for an answer to somebody else.
+    It rises while answers take hardly longer than the quickest of their kind lately, and falls as they take longer: the
+    clients of a busy broker together keep a queue of about ``TARGET_SECONDS`` there, however many they are and whatever
+    they would send. A refusal for overload halves it. At first it doubles, until answers are half as late as they may
+    be; and it rises only as far as it is used. Whoever finds it reached waits for an answer to somebody else.
     """
 
     FIRST, LEAST = 4.0, 1.0
