@@ -18,7 +18,7 @@ class ConcurrencyLimit:
     """
 
     FIRST, LEAST = 4.0, 1.0
-    TARGET_SECONDS = 0.1
+    TARGET_SECONDS = 0.15
 
     def __init__(self) -> None:
         self.most = self.FIRST
