@@ -5,10 +5,11 @@
 A real server process over a store that has every write on disk before it answers. First its peak: CreateClaim, one call
 after the other from so many callers as answer the most. Then open load: ``--clients`` clients whose new claims come at
 random moments, together half the peak and then so many times the peak. Each does as the Python client does: it has no
-more under way than its concurrency limit, stays away as long as it was asked to, and repeats at most a tenth. Beside
-them a holder renews leases all the time. Last the load is half the peak again: how long until nothing is refused and
-answers are as quick as before. With ``--flood`` the clients do as they please instead and send whatever comes. Printed
-too: what is left to a tenant that asks for a fifth of the peak while another sends ten times as much.
+more under way than its concurrency limit, stays away as long as it was asked to, and repeats at most a tenth; of what
+waits in it the newest goes first. What is answered once the load has ended does not count. Beside them a
+holder renews leases all the time. Last the load is half the peak again: how long until nothing is refused and answers
+are as quick as before. With ``--flood`` the clients do as they please instead and send whatever comes. Printed too:
+what is left to a tenant that asks for a fifth of the peak while another sends ten times as much.
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ import random
 import sys
 import tempfile
 import time
-from collections import deque
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from statistics import median, quantiles
 
@@ -45,18 +46,27 @@ CLOSED = (32, 64, 128)  # callers
 CLAIMS_MAX = 10_000_000  # of a tenant: nobody is to be refused for any other reason
 
 
-def creating(tenant: str) -> Call:
-    """A new claim, but for its request id."""
+def creating(tenant: str, seconds: float = DEADLINE) -> Call:
+    """A new claim, but for its request id, that may take so long."""
     request = CreateClaimRequest(parent=f"tenants/{tenant}", claim=claim_message())
     number = CreateClaimRequest.DESCRIPTOR.fields_by_name["request_id"].number
     method = "/capacitybroker.v1.CapacityService/CreateClaim"
-    return prepared(method, request.SerializeToString(), id_field=number, seconds=DEADLINE)
+    return prepared(method, request.SerializeToString(), id_field=number, seconds=seconds)
 
 
 def renewing(name: str, token: str) -> Call:
     """A renewal."""
     body = RenewLeaseRequest(renewal=LeaseRenewal(name=name, token=token)).SerializeToString()
     return prepared("/capacitybroker.v1.LeaseService/RenewLease", body, seconds=5.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A claim that somebody wants, and the id it is asked for with."""
+
+    came: float
+    request_id: str
+    again: int = 0
 
 
 @dataclass(slots=True)
@@ -66,94 +76,109 @@ class Caller:
     flood: Flood
     polite: bool
     limit: ConcurrencyLimit = field(default_factory=ConcurrencyLimit)
-    waiting: deque[float] = field(default_factory=deque)  # when each came
+    waiting: list[Wanted] = field(default_factory=list)
     quiet_until: float = 0.0
     tenths: int = 100
     woken: bool = False  # whether it will look again once it need not be quiet
 
     def may_send(self) -> bool:
         """Whether a call may begin now; it is under way then."""
-        return self.limit.enter(0.0) or not self.polite
+        return not self.polite or self.limit.enter(0.0)
 
 
 @dataclass(slots=True)
 class Load:
     """Calls of one kind at a rate, from many clients, while it runs."""
 
-    call: Call
+    tenant: str
     callers: list[Caller]
     rate: float
     rng: random.Random
-    said: Said = field(default_factory=Said)
-    unsent: int = 0  # new claims that a client kept to itself for longer than it would wait
+    said: Said = field(default_factory=Said)  # until it ends
+    whole: list[float] = field(default_factory=list)  # seconds from when a claim came until it was granted or not
+    unsent: int = 0  # claims that a client kept to itself until it was too late
     sent: int = 0
+    ends: float = 0.0
+    calls: dict[int, Call] = field(default_factory=dict)  # by tenths of a second that they may take
 
     async def run(self, seconds: float, tag: str) -> None:
-        """Claims come at random moments, and wait in their client for as long as they may."""
-        begun = due = time.perf_counter()
-        while (now := time.perf_counter()) < begun + seconds:
+        """Claims come at random moments, and wait in their client for as long as they may, the newest first."""
+        self.calls = {tenths: creating(self.tenant, tenths / 10) for tenths in range(1, round(10 * DEADLINE) + 1)}
+        due = time.perf_counter()
+        self.ends, came = due + seconds, 0
+        while (now := time.perf_counter()) < self.ends:
             while due <= now:
                 due += self.rng.expovariate(self.rate)
+                came += 1
                 caller = self.rng.choice(self.callers)
-                caller.waiting.append(now)
-                self._go_on(caller, tag)
+                caller.waiting.append(Wanted(now, f"{tag}-{came}"))
+                self._go_on(caller)
             await asyncio.sleep(TICK)
         await asyncio.sleep(DEADLINE + 0.2)
         for caller in self.callers:
-            self.unsent += len(caller.waiting)
             caller.waiting.clear()
 
-    def _go_on(self, caller: Caller, tag: str) -> None:
+    def _go_on(self, caller: Caller) -> None:
         """Send what may be sent now."""
         now = time.perf_counter()
-        while caller.waiting and caller.waiting[0] < now - DEADLINE:
-            caller.waiting.popleft()
-            self.unsent += 1
+        if now >= self.ends:
+            return
         if caller.quiet_until > now:
             if not caller.woken:
                 caller.woken = True
                 pause = caller.quiet_until - now + self.rng.uniform(0, 0.1)
-                asyncio.get_running_loop().call_later(pause, self._wake, caller, tag)
+                asyncio.get_running_loop().call_later(pause, self._wake, caller)
             return
         while caller.waiting and caller.may_send():
-            caller.waiting.popleft()
-            self._send(caller, tag)
+            self._send(caller, caller.waiting.pop(), now)
 
-    def _wake(self, caller: Caller, tag: str) -> None:
+    def _wake(self, caller: Caller) -> None:
         caller.woken = False
-        self._go_on(caller, tag)
+        self._go_on(caller)
 
-    def _send(self, caller: Caller, tag: str, request_id: str = "", again: int = 0) -> None:
-        self.sent += 1
-        request_id, began = request_id or f"{tag}-{self.sent}", time.perf_counter()
-
-        def told(code: int, seconds: float) -> None:
-            self.said.note(code, seconds)
-            if code == OK:
-                caller.tenths = min(100, caller.tenths + 1)
-                caller.limit.answered("CreateClaim", began, began + seconds)
-            elif caller.polite:
-                caller.limit.refused(began, began + seconds)
-                if code == OVERLOADED:
-                    self._stay_away(caller, request_id, tag, again)
+    def _send(self, caller: Caller, wanted: Wanted, began: float) -> None:
+        """Send it with the time that is left, or all that wait as long are over: they are older still."""
+        call = self.calls.get(int(10 * (wanted.came + DEADLINE - began)))
+        if call is None:
+            self.unsent += 1 + len(caller.waiting)
+            caller.waiting.clear()
             if caller.polite:
                 caller.limit.leave()
-            self._go_on(caller, tag)
+            return
+        self.sent += 1
 
-        if not caller.flood.send(self.call, request_id, told):
-            told(LOST, 0.0)
+        if not caller.flood.send(call, wanted.request_id, partial(self._told, caller, wanted, began)):
+            self._told(caller, wanted, began, LOST, 0.0)
 
-    def _stay_away(self, caller: Caller, request_id: str, tag: str, again: int) -> None:
+    def _told(self, caller: Caller, wanted: Wanted, began: float, code: int, seconds: float) -> None:
+        now = began + seconds
+        if now < self.ends:
+            self.said.note(code, seconds)
+            if code == OK:
+                self.whole.append(now - wanted.came)
+        if code == OK:
+            caller.tenths = min(100, caller.tenths + 1)
+            caller.limit.answered("CreateClaim", began, now)
+        elif caller.polite:
+            caller.limit.refused(began, now)
+            if code == OVERLOADED:
+                self._stay_away(caller, wanted)
+        if caller.polite:
+            caller.limit.leave()
+        self._go_on(caller)
+
+    def _stay_away(self, caller: Caller, wanted: Wanted) -> None:
         pause = caller.flood.pushback
         caller.quiet_until = time.perf_counter() + pause
-        pause += self.rng.uniform(0, min(5.0, 0.1 * 2**again))
+        pause += self.rng.uniform(0, min(5.0, 0.1 * 2**wanted.again))
         if caller.tenths >= 10 and pause < DEADLINE:
             caller.tenths -= 10
-            asyncio.get_running_loop().call_later(pause, self._repeat, caller, tag, request_id, again + 1)
+            again = Wanted(wanted.came, wanted.request_id, wanted.again + 1)
+            asyncio.get_running_loop().call_later(pause, self._come_back, caller, again)
 
-    def _repeat(self, caller: Caller, tag: str, request_id: str, again: int) -> None:
-        if caller.may_send():  # else somebody else of its client has the place, and it would wait too long
-            self._send(caller, tag, request_id, again)
+    def _come_back(self, caller: Caller, wanted: Wanted) -> None:
+        caller.waiting.append(wanted)
+        self._go_on(caller)
 
 
 class Bench:
@@ -175,7 +200,7 @@ class Bench:
 
     def load(self, tenant: str, rate: float, callers: list[Caller]) -> Load:
         """Calls of one tenant, at so many a second."""
-        return Load(creating(tenant), callers, rate, self.rng)
+        return Load(tenant, callers, rate, self.rng)
 
     async def closed(self, callers: int) -> Said:
         """One call after the other from each."""
@@ -187,8 +212,8 @@ class Bench:
             sent += 1
 
             def told(code: int, seconds: float) -> None:
-                said.note(code, seconds)
                 if time.perf_counter() < end:
+                    said.note(code, seconds)
                     go(flood)
 
             flood.send(call, f"{tag}-{sent}", told)
@@ -247,6 +272,7 @@ async def overloaded(bench: Bench, peak: float, calm: float, lease: tuple[str, s
         print(f"{times} x peak: {good / peak:.2f} of the peak; {shown(load.said, args.seconds)}", flush=True)
         print(
             f"         sent {load.sent / args.seconds:,.0f}/s, kept back {load.unsent / args.seconds:,.0f}/s; "
+            f"p50 {1e3 * median(load.whole):.0f} ms since they came; "
             f"renewals {kept.count(OK)}, refused {kept.count(OVERLOADED)}, late or lost {kept.count(LATE, LOST)}"
         )
         begun = time.perf_counter()
@@ -254,7 +280,7 @@ async def overloaded(bench: Bench, peak: float, calm: float, lease: tuple[str, s
             after = bench.load("atlas", peak / 2, clients)
             await asyncio.wait_for(after.run(0.5, bench.tag()), 10)
             took = after.said.seconds.get(OK, [])
-            if took and after.said.count() == len(took) and median(took) <= 2 * calm:
+            if took and not after.unsent and after.said.count() == len(took) and median(took) <= 2 * calm:
                 break
         print(f"         as before after {seconds:.1f} s, at half the peak", flush=True)
 

@@ -42,8 +42,8 @@ async def stretch(floods: list[Flood], tag: str, args: argparse.Namespace) -> Sa
         sent += 1
 
         def told(code: int, seconds: float) -> None:
-            said.note(code, seconds)
             if time.perf_counter() < end:
+                said.note(code, seconds)
                 go(flood)
 
         flood.send(call, f"{tag}-{sent}", told)

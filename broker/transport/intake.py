@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from contextlib import suppress
 from importlib import import_module
+from inspect import signature
 from typing import Any
 
 import grpc
@@ -20,7 +20,10 @@ __all__ = ["Intake"]
 
 TAKERS, STOP_SECONDS = 64, 1.0
 cygrpc: Any = import_module("grpc._cython.cygrpc")  # nobody wrote its types down
-OWN = ("_RequestCallError", "_handle_rpc", "_schedule_rpc_coro")
+OWN = {  # what we use of it, and by which parameters it is known
+    "_handle_rpc": ("generic_handlers", "interceptors", "rpc_state", "loop", "concurrency_exceeded"),
+    "_schedule_rpc_coro": ("rpc_coro", "rpc_state", "loop"),
+}
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +47,7 @@ class Intake:
 
     def start(self) -> None:
         """Take calls in, if this release of gRPC lets us."""
-        if not (hasattr(self._core, "_request_call") and all(hasattr(cygrpc, name) for name in OWN)):
+        if not usable(self._core):
             log.warning("grpcio %s takes in calls one by one: under load they wait longer", grpc.__version__)
             return
         self._takers = [asyncio.create_task(self._take()) for _ in range(TAKERS)]
@@ -60,11 +63,23 @@ class Intake:
 
     async def _take(self) -> None:
         loop = asyncio.get_running_loop()
-        with suppress(cygrpc._RequestCallError):  # noqa: SLF001 - the server stops
-            while self._core.is_running():
+        while self._core.is_running():
+            try:
                 state = await self._core._request_call()  # noqa: SLF001 - see above
-                busy = len(self._calls) >= self._calls_max
-                answer = cygrpc._handle_rpc(self._handlers, (), state, loop, busy)  # noqa: SLF001 - see above
-                call = loop.create_task(cygrpc._schedule_rpc_coro(answer, state, loop))  # noqa: SLF001 - see above
-                self._calls.add(call)
-                call.add_done_callback(self._calls.discard)
+            except cygrpc._RequestCallError:  # noqa: SLF001 - the call is gone already, or the server stops
+                continue
+            busy = len(self._calls) >= self._calls_max
+            answer = cygrpc._handle_rpc(self._handlers, (), state, loop, busy)  # noqa: SLF001 - see above
+            call = loop.create_task(cygrpc._schedule_rpc_coro(answer, state, loop))  # noqa: SLF001 - see above
+            self._calls.add(call)
+            call.add_done_callback(self._calls.discard)
+
+
+def usable(core: object) -> bool:
+    """Whether this release of gRPC has what is used here, with the parameters that we know."""
+    if not (hasattr(core, "_request_call") and hasattr(cygrpc, "_RequestCallError")):
+        return False
+    try:
+        return all(tuple(signature(getattr(cygrpc, name)).parameters) == known for name, known in OWN.items())
+    except (AttributeError, ValueError, TypeError):
+        return False

@@ -139,7 +139,7 @@ class Load:
             return None
         who = peer()
         refused = self._in_share(self.by_peer, lane, who)
-        if refused is None and self._full(lane) and not self.by_peer.modest(who):
+        if refused is None and self._full(lane) and self.by_peer.greedy(who):
             self.shed[lane] += 1
             refused = self._pause(modest=False)
         return refused
@@ -165,8 +165,7 @@ class Load:
         else:
             # Renewals that wait, and those of this lane; the other lane has turns between.
             ahead, most = urgent + cost * line.ahead(tenant), limits.waiting_max
-            burst = self._clock() - self._crowded_since < limits.burst_seconds
-            patience = min(limits.burst_seconds if burst else limits.wait_seconds_max, seconds_left)
+            patience = min(self._patience(), seconds_left)
         if ahead / pace <= patience and line.size < most:
             return None
         self.shed[lane] += 1
@@ -187,7 +186,12 @@ class Load:
 
     def _full(self, lane: Lane) -> bool:
         """Whether as many wait as are let wait at all; one of a tenant that has few there may still have its turn."""
-        return self._lanes[lane].size >= self.limits.wait_seconds_max * self._seen_pace()
+        return self._lanes[lane].size >= min(self.limits.waiting_max, self._patience() * self._seen_pace())
+
+    def _patience(self) -> float:
+        """Seconds that others than urgent calls are let wait."""
+        burst = self._clock() - self._crowded_since < self.limits.burst_seconds
+        return self.limits.burst_seconds if burst else self.limits.wait_seconds_max
 
     def _in_share(self, shares: Shares, lane: Lane, who: str) -> float | None:
         if shares.take(who):

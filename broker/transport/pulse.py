@@ -109,6 +109,10 @@ class Shares:
             self._taken.clear()
         self._most = self._each(lateness.part) if lateness.part and self._rates else inf
 
+    def greedy(self, who: str) -> bool:
+        """Whether it asks for more than others do on average."""
+        return self._rates.get(who[: self.NAME_MAX], 0.0) > self._mean
+
     def modest(self, who: str) -> bool:
         """Whether it asks for little, beside what others ask for on average."""
         return self._rates.get(who[: self.NAME_MAX], 0.0) < self.MODEST * self._mean

@@ -13,6 +13,7 @@ from capacitybroker.v1 import capacity_service_pb2 as capacity
 from capacitybroker.v1 import planning_service_pb2 as planning
 
 from tests.client.broker_double import Script, answer, overloaded, serving
+from tests.client.test_holding import until
 
 CREATED = capacity.CreateClaimResponse(claim=Claim(name="tenants/lab/claims/one"))
 BASE = 0.005  # seconds that an answer takes when nobody waits
@@ -65,14 +66,15 @@ def test_many_clients_together_keep_a_queue_of_about_the_target() -> None:
     assert 0.5 * ConcurrencyLimit.TARGET_SECONDS < queue / pace < 1.5 * ConcurrencyLimit.TARGET_SECONDS
 
 
-def test_calls_that_are_slow_by_nature_close_nothing() -> None:
+def test_calls_that_are_slow_by_nature_lower_nothing() -> None:
     limit = ConcurrencyLimit()
     a_round(limit, BASE)
     before = limit.most
     for _ in range(50):
-        limit.enter(0.0)
-        limit.answered("Quote", 0.0, 2.0)
-        limit.leave()
+        for seconds in (0.003, 2.0):  # an empty list, and a long one
+            limit.enter(0.0)
+            limit.answered("List", 0.0, seconds, steady=False)
+            limit.leave()
     assert limit.most >= before
 
 
@@ -136,6 +138,63 @@ def test_calls_beyond_it_wait_in_the_client_and_those_that_hold_a_lease_do_not()
         for thread in threads:
             thread.join(20)
         assert len(script.requests) == 7
+
+
+def test_who_waits_has_a_place_before_those_who_come_back_for_another() -> None:
+    limit, order = ConcurrencyLimit(), list[int]()
+    limit.most = 1.0
+    assert limit.enter(0.0)
+
+    def wait(n: int) -> None:
+        assert limit.enter(20.0)
+        order.append(n)
+        limit.leave()
+
+    threads = [threading.Thread(target=wait, args=(n,)) for n in range(4)]
+    for n, thread in enumerate(threads):
+        thread.start()
+        until(lambda n=n: len(limit._tickets) == n + 1)  # type: ignore[misc]
+    limit.leave()
+    assert order or not limit.enter(0.0), "it overtook who waits"
+    for thread in threads:
+        thread.join(20)
+    assert order == [0, 1, 2, 3]
+    assert limit.enter(0.0)
+
+
+def test_who_gives_up_waiting_leaves_its_place_to_others() -> None:
+    limit = ConcurrencyLimit()
+    limit.most = 1.0
+    assert limit.enter(0.0)
+    assert not limit.enter(0.01)
+    limit.leave()
+    assert limit.enter(0.0)
+
+
+def test_who_waits_for_a_place_stays_away_like_others_once_one_was_asked_to() -> None:
+    inside, leave = threading.Semaphore(0), threading.Event()
+
+    def slow(request: object, context: grpc.ServicerContext) -> object:
+        inside.release()
+        leave.wait(30)
+        return overloaded(30.0)(request, context)
+
+    script = Script(CreateClaim=[slow])
+    with serving(script, threads=8) as address, Client(address, tenant="lab", timeout=20.0) as client:
+
+        def ask() -> None:
+            with pytest.raises(ResourceExhausted):
+                client.create_claim(Claim(devices=8))
+
+        threads = [threading.Thread(target=ask) for _ in range(12)]
+        for thread in threads:
+            thread.start()
+        for _ in range(int(ConcurrencyLimit.FIRST)):
+            assert inside.acquire(timeout=10)
+        leave.set()
+        for thread in threads:
+            thread.join(20)
+        assert len(script.requests) == ConcurrencyLimit.FIRST
 
 
 def test_who_was_refused_sends_less_at_once() -> None:

@@ -55,8 +55,8 @@ MUTANTS = (
     Mutant(
         "deadline not looked at while queued",
         LOAD,
-        "limits.wait_seconds_max, seconds_left)",
-        "limits.wait_seconds_max, 1e9)",
+        "patience = min(self._patience(), seconds_left)",
+        "patience = self._patience()",
         f"{LOADS}::test_a_call_whose_deadline_would_pass_meanwhile_is_refused_at_once",
     ),
     Mutant(
@@ -97,7 +97,7 @@ MUTANTS = (
     Mutant(
         "a client does not mind how late answers are",
         LIMIT,
-        "(1.0 if self._doubles else early / self.most)",
+        "(1.0 if self._doubles and steady else early / self.most)",
         "1.0",
         f"{LIMITS}::test_many_clients_together_keep_a_queue_of_about_the_target",
     ),

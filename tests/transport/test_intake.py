@@ -21,8 +21,7 @@ ALL = WatchClaimsRequest(parent="tenants/atlas")
 
 def test_the_release_that_is_installed_lets_us_take_calls_in() -> None:
     """Else servers answer a third less: see ADR 21 before a release that does not is allowed in pyproject.toml."""
-    assert all(hasattr(intake.cygrpc, name) for name in intake.OWN)
-    assert hasattr(intake.cygrpc.AioServer, "_request_call")
+    assert intake.usable(intake.cygrpc.AioServer)
 
 
 async def test_all_are_answered_while_it_serves_and_none_once_it_has_stopped() -> None:
@@ -42,8 +41,11 @@ async def test_all_are_answered_while_it_serves_and_none_once_it_has_stopped() -
         assert not served._intake.open
 
 
-async def test_a_release_that_lacks_them_answers_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(intake, "OWN", ("gone",))
+@pytest.mark.parametrize("own", [{"gone": ()}, {"_handle_rpc": ("otherwise",)}])
+async def test_a_release_with_other_names_or_parameters_answers_all_the_same(
+    own: dict[str, tuple[str, ...]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(intake, "OWN", own)
     async with world() as w:
         await w.declare(fleet())
         served = server.Server(w.desk, w.leasing, w.feed)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import deque
 from math import inf
 
 __all__ = ["ConcurrencyLimit"]
@@ -26,41 +27,55 @@ class ConcurrencyLimit:
         self._doubles = True
         self._halved_at = -inf
         self._quickest: dict[str, _Quickest] = {}
-        self._changed = threading.Condition()
+        self._tickets: deque[threading.Event] = deque()  # of those who wait, the oldest first
+        self._lock = threading.Lock()
 
     def enter(self, seconds: float) -> bool:
-        """Begin a call, once there is room; False if there is none within so many seconds. `leave` after each."""
-        with self._changed:
-            if not self._has_room() and (seconds <= 0 or not self._changed.wait_for(self._has_room, timeout=seconds)):
+        """Begin a call, once there is room; False if there is none within so many seconds. `leave` after each.
+
+        Who came first has the first place that falls free, however many come meanwhile.
+        """
+        with self._lock:
+            if not self._tickets and self._under_way < int(self.most):
+                self._under_way += 1
+                return True
+            if seconds <= 0:
                 return False
-            self._under_way += 1
-            return True
+            ticket = threading.Event()
+            self._tickets.append(ticket)
+        ticket.wait(seconds)
+        with self._lock:
+            if not ticket.is_set():
+                self._tickets.remove(ticket)
+            return ticket.is_set()
 
     def leave(self) -> None:
         """A call has ended, one way or the other."""
-        with self._changed:
+        with self._lock:
             self._under_way -= 1
-            self._changed.notify(2)  # it may also have opened by one
+            while self._tickets and self._under_way < int(self.most):
+                self._under_way += 1
+                self._tickets.popleft().set()
 
-    def answered(self, method: str, began: float, now: float) -> None:
-        """A call that is under way, and began then, has its answer now."""
-        with self._changed:
+    def answered(self, method: str, began: float, now: float, *, steady: bool = True) -> None:
+        """A call that is under way, and began then, has its answer now.
+
+        Where it depends on the request how long one takes (not ``steady``), that tells nothing of a queue.
+        """
+        with self._lock:
             waited = now - began - self._quickest.setdefault(method, _Quickest()).after(now - began, now)
-            early = max(-1.0, 1.0 - waited / self.TARGET_SECONDS)  # of the target; late is negative
+            early = max(-1.0, 1.0 - waited / self.TARGET_SECONDS) if steady else 1.0  # of the target; late is negative
             self._doubles = self._doubles and early > 0.5
             if early < 0 or self._under_way >= self.most / 2:
-                self.most = max(self.LEAST, self.most + (1.0 if self._doubles else early / self.most))
+                self.most = max(self.LEAST, self.most + (1.0 if self._doubles and steady else early / self.most))
 
     def refused(self, began: float, now: float) -> None:
         """A call that began then was refused now, or given up: of those that were under way together one halves it."""
-        with self._changed:
+        with self._lock:
             self._doubles = False
             if began >= self._halved_at:
                 self._halved_at = now
                 self.most = max(self.LEAST, self.most / 2)
-
-    def _has_room(self) -> bool:
-        return self._under_way < int(self.most)
 
 
 class _Quickest:

@@ -26,6 +26,12 @@ __all__ = ["Budget", "Kind", "Patience", "Quiet", "Time"]
 
 Answer = TypeVar("Answer")
 
+# Requests that take as long as others of their kind, whatever is in them.
+STEADY = frozenset(
+    f"{method}Request"
+    for method in ("CreateClaim", "GetClaim", "UpdateClaim", "CancelClaim", "RedeemQuote", "AcquireLease", "GetLease")
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Time:
@@ -118,11 +124,10 @@ class Patience:
         repeated whatever the budget.
         """
         deadline = self.time.monotonic() + seconds
-        if not kind.urgent:
-            self._stay_away(deadline)
         last_try = deadline
         failures = 0
         while True:
+            self._begin(kind, deadline)
             try:
                 answer = self._once(attempt, kind, deadline)
             except grpc.RpcError as raised:
@@ -145,12 +150,10 @@ class Patience:
             self.time.sleep(pause)
 
     def _once(self, attempt: Callable[[float], Answer], kind: Kind, deadline: float) -> Answer:
-        """One attempt, under the concurrency limit if its kind counts."""
-        if not kind.brief:
-            return attempt(max(0.0, deadline - self.time.monotonic()))
-        if not self.limit.enter(max(0.0, deadline - self.time.monotonic())):
-            raise _refused_here(1.0, "answers fewer calls in time than this client has under way")
+        """One attempt, which has begun."""
         began = self.time.monotonic()
+        if not kind.brief:
+            return attempt(max(0.0, deadline - began))
         try:
             answer = attempt(max(0.0, deadline - began))
         except grpc.RpcError as raised:
@@ -159,10 +162,22 @@ class Patience:
                 self.limit.refused(began, self.time.monotonic())
             raise
         else:
-            self.limit.answered(kind.method, began, self.time.monotonic())
+            self.limit.answered(kind.method, began, self.time.monotonic(), steady=kind.method in STEADY)
             return answer
         finally:
             self.limit.leave()
+
+    def _begin(self, kind: Kind, deadline: float) -> None:
+        """Return once a call may be sent, which then counts among those under way if it is brief."""
+        while not kind.urgent:
+            self._stay_away(deadline)
+            if not kind.brief:
+                return
+            if not self.limit.enter(max(0.0, deadline - self.time.monotonic())):
+                raise _refused_here(1.0, "answers fewer calls in time than this client has under way")
+            if self.quiet.until <= self.time.monotonic():
+                return
+            self.limit.leave()  # somebody was asked to stay away meanwhile
 
     def _stay_away(self, deadline: float) -> None:
         """Return once this client may send something new; it may be told to stay away longer while it waits."""
