@@ -116,6 +116,7 @@ class Load:
             await asyncio.sleep(TICK)
         await asyncio.sleep(DEADLINE + 0.2)
         for caller in self.callers:
+            self.unsent += sum(wanted.came < self.ends - DEADLINE for wanted in caller.waiting)
             caller.waiting.clear()
 
     def _go_on(self, caller: Caller) -> None:
