@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Coroutine
 from importlib import import_module
 from inspect import signature
 from typing import Any
@@ -65,14 +66,29 @@ class Intake:
         loop = asyncio.get_running_loop()
         while self._core.is_running():
             try:
-                state = await self._core._request_call()  # noqa: SLF001 - see above
+                self._answer(await self._core._request_call(), loop)  # noqa: SLF001 - see above
             except cygrpc._RequestCallError:  # noqa: SLF001 - the call is gone already, or the server stops
                 continue
-            busy = len(self._calls) >= self._calls_max
-            answer = cygrpc._handle_rpc(self._handlers, (), state, loop, busy)  # noqa: SLF001 - see above
-            call = loop.create_task(cygrpc._schedule_rpc_coro(answer, state, loop))  # noqa: SLF001 - see above
-            self._calls.add(call)
-            call.add_done_callback(self._calls.discard)
+
+    def _answer(self, state: Any, loop: asyncio.AbstractEventLoop) -> None:
+        busy = len(self._calls) >= self._calls_max
+        answer = _bare(cygrpc._handle_rpc(self._handlers, (), state, loop, busy))  # noqa: SLF001 - see above
+        call = loop.create_task(cygrpc._schedule_rpc_coro(answer, state, loop))  # noqa: SLF001 - see above
+        self._calls.add(call)
+        call.add_done_callback(self._calls.discard)
+
+
+async def _bare(answer: Coroutine[Any, Any, None]) -> None:
+    """Answer a call; what it raises remembers nothing of where that was.
+
+    gRPC keeps the exception that ends a call with the call, and its frames keep the call: a cycle, of which a server
+    under load has so many at once that they grow old before anybody looks for garbage.
+    """
+    try:
+        await answer
+    except BaseException as error:  # noqa: BLE001 - it goes on as it is
+        error.__context__ = error.__cause__ = None
+        raise error.with_traceback(None)  # noqa: B904 - it is the same
 
 
 def usable(core: object) -> bool:

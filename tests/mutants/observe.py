@@ -123,6 +123,13 @@ MUTANTS = (
         "tests/transport/test_intake.py::test_calls_beyond_the_most_at_once_are_refused",
     ),
     Mutant(
+        "errors of calls that ended keep these alive",
+        "broker/transport/intake.py",
+        "raise error.with_traceback(None)",
+        "raise",
+        "tests/transport/test_garbage.py::test_errors_of_calls_that_ended_are_gone_at_once",
+    ),
+    Mutant(
         "a standby that stops takes the lease",
         "broker/planner.py",
         "if self._fence is not None:  # or it would take",
