@@ -57,6 +57,7 @@ def test_many_clients_together_keep_a_queue_of_about_the_target() -> None:
         limit.leave()
     for _ in range(400):
         queue = sum(filled(limit) for limit in clients)
+        assert queue < pace, "a second's work"
         for limit in clients:
             under_way = limit._under_way
             for _ in range(under_way):
