@@ -50,6 +50,6 @@ def _woken(read: socket.socket, callback: Callable[..., Any], args: tuple[Any, .
         written = len(read.recv(BYTES_MAX, socket.MSG_PEEK))
         if written > 1:
             read.recv(written - 1)  # before events are taken: a byte of a later one must stay
-    except BlockingIOError:  # another loop of this process was quicker
+    except BlockingIOError:  # another loop of this process was quicker; a server has one only
         return
     callback(*args)
