@@ -166,6 +166,7 @@ class Simulation:
 def simulate(seed: int, *, keep: int = 0, also: Callable[[Simulation], None] = lambda _: None) -> Outcome:
     """What becomes of a seed; ``keep`` so many lines of its trace."""
     logging.disable(logging.CRITICAL)
+    _sweep()
     made = Simulation(seed, keep)
     also(made)
     try:
@@ -173,10 +174,10 @@ def simulate(seed: int, *, keep: int = 0, also: Callable[[Simulation], None] = l
     except Exception as error:  # noqa: BLE001 - a run that does not come to its end is a finding
         made.complain(f"the run ended by {error!r}")
     finally:
+        gc.enable()
         logging.disable(logging.NOTSET)
     for unexpected in made.loop.unexpected:
         made.complain(unexpected)
-    gc.collect(0)
     return Outcome(
         seed,
         tuple(made.broken),
@@ -185,6 +186,14 @@ def simulate(seed: int, *, keep: int = 0, also: Callable[[Simulation], None] = l
         made.loop.steps,
         tuple(made.trace.lines),
     )
+
+
+def _sweep() -> None:
+    """Nothing of an earlier run is found during this one: what it left half-way would come to its end in our midst."""
+    gc.collect()
+    if not gc.get_freeze_count():
+        gc.freeze()  # what is always there need not be looked at each time
+    gc.disable()
 
 
 def _key() -> RequestKey:
