@@ -7,9 +7,10 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from struct import Struct
 
-__all__ = ["Call", "Flood", "Said", "opened", "prepared"]
+__all__ = ["Call", "Flood", "Said", "in_turn", "opened", "prepared"]
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 DATA, HEADERS, RST_STREAM, SETTINGS, PING, WINDOW_UPDATE = 0, 1, 3, 4, 6, 8
@@ -181,6 +182,26 @@ async def opened(address: str, connections: int, *, reads: bool = True) -> list[
     loop = asyncio.get_running_loop()
     made = [await loop.create_connection(lambda: Flood(reads=reads), host, int(port)) for _ in range(connections)]
     return [protocol for _, protocol in made]
+
+
+async def in_turn(floods: list[Flood], call: Call, tag: str, callers: int, seconds: float) -> Said:
+    """One call after the other from each of so many callers; request ids begin with ``tag``."""
+    said, sent, end = Said(), 0, time.perf_counter() + seconds
+
+    def go(flood: Flood) -> None:
+        nonlocal sent
+        sent += 1
+        flood.send(call, f"{tag}-{sent}", partial(told, flood))
+
+    def told(flood: Flood, code: int, took: float) -> None:
+        if time.perf_counter() < end:
+            said.note(code, took)
+            go(flood)
+
+    for caller in range(callers):
+        go(floods[caller % len(floods)])
+    await asyncio.sleep(seconds + call.seconds + 0.2)
+    return said
 
 
 def _frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:

@@ -32,7 +32,7 @@ from capacitybroker.v1.fleet_pb2 import Tenant
 from capacitybroker.v1.lease_service_pb2 import LeaseRenewal, RenewLeaseRequest
 
 from bench.answers import price_market
-from bench.flood import LATE, LOST, OK, Call, Flood, Said, opened, prepared
+from bench.flood import LATE, LOST, OK, Call, Flood, Said, in_turn, opened, prepared
 from bench.leases import leased
 from bench.served import broker, claim_message, small_fleet
 
@@ -138,16 +138,14 @@ class Load:
         self._go_on(caller)
 
     def _send(self, caller: Caller, wanted: Wanted, began: float) -> None:
-        """Send it with the time that is left, or all that wait as long are over: they are older still."""
+        """Send it with the time that is left, if any is."""
         call = self.calls.get(int(10 * (wanted.came + DEADLINE - began)))
         if call is None:
-            self.unsent += 1 + len(caller.waiting)
-            caller.waiting.clear()
+            self.unsent += 1
             if caller.polite:
                 caller.limit.leave()
             return
         self.sent += 1
-
         if not caller.flood.send(call, wanted.request_id, partial(self._told, caller, wanted, began)):
             self._told(caller, wanted, began, LOST, 0.0)
 
@@ -205,24 +203,7 @@ class Bench:
 
     async def closed(self, callers: int) -> Said:
         """One call after the other from each."""
-        said, call, tag, sent = Said(), creating("atlas"), self.tag(), 0
-        end = time.perf_counter() + self.args.seconds
-
-        def go(flood: Flood) -> None:
-            nonlocal sent
-            sent += 1
-
-            def told(code: int, seconds: float) -> None:
-                if time.perf_counter() < end:
-                    said.note(code, seconds)
-                    go(flood)
-
-            flood.send(call, f"{tag}-{sent}", told)
-
-        for n in range(callers):
-            go(self.floods[n % len(self.floods)])
-        await asyncio.sleep(self.args.seconds + DEADLINE + 0.2)
-        return said
+        return await in_turn(self.floods, creating("atlas"), self.tag(), callers, self.args.seconds)
 
     async def renewals(self, lease: tuple[str, str], leave: asyncio.Event) -> Said:
         """A lease that is renewed all the time."""

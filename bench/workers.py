@@ -13,7 +13,6 @@ import argparse
 import asyncio
 import sys
 import tempfile
-import time
 from collections import defaultdict
 from contextlib import ExitStack
 from functools import partial
@@ -23,8 +22,8 @@ from statistics import median, quantiles
 from capacitybroker import Client
 
 from bench.answers import price_market
-from bench.flood import OK, Flood, Said, opened
-from bench.overload import CLAIMS_MAX, CONNECTIONS, DEADLINE, creating
+from bench.flood import OK, in_turn, opened
+from bench.overload import CLAIMS_MAX, CONNECTIONS, creating
 from bench.served import READY_SECONDS, free_port, small_fleet
 from broker.app import open_market, run_server
 from broker.desk import DeskTerms
@@ -33,35 +32,15 @@ from broker.processes import Children
 from broker.settings import ServeSettings
 
 
-async def stretch(floods: list[Flood], tag: str, args: argparse.Namespace) -> Said:
-    """One call after the other from each caller."""
-    said, call, sent, end = Said(), creating("atlas"), 0, time.perf_counter() + args.seconds
-
-    def go(flood: Flood) -> None:
-        nonlocal sent
-        sent += 1
-
-        def told(code: int, seconds: float) -> None:
-            if time.perf_counter() < end:
-                said.note(code, seconds)
-                go(flood)
-
-        flood.send(call, f"{tag}-{sent}", told)
-
-    for caller in range(args.callers):
-        go(floods[caller % len(floods)])
-    await asyncio.sleep(args.seconds + DEADLINE)
-    return said
-
-
 async def measure(addresses: dict[str, str], args: argparse.Namespace) -> None:
     """All in turn, so that a slow minute of the machine is slow for each."""
     rates: dict[str, list[float]] = defaultdict(list)
     worst: dict[str, list[float]] = defaultdict(list)
+    call = creating("atlas")
     floods = {name: await opened(address, CONNECTIONS) for name, address in addresses.items()}
     for turn in range(args.rounds + 1):
         for name in addresses:
-            said = await stretch(floods[name], f"workers-{turn}", args)
+            said = await in_turn(floods[name], call, f"workers-{turn}", args.callers, args.seconds)
             if turn:  # the first round warms up
                 rates[name].append(said.count(OK) / args.seconds)
                 worst[name].append(quantiles(said.seconds[OK], n=100)[98])

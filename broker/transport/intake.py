@@ -93,7 +93,8 @@ async def _bare(answer: Coroutine[Any, Any, None]) -> None:
 
 def usable(core: object) -> bool:
     """Whether this release of gRPC has what is used here, with the parameters that we know."""
-    if not (hasattr(core, "_request_call") and hasattr(cygrpc, "_RequestCallError")):
+    names = [(core, "_request_call"), (core, "is_running"), (cygrpc, "_RequestCallError")]
+    if not all(hasattr(owner, name) for owner, name in names):
         return False
     try:
         return all(tuple(signature(getattr(cygrpc, name)).parameters) == known for name, known in OWN.items())

@@ -31,7 +31,7 @@ class Limits:
     # Half a batch of the ledger at least, one under way and one that fills at most: what it ends in a tenth of a
     # second, so that an answer takes no longer than that on a slow day either.
     running_least: int = 32  # cost of all that is under way
-    running_max: int = 64
+    running_max: int = 128
     running_seconds: float = 0.1
     urgent_more: int = 32  # and so much more of urgent calls
     heavy_max: int = 32  # of it, cost of heavy calls
@@ -138,11 +138,7 @@ class Load:
         if lane is Lane.URGENT:
             return None
         who = peer()
-        refused = self._in_share(self.by_peer, lane, who)
-        if refused is None and self._full(lane) and self.by_peer.greedy(who):
-            self.shed[lane] += 1
-            refused = self._pause(modest=False)
-        return refused
+        return self._in_share(self.by_peer, lane, who, full=self._full(lane) and self.by_peer.greedy(who))
 
     def unfair(self, lane: Lane, tenant: str) -> float | None:
         """Seconds after which to come back, for a call of a tenant that has had its share; None: it has not."""
@@ -193,8 +189,8 @@ class Load:
         burst = self._clock() - self._crowded_since < self.limits.burst_seconds
         return self.limits.burst_seconds if burst else self.limits.wait_seconds_max
 
-    def _in_share(self, shares: Shares, lane: Lane, who: str) -> float | None:
-        if shares.take(who):
+    def _in_share(self, shares: Shares, lane: Lane, who: str, *, full: bool = False) -> float | None:
+        if shares.take(who) and not full:
             return None
         self.shed[lane] += 1
         return self._pause(modest=shares.modest(who))

@@ -172,6 +172,26 @@ def test_who_gives_up_waiting_leaves_its_place_to_others() -> None:
     assert limit.enter(0.0)
 
 
+@pytest.mark.parametrize("had", [False, True])
+def test_who_is_interrupted_while_it_waits_keeps_no_place(monkeypatch: pytest.MonkeyPatch, *, had: bool) -> None:
+    limit = ConcurrencyLimit()
+    limit.most = 1.0
+    assert limit.enter(0.0)
+
+    class Interrupted(threading.Event):
+        def wait(self, timeout: float | None = None) -> bool:
+            if had:
+                limit.leave()
+            raise KeyboardInterrupt(timeout)
+
+    monkeypatch.setattr(threading, "Event", Interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        limit.enter(20.0)
+    if not had:
+        limit.leave()
+    assert filled(limit) == 1
+
+
 def test_who_waits_for_a_place_stays_away_like_others_once_one_was_asked_to() -> None:
     inside, leave = threading.Semaphore(0), threading.Event()
 

@@ -43,11 +43,13 @@ class ConcurrencyLimit:
                 return False
             ticket = threading.Event()
             self._tickets.append(ticket)
-        ticket.wait(seconds)
-        with self._lock:
-            if not ticket.is_set():
-                self._tickets.remove(ticket)
-            return ticket.is_set()
+        try:
+            ticket.wait(seconds)
+        except BaseException:  # interrupted: this call will not begin
+            if self._had(ticket):
+                self.leave()
+            raise
+        return self._had(ticket)
 
     def leave(self) -> None:
         """A call has ended, one way or the other."""
@@ -56,6 +58,13 @@ class ConcurrencyLimit:
             while self._tickets and self._under_way < int(self.most):
                 self._under_way += 1
                 self._tickets.popleft().set()
+
+    def _had(self, ticket: threading.Event) -> bool:
+        """Whether its turn has come; if not, it waits no more."""
+        with self._lock:
+            if not ticket.is_set():
+                self._tickets.remove(ticket)
+            return ticket.is_set()
 
     def answered(self, method: str, began: float, now: float, *, steady: bool = True) -> None:
         """A call that is under way, and began then, has its answer now.
