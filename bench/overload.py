@@ -1,15 +1,16 @@
 """Twice and five times the calls that a server can answer, a tenant that floods, and clients that all come at once.
 
-    python -m bench.overload [--seconds 6] [--times 2 5] [--clients 400] [--flood]
+    python -m bench.overload [--seconds 4] [--rounds 3] [--times 2 5] [--clients 400] [--flood]
 
 A real server process over a store that has every write on disk before it answers. First its peak: CreateClaim, one call
-after the other from so many callers as answer the most. Then open load: ``--clients`` clients whose new claims come at
-random moments, together half the peak and then so many times the peak. Each does as the Python client does: it has no
-more under way than its concurrency limit, stays away as long as it was asked to, and repeats at most a tenth; of what
-waits in it the newest goes first. What is answered once the load has ended does not count. Beside them a
-holder renews leases all the time. Last the load is half the peak again: how long until nothing is refused and answers
-are as quick as before. With ``--flood`` the clients do as they please instead and send whatever comes. Printed too:
-what is left to a tenant that asks for a fifth of the peak while another sends ten times as much.
+after the other from so many callers as answer the most. Then open load, between two looks at the peak each time, since
+the machine's speed changes within minutes: ``--clients`` clients whose new claims come at random moments, together so
+many times the peak. Each does as the Python client does: it has no more under way than its concurrency limit, stays
+away as long as it was asked to, and repeats at most a tenth; of what waits in it the newest goes first. What is
+answered once the load has ended does not count. Beside them a holder renews leases all the time. Then the load is half
+the peak: how long until nothing is refused and answers are as quick as before. With ``--flood`` the clients do as they
+please instead and send whatever comes. Printed too: what is left to a tenant that asks for a fifth of the peak while
+another sends ten times as much.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import random
 import sys
 import tempfile
 import time
+from collections import defaultdict
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -41,7 +43,7 @@ DEADLINE = 1.0
 OVERLOADED = 8  # RESOURCE_EXHAUSTED
 TICK = 0.002
 RENEWALS = 50  # a second
-BACK_SECONDS, CALM_SECONDS = 10, 3
+BACK_SECONDS = 10
 CLOSED = (32, 64, 128)  # callers
 CLAIMS_MAX = 10_000_000  # of a tenant: nobody is to be refused for any other reason
 
@@ -131,11 +133,21 @@ class Load:
                 asyncio.get_running_loop().call_later(pause, self._wake, caller)
             return
         while caller.waiting and caller.may_send():
-            self._send(caller, caller.waiting.pop(), now)
+            if caller.polite and (pause := caller.limit.pause(now)):
+                asyncio.get_running_loop().call_later(pause, self._send_next, caller)
+            else:
+                self._send(caller, caller.waiting.pop(), now)
 
     def _wake(self, caller: Caller) -> None:
         caller.woken = False
         self._go_on(caller)
+
+    def _send_next(self, caller: Caller) -> None:
+        now = time.perf_counter()
+        if caller.waiting and now < self.ends:
+            self._send(caller, caller.waiting.pop(), now)
+        else:
+            caller.limit.leave()
 
     def _send(self, caller: Caller, wanted: Wanted, began: float) -> None:
         """Send it with the time that is left, if any is."""
@@ -157,7 +169,7 @@ class Load:
                 self.whole.append(now - wanted.came)
         if code == OK:
             caller.tenths = min(100, caller.tenths + 1)
-            caller.limit.answered("CreateClaim", began, now)
+            caller.limit.answered("CreateClaim", began, now, steady=not caller.flood.modest)
         elif caller.polite:
             caller.limit.refused(began, now)
             if code == OVERLOADED:
@@ -236,35 +248,55 @@ def shown(said: Said, seconds: float) -> str:
     return "; ".join(parts) + f"; late or lost {others / seconds:,.0f}/s"
 
 
-async def overloaded(bench: Bench, peak: float, calm: float, lease: tuple[str, str]) -> None:
-    """Each multiple of the peak, and half of it afterwards."""
-    args = bench.args
-    clients = bench.callers("atlas", args.clients, polite=not args.flood)
-    before = bench.load("atlas", peak / 2, clients)
-    await before.run(CALM_SECONDS, bench.tag())
-    print(f"half the peak: {shown(before.said, CALM_SECONDS)}", flush=True)
-    for times in args.times:
-        load = bench.load("atlas", times * peak, clients)
-        leave = asyncio.Event()
-        renewals = asyncio.create_task(bench.renewals(lease, leave))
-        await load.run(args.seconds, bench.tag())
-        leave.set()
-        kept = await renewals
-        good = load.said.count(OK) / args.seconds
-        print(f"{times} x peak: {good / peak:.2f} of the peak; {shown(load.said, args.seconds)}", flush=True)
-        print(
-            f"         sent {load.sent / args.seconds:,.0f}/s, kept back {load.unsent / args.seconds:,.0f}/s; "
-            f"p50 {1e3 * median(load.whole):.0f} ms since they came; "
-            f"renewals {kept.count(OK)}, refused {kept.count(OVERLOADED)}, late or lost {kept.count(LATE, LOST)}"
-        )
-        begun = time.perf_counter()
-        while (seconds := time.perf_counter() - begun) < BACK_SECONDS:
-            after = bench.load("atlas", peak / 2, clients)
-            await asyncio.wait_for(after.run(0.5, bench.tag()), 10)
-            took = after.said.seconds.get(OK, [])
-            if took and not after.unsent and after.said.count() == len(took) and median(took) <= 2 * calm:
-                break
-        print(f"         as before after {seconds:.1f} s, at half the peak", flush=True)
+async def overloaded(bench: Bench, callers: int, calm: float, lease: tuple[str, str]) -> None:
+    """Each multiple of the peak between two looks at the peak itself, as often as there are rounds."""
+    clients = bench.callers("atlas", bench.args.clients, polite=not bench.args.flood)
+    parts: dict[float, list[float]] = defaultdict(list)
+    peak = await peak_now(bench, callers)
+    await calm_again(bench, clients, peak, calm, "half the peak")
+    for _ in range(bench.args.rounds):
+        for times in bench.args.times:
+            good = await burdened(bench, clients, times, peak, lease)
+            await calm_again(bench, clients, peak, calm, "afterwards half of it")
+            before, peak = peak, await peak_now(bench, callers)
+            parts[times].append(2 * good / (before + peak))
+    for times, found in parts.items():
+        each = ", ".join(f"{part:.2f}" for part in found)
+        print(f"{times:g} x peak: goodput {median(found):.2f} of the peak before and after ({each})", flush=True)
+
+
+async def peak_now(bench: Bench, callers: int) -> float:
+    """Calls answered a second, one after the other from each of so many callers."""
+    said = await bench.closed(callers)
+    return said.count(OK) / float(bench.args.seconds)
+
+
+async def burdened(bench: Bench, clients: list[Caller], times: float, peak: float, lease: tuple[str, str]) -> float:
+    """So many times the peak, and a lease that is renewed meanwhile; calls answered a second."""
+    seconds, load, leave = bench.args.seconds, bench.load("atlas", times * peak, clients), asyncio.Event()
+    renewals = asyncio.create_task(bench.renewals(lease, leave))
+    await load.run(seconds, bench.tag())
+    leave.set()
+    kept = await renewals
+    print(f"{times:g} x {peak:,.0f}/s: {shown(load.said, seconds)}", flush=True)
+    print(
+        f"    sent {load.sent / seconds:,.0f}/s, kept back {load.unsent / seconds:,.0f}/s; "
+        f"p50 {1e3 * median(load.whole):.0f} ms since they came; "
+        f"renewals {kept.count(OK)}, refused {kept.count(OVERLOADED)}, late or lost {kept.count(LATE, LOST)}"
+    )
+    return load.said.count(OK) / float(seconds)
+
+
+async def calm_again(bench: Bench, clients: list[Caller], peak: float, calm: float, what: str) -> None:
+    """Half the peak, until nothing is refused and answers are as quick as when nobody waited."""
+    begun = time.perf_counter()
+    while (seconds := time.perf_counter() - begun) < BACK_SECONDS:
+        after = bench.load("atlas", peak / 2, clients)
+        await asyncio.wait_for(after.run(0.5, bench.tag()), 10)
+        took = after.said.seconds.get(OK, [])
+        if took and not after.unsent and after.said.count() == len(took) and median(took) <= 2 * calm:
+            break
+    print(f"    {what}: as without load after {seconds:.1f} s; {shown(after.said, 0.5)}", flush=True)
 
 
 async def fairness(bench: Bench, peak: float) -> None:
@@ -291,15 +323,13 @@ async def measured(address: str, lease: tuple[str, str], args: argparse.Namespac
     giving_up = asyncio.create_task(bench.give_up())
     await asyncio.sleep(0.2)
     await bench.closed(32)  # warms up
-    peak, calm = 0.0, 0.0
+    widths: dict[int, Said] = {}
     for callers in CLOSED:
-        said = await bench.closed(callers)
-        rate = said.count(OK) / args.seconds
+        widths[callers] = said = await bench.closed(callers)
         print(f"{callers} callers: {shown(said, args.seconds)}", flush=True)
-        if rate > peak:
-            peak, calm = rate, median(said.seconds[OK])
-    await overloaded(bench, peak, calm, lease)
-    await fairness(bench, peak)
+    best = max(widths, key=lambda callers: widths[callers].count(OK))
+    await overloaded(bench, best, median(widths[best].seconds[OK]), lease)
+    await fairness(bench, widths[best].count(OK) / args.seconds)
     giving_up.cancel()
     for flood in floods:
         flood.close()
@@ -308,7 +338,8 @@ async def measured(address: str, lease: tuple[str, str], args: argparse.Namespac
 def main() -> int:
     """Print one line for each figure."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=float, default=6.0)
+    parser.add_argument("--seconds", type=float, default=4.0)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--times", type=float, nargs="+", default=[2.0, 5.0])
     parser.add_argument("--clients", type=int, default=400)
     parser.add_argument("--flood", action="store_true")

@@ -14,10 +14,11 @@ from collections import defaultdict, deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cache, lru_cache
 from heapq import heapify, heappop, heappush
 from math import ceil
 
-from broker.domain.claim import Ask, Claim, ClaimName, Committed, Displaced, Planned, Waiting
+from broker.domain.claim import Ask, Claim, ClaimName, Committed, Displaced, Planned, Tier, Waiting
 from broker.domain.slots import SLOT_SECONDS, slot_at_or_after, slot_of
 from broker.domain.snapshot import Event
 
@@ -81,11 +82,10 @@ class Calibration:
 
 Kind = tuple[object, ...]
 Occasion = tuple[Basis, int]  # with the age of a claim that waits
-OCCASIONS: tuple[Occasion, ...] = (
-    *((Basis.WAITING, age) for age in range(len(AGES) + 1)),
-    (Basis.PLANNED, 0),
-    (Basis.FIRM, 0),
-)
+WAITING: tuple[Occasion, ...] = tuple((Basis.WAITING, age) for age in range(len(AGES) + 1))
+PLANNED: Occasion = (Basis.PLANNED, 0)
+FIRM: Occasion = (Basis.FIRM, 0)
+OCCASIONS = (*WAITING, PLANNED, FIRM)
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,7 +267,7 @@ class Expectations:
                 earliest = min(base, max(claim.ask.earliest, now))
                 return self._corrected(occasion, _kinds(occasion, claim.ask, base - now), base, earliest, last, 0)
             case Committed() if (base := _first(claim)) >= slot_of(at):
-                return _Told((), base, Expected(Basis.FIRM, base, base, base))
+                return _firm(base)
             case _:
                 return None
 
@@ -297,23 +297,34 @@ def _occasion(claim: Claim, at: int) -> Occasion:
     """For what a claim is counted once: each basis, and each age that it waits."""
     match claim.state:
         case Committed():
-            return Basis.FIRM, 0
+            return FIRM
         case Planned():
-            return Basis.PLANNED, 0
+            return PLANNED
         case _:
-            return Basis.WAITING, bisect_right(AGES, _waited(claim, at))
+            return WAITING[bisect_right(AGES, _waited(claim, at))]
 
 
 def _kinds(occasion: Occasion, ask: Ask, ahead: int) -> tuple[Kind, ...]:
     """The kinds that an estimate belongs to, from the narrowest to the widest."""
-    (basis, age), lead, size = occasion, bisect_left(HOURS, ahead), bisect_left(DEVICES, ask.devices)
+    return _kinds_of(occasion, ask.tier, bisect_left(HOURS, ahead), bisect_left(DEVICES, ask.devices))
+
+
+@cache
+def _kinds_of(occasion: Occasion, tier: Tier, lead: int, size: int) -> tuple[Kind, ...]:
+    """There are a few hundred, and each live claim refers to one: they are shared."""
+    basis, age = occasion
     return (
-        (basis, ask.tier, lead, age, size),
-        (basis, ask.tier, lead, age),
+        (basis, tier, lead, age, size),
+        (basis, tier, lead, age),
         (basis, lead, age),
         (basis, lead),
         (basis,),
     )
+
+
+@lru_cache(1_000)
+def _firm(start: int) -> _Told:
+    return _Told((), start, Expected(Basis.FIRM, start, start, start))
 
 
 def _next(claim: Claim, at: int) -> int:

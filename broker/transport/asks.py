@@ -18,6 +18,7 @@ __all__ = ["DEVICES_MAX", "ITEMS_MAX", "ask", "at_most", "checked_labels", "quan
 DEVICES_MAX = 10_000_000
 ITEMS_MAX = 32
 GIVING_WAY_SLOTS_MAX = 168  # who wants to run for longer undisturbed asks for another tier
+USUAL = Preemption()
 LABEL_KEY_MAX, LABEL_VALUE_MAX = 63, 255
 TEXT_BYTES_MAX = 1_024
 TIERS = {
@@ -160,7 +161,9 @@ def _preemption(claim: pb.Claim, tier: Tier) -> Preemption:
             remedy="Leave preemption out, or choose TIER_SPOT.",
             field="claim.preemption",
         )
-    terms, usual = claim.preemption, Preemption()
+    if not claim.HasField("preemption"):
+        return USUAL
+    terms = claim.preemption
 
     def slots(name: Literal["min_run", "notice", "checkpoint_interval"], otherwise: int) -> int:
         if not terms.HasField(name):
@@ -169,7 +172,7 @@ def _preemption(claim: pb.Claim, tier: Tier) -> Preemption:
         return quantity(duration_slots(getattr(terms, name), field), field, most=GIVING_WAY_SLOTS_MAX)
 
     return Preemption(
-        slots("min_run", usual.min_run), slots("notice", usual.notice), slots("checkpoint_interval", usual.checkpoint)
+        slots("min_run", USUAL.min_run), slots("notice", USUAL.notice), slots("checkpoint_interval", USUAL.checkpoint)
     )
 
 

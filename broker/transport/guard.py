@@ -21,7 +21,7 @@ from broker.transport.ending import Refused
 from broker.transport.load import Load
 from broker.transport.methods import METHODS, OPERATORS, Method, tenant_of
 from broker.transport.pulse import Shares
-from broker.transport.status import overloaded, too_late
+from broker.transport.status import MODEST, overloaded, too_late
 
 __all__ = ["Guard"]
 
@@ -86,19 +86,19 @@ class Guard:
         load, lane, cost = self.load, method.lane, method.cost
 
         async def guarded(request: Any, context: Context) -> Any:
-            begun = perf_counter()
+            begun, whose = perf_counter(), self._whose(method, request)
             remaining = cast("float | None", context.time_remaining())
             allowed = default if remaining is None else min(remaining, most)
             try:
                 async with asyncio.timeout(allowed):
-                    await self._turn(method, self._whose(method, request), allowed)
+                    await self._turn(method, whose, allowed)
                     try:
                         reply = await call(request, context)
                     finally:
                         load.leave(lane, cost)
                     failpoints.reach("before-reply", name)
             except _Overloaded:
-                self._shed(name, self._whose(method, request), begun)
+                self._shed(name, whose, begun)
                 raise
             except asyncio.CancelledError:
                 self._refused(name, method, request, context, GONE, begun)
@@ -113,6 +113,8 @@ class Guard:
                 self.tally.add(name, OK, perf_counter() - begun)
                 if self.audit is not None and method.changed is not None:
                     self._changed(name, method, request, reply, context)
+                if load.late_for_others(whose):
+                    context.set_trailing_metadata(MODEST)
                 return reply
 
         return guarded

@@ -144,6 +144,10 @@ class Load:
         """Seconds after which to come back, for a call of a tenant that has had its share; None: it has not."""
         return None if lane is Lane.URGENT else self._in_share(self.by_tenant, lane, tenant)
 
+    def late_for_others(self, tenant: str) -> bool:
+        """Whether calls are late, or wait, and not because of what this tenant asks for."""
+        return (self._waiting > 0 or self.lateness.part > 0) and self.by_tenant.modest(tenant)
+
     def enter(self, lane: Lane, cost: int) -> bool:
         """Take the call on, if there is room and nobody waits."""
         if self._waiting or not self._fits(lane, cost):

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import threading
+from heapq import heappop, heappush
+from itertools import count
 from random import Random
+from statistics import median
 
 import grpc
 import pytest
 from capacitybroker import Claim, Client, ResourceExhausted
 from capacitybroker._concurrency import ConcurrencyLimit
+from capacitybroker._retry import Patience, Time
 from capacitybroker.v1 import capacity_service_pb2 as capacity
 from capacitybroker.v1 import planning_service_pb2 as planning
 
 from tests.client.broker_double import Script, answer, overloaded, serving
+from tests.client.fake_time import FakeTime, TopOfRange
 from tests.client.test_holding import until
 
 CREATED = capacity.CreateClaimResponse(claim=Claim(name="tenants/lab/claims/one"))
@@ -21,20 +26,20 @@ BASE = 0.005  # seconds that an answer takes when nobody waits
 
 def filled(limit: ConcurrencyLimit) -> int:
     """How many calls it lets begin now."""
-    count = 0
+    entered = 0
     while limit.enter(0.0):
-        count += 1
-    return count
+        entered += 1
+    return entered
 
 
 def a_round(limit: ConcurrencyLimit, seconds: float, *, at: float = 0.0) -> int:
     """As many calls as there is room for, all answered after so long; how many they were."""
-    count = filled(limit)
-    for _ in range(count):
+    under_way = filled(limit)
+    for _ in range(under_way):
         limit.answered("Get", at, at + seconds)
-    for _ in range(count):
+    for _ in range(under_way):
         limit.leave()
-    return count
+    return under_way
 
 
 def test_it_doubles_while_answers_are_quick_and_only_as_far_as_it_is_used() -> None:
@@ -48,23 +53,101 @@ def test_it_doubles_while_answers_are_quick_and_only_as_far_as_it_is_used() -> N
     assert filled(idle) <= ConcurrencyLimit.FIRST
 
 
-def test_many_clients_together_keep_a_queue_of_about_the_target() -> None:
-    """They are of one broker, which answers one call after the other."""
-    clients, pace, queue = [ConcurrencyLimit() for _ in range(20)], 2_000, 0
-    for limit in clients:
-        limit.enter(0.0)
-        limit.answered("Get", 0.0, BASE)
-        limit.leave()
-    for _ in range(400):
-        queue = sum(filled(limit) for limit in clients)
-        assert queue < pace, "a second's work"
-        for limit in clients:
-            under_way = limit._under_way
-            for _ in range(under_way):
-                limit.answered("Get", 0.0, BASE + queue / pace)
-            for _ in range(under_way):
-                limit.leave()
-    assert 0.5 * ConcurrencyLimit.TARGET_SECONDS < queue / pace < 1.5 * ConcurrencyLimit.TARGET_SECONDS
+class Busy:
+    """A broker that answers one call after the other, and clients that always have another one for it."""
+
+    PACE = 2_000  # calls a second
+
+    def __init__(self, clients: int) -> None:
+        self.clients = [ConcurrencyLimit() for _ in range(clients)]
+        self.due: list[tuple[float, int, int, float | None]] = []  # moment, number, client, began: None is to be sent
+        self.free = 0.0
+        self.waits: list[tuple[float, float]] = []  # moment, and what a call waited that had its answer then
+        self.numbers = count()
+
+    def run(self, seconds: float) -> None:
+        """From the first call on; what a client does costs it no time."""
+        for client, limit in enumerate(self.clients):
+            limit.enter(0.0)
+            limit.answered("Get", -1.0, -1.0 + BASE)  # a call that found nobody there
+            limit.leave()
+            self._go_on(client, 0.0)
+        while self.due and self.due[0][0] < seconds:
+            now, _, client, began = heappop(self.due)
+            if began is None:
+                self.free = max(self.free, now) + 1 / self.PACE
+                heappush(self.due, (self.free + BASE, next(self.numbers), client, now))
+            else:
+                self.waits.append((now, now - began - BASE))
+                self.clients[client].answered("Get", began, now)
+                self.clients[client].leave()
+                self._go_on(client, now)
+
+    def _go_on(self, client: int, now: float) -> None:
+        limit = self.clients[client]
+        while limit.enter(0.0):
+            heappush(self.due, (now + limit.pause(now), next(self.numbers), client, None))
+
+
+@pytest.mark.parametrize("clients", [5, 20, 100, 400])
+def test_however_many_clients_keep_a_queue_of_about_the_target_and_no_idle_broker(clients: int) -> None:
+    busy = Busy(clients)
+    busy.run(20.0)
+    late = [waited for now, waited in busy.waits if now >= 10.0]
+    assert len(late) > 0.95 * 10 * busy.PACE
+    assert 0.4 * ConcurrencyLimit.TARGET_SECONDS < median(late) < 1.6 * ConcurrencyLimit.TARGET_SECONDS
+
+
+def test_below_one_the_only_call_is_followed_by_a_pause() -> None:
+    limit = ConcurrencyLimit()
+    limit.most = 1.0
+    assert limit.enter(0.0)
+    limit.refused(began=10.0, now=11.0)  # half of the time
+    limit.leave()
+    assert limit.enter(0.0)
+    assert not limit.enter(0.0)
+    assert limit.pause(11.0) == pytest.approx(1.0)
+    assert limit.pause(13.0) == 0.0
+
+
+def test_a_client_sends_its_only_call_after_the_pause_or_not_at_all() -> None:
+    time = FakeTime()
+    script = Script(GetClaim=[answer(capacity.GetClaimResponse())], RunPlan=[answer(planning.RunPlanResponse())])
+    patience = Patience("broker", Time(time.monotonic, time.sleep, TopOfRange()))
+    with serving(script) as address, Client(address, tenant="lab") as client:
+        client._patience = patience
+        patience.limit.most = 1.0
+        patience.limit.refused(time.now - 2.0, time.now)
+        with pytest.raises(ResourceExhausted) as refused:
+            client.get_claim("one", timeout=1.5)
+        assert refused.value.reason == "OVERLOADED"
+        assert script.requests == []
+        client.run_plan()  # takes long by nature
+        assert time.pauses == []
+        client.get_claim("one", timeout=3.0)
+        assert time.pauses == [pytest.approx(2.0)]
+
+
+def test_what_is_late_because_of_others_lowers_nothing() -> None:
+    def late(modest: bool) -> float:
+        limit = ConcurrencyLimit()
+        time = FakeTime()
+
+        def slow(_request: object, context: grpc.ServicerContext) -> capacity.GetClaimResponse:
+            time.now += 1.0
+            if modest:
+                context.set_trailing_metadata((("capacitybroker-modest", "1"),))
+            return capacity.GetClaimResponse()
+
+        script = Script(GetClaim=[answer(capacity.GetClaimResponse()), slow])
+        with serving(script) as address, Client(address, tenant="lab") as client:
+            client._patience = Patience("broker", Time(time.monotonic, time.sleep, TopOfRange()), limit=limit)
+            for _ in range(20):
+                client.get_claim("one", timeout=60.0)
+        return limit.most
+
+    assert late(modest=True) >= ConcurrencyLimit.FIRST
+    assert late(modest=False) <= 1.0
 
 
 def test_calls_that_are_slow_by_nature_lower_nothing() -> None:

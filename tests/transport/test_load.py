@@ -307,3 +307,19 @@ async def test_a_full_line_refuses_what_nobody_has_read_but_who_asks_for_little_
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def test_who_asks_for_little_is_told_that_others_are_why_it_is_late() -> None:
+    clock = Clock()
+    load = full(LIMITS, clock)
+    for _ in range(5):
+        for who in (*["much"] * 20, "little"):
+            load.by_tenant.take(who)
+        clock.now += 0.1
+        load.beat(0.0)
+    assert not load.late_for_others("little"), "nothing is late"
+    task = await waiting(load, Lane.PLAIN, "much")
+    assert load.late_for_others("little")
+    assert not load.late_for_others("much")
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)

@@ -115,6 +115,15 @@ async def test_what_is_sent_away_unread_is_told_the_same_and_a_renewal_is_read()
     }
 
 
+@pytest.mark.parametrize("late", [False, True])
+async def test_an_answer_that_is_late_because_of_others_says_so(monkeypatch: pytest.MonkeyPatch, *, late: bool) -> None:
+    monkeypatch.setattr(Load, "late_for_others", lambda _load, _tenant: late)
+    async with world() as w, served(w, Guard(load=Load(PATIENT))) as channel:
+        call = CapacityServiceStub(channel).ListClaims(capacity.ListClaimsRequest(parent="tenants/atlas"))
+        await call
+        assert (("capacitybroker-modest", "1") in tuple(await call.trailing_metadata())) is late
+
+
 async def test_every_call_gives_its_place_back_however_it_ends() -> None:
     guard = Guard(load=Load(Limits(running_least=4, running_max=4, late_seconds=30.0)))
     async with world() as w, served(w, guard) as channel:

@@ -94,8 +94,8 @@ class Caller:
         urgent: bool = False,
         long: bool = False,
     ) -> Response:
-        def attempt(seconds_left: float) -> Response:
-            return method(request, timeout=seconds_left)
+        def attempt(seconds_left: float) -> tuple[Response, grpc.Call]:
+            return method.with_call(request, timeout=seconds_left)
 
         seconds = self._timeout if timeout is None else timeout
         kind = Kind(type(request).__name__, urgent=urgent, long=long)

@@ -10,22 +10,25 @@ __all__ = ["ConcurrencyLimit"]
 
 
 class ConcurrencyLimit:
-    """Learns from answers how many calls are not too many, as LEDBAT (RFC 6817) does for bytes.
+    """Learns from answers how many calls are not too many, as LEDBAT++ does for bytes.
 
     It rises while answers take hardly longer than the quickest of their kind lately, and falls as they take longer: the
     clients of a busy broker together keep a queue of about ``TARGET_SECONDS`` there, however many they are and whatever
     they would send. A refusal for overload halves it. At first it doubles, until answers are half as late as they may
     be; and it rises only as far as it is used. Whoever finds it reached waits for an answer to somebody else.
+
+    Below one it is the part of the time in which the only call may be under way: there is a `pause` between two.
+    Source: Bagnulo et al., LEDBAT++, draft-irtf-iccrg-ledbat-plus-plus; RFC 6817.
     """
 
-    FIRST, LEAST = 4.0, 1.0
-    TARGET_SECONDS = 0.15
+    FIRST, LEAST = 4.0, 0.05
+    TARGET_SECONDS = 0.05
 
     def __init__(self) -> None:
         self.most = self.FIRST
         self._under_way = 0
         self._doubles = True
-        self._halved_at = -inf
+        self._halved_at = self._paused_until = -inf
         self._quickest: dict[str, _Quickest] = {}
         self._tickets: deque[threading.Event] = deque()  # of those who wait, the oldest first
         self._lock = threading.Lock()
@@ -36,7 +39,7 @@ class ConcurrencyLimit:
         Who came first has the first place that falls free, however many come meanwhile.
         """
         with self._lock:
-            if not self._tickets and self._under_way < int(self.most):
+            if not self._tickets and self._under_way < self._places:
                 self._under_way += 1
                 return True
             if seconds <= 0:
@@ -55,7 +58,7 @@ class ConcurrencyLimit:
         """A call has ended, one way or the other."""
         with self._lock:
             self._under_way -= 1
-            while self._tickets and self._under_way < int(self.most):
+            while self._tickets and self._under_way < self._places:
                 self._under_way += 1
                 self._tickets.popleft().set()
 
@@ -66,17 +69,27 @@ class ConcurrencyLimit:
                 self._tickets.remove(ticket)
             return ticket.is_set()
 
+    def pause(self, now: float) -> float:
+        """Seconds from now after which a call that has entered may be sent."""
+        with self._lock:
+            return max(0.0, self._paused_until - now)
+
     def answered(self, method: str, began: float, now: float, *, steady: bool = True) -> None:
         """A call that is under way, and began then, has its answer now.
 
-        Where it depends on the request how long one takes (not ``steady``), that tells nothing of a queue.
+        Where that depends on the request, or on others who ask for much, it is not ``steady`` and tells nothing of a
+        queue of ours.
         """
         with self._lock:
             waited = now - began - self._quickest.setdefault(method, _Quickest()).after(now - began, now)
             early = max(-1.0, 1.0 - waited / self.TARGET_SECONDS) if steady else 1.0  # of the target; late is negative
             self._doubles = self._doubles and early > 0.5
-            if early < 0 or self._under_way >= self.most / 2:
-                self.most = max(self.LEAST, self.most + (1.0 if self._doubles and steady else early / self.most))
+            if early < 0:
+                # At most by half, while as many are answered.
+                self._set(self.most + early / 2 * min(1.0, self.most), began, now)
+            elif self._under_way >= self.most / 2:
+                more = 1.0 if self._doubles and steady else early * min(self.most, 1 / self.most)
+                self._set(self.most + more, began, now)
 
     def refused(self, began: float, now: float) -> None:
         """A call that began then was refused now, or given up: of those that were under way together one halves it."""
@@ -84,7 +97,17 @@ class ConcurrencyLimit:
             self._doubles = False
             if began >= self._halved_at:
                 self._halved_at = now
-                self.most = max(self.LEAST, self.most / 2)
+                self._set(self.most / 2, began, now)
+
+    @property
+    def _places(self) -> int:
+        return max(1, int(self.most))
+
+    def _set(self, most: float, began: float, now: float) -> None:
+        """So many from now on; a call took so long, and the next is as much later as the limit is below one."""
+        self.most = max(self.LEAST, most)
+        if self.most < 1:
+            self._paused_until = began + (now - began) / self.most
 
 
 class _Quickest:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import grpc
 
-from capacitybroker._status import STATUS_KEY, Details, Violation, details
+from capacitybroker._status import MODEST_KEY, STATUS_KEY, Details, Violation, details
 
 __all__ = [
     "OVERLOADED",
@@ -162,6 +162,11 @@ def _details(error: grpc.Call) -> Details:
         if key == STATUS_KEY and isinstance(value, bytes):
             return details(value)
     return Details()
+
+
+def late_for_others(call: grpc.Call) -> bool:
+    """Whether the broker says that an answer was late because others ask for much."""
+    return any(key == MODEST_KEY for key, _ in call.trailing_metadata() or ())
 
 
 def overloaded(error: BrokerError) -> bool:

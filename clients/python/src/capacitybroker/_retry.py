@@ -17,6 +17,7 @@ from capacitybroker._errors import (
     DeadlineExceeded,
     ResourceExhausted,
     error_of,
+    late_for_others,
     overloaded,
     passing,
 )
@@ -25,6 +26,7 @@ from capacitybroker._status import Details
 __all__ = ["Budget", "Kind", "Patience", "Quiet", "Time"]
 
 Answer = TypeVar("Answer")
+Attempt = Callable[[float], tuple[Answer, grpc.Call]]
 
 # Requests that take as long as others of their kind, whatever is in them.
 STEADY = frozenset(
@@ -108,7 +110,7 @@ class Patience:
 
     def call(
         self,
-        attempt: Callable[[float], Answer],
+        attempt: Attempt[Answer],
         *,
         kind: Kind,
         seconds: float,
@@ -149,23 +151,38 @@ class Patience:
                 return answer
             self.time.sleep(pause)
 
-    def _once(self, attempt: Callable[[float], Answer], kind: Kind, deadline: float) -> Answer:
+    def _once(self, attempt: Attempt[Answer], kind: Kind, deadline: float) -> Answer:
         """One attempt, which has begun."""
-        began = self.time.monotonic()
         if not kind.brief:
-            return attempt(max(0.0, deadline - began))
+            return attempt(max(0.0, deadline - self.time.monotonic()))[0]
         try:
-            answer = attempt(max(0.0, deadline - began))
+            self._pause(deadline)
+            return self._observed(attempt, kind, deadline)
+        finally:
+            self.limit.leave()
+
+    def _observed(self, attempt: Attempt[Answer], kind: Kind, deadline: float) -> Answer:
+        """One attempt, of which the concurrency limit learns."""
+        began = self.time.monotonic()
+        try:
+            answer, call = attempt(max(0.0, deadline - began))
         except grpc.RpcError as raised:
             error = error_of(raised, address=self.address)
             if overloaded(error) or isinstance(error, DeadlineExceeded):
                 self.limit.refused(began, self.time.monotonic())
             raise
-        else:
-            self.limit.answered(kind.method, began, self.time.monotonic(), steady=kind.method in STEADY)
-            return answer
-        finally:
-            self.limit.leave()
+        tells = kind.method in STEADY and not late_for_others(call)
+        self.limit.answered(kind.method, began, self.time.monotonic(), steady=tells)
+        return answer
+
+    def _pause(self, deadline: float) -> None:
+        """Return once as much time has passed since the last call as the concurrency limit wants between two."""
+        now = self.time.monotonic()
+        pause = self.limit.pause(now)
+        if now + pause >= deadline:
+            raise _refused_here(pause, "answers fewer calls than this client would send")
+        if pause:
+            self.time.sleep(pause)
 
     def _begin(self, kind: Kind, deadline: float) -> None:
         """Return once a call may be sent, which then counts among those under way if it is brief."""
