@@ -146,7 +146,7 @@ class Load:
 
     def late_for_others(self, tenant: str) -> bool:
         """Whether calls are late, or wait, and not because of what this tenant asks for."""
-        return (self._waiting > 0 or self.lateness.part > 0) and self.by_tenant.modest(tenant)
+        return (self._waiting > 0 or self.lag > self.limits.late_seconds / 2) and self.by_tenant.modest(tenant)
 
     def enter(self, lane: Lane, cost: int) -> bool:
         """Take the call on, if there is room and nobody waits."""

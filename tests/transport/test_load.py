@@ -323,3 +323,8 @@ async def test_who_asks_for_little_is_told_that_others_are_why_it_is_late() -> N
     assert not load.late_for_others("much")
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
+    load.leave(Lane.PLAIN, 1)
+    assert not load.late_for_others("little")
+    load.beat(0.2)
+    assert load.late_for_others("little")
+    assert not load.late_for_others("much")
