@@ -23,6 +23,7 @@ class ConcurrencyLimit:
 
     FIRST, LEAST = 4.0, 0.05
     TARGET_SECONDS = 0.05
+    PAUSE_SECONDS_MAX = 1.0  # however long a call took that failed: the broker may be well again
 
     def __init__(self) -> None:
         self.most = self.FIRST
@@ -107,7 +108,7 @@ class ConcurrencyLimit:
         """So many from now on; a call took so long, and the next is as much later as the limit is below one."""
         self.most = max(self.LEAST, most)
         if self.most < 1:
-            self._paused_until = began + (now - began) / self.most
+            self._paused_until = now + min(self.PAUSE_SECONDS_MAX, (now - began) * (1 / self.most - 1))
 
 
 class _Quickest:
