@@ -19,7 +19,7 @@ HEADER_TABLE_SIZE, ENABLE_PUSH, INITIAL_WINDOW = 1, 2, 4
 CANCEL = (8).to_bytes(4, "big")
 WINDOW, FRESH = 1 << 24, 65_535
 STREAMS_MAX = 900  # of one connection; the server allows a thousand
-STATUS, PUSHBACK, MODEST = b"grpc-status", b"grpc-retry-pushback-ms", b"capacitybroker-modest"
+STATUS, PUSHBACK, LATENESS = b"grpc-status", b"grpc-retry-pushback-ms", b"capacitybroker-late-ms"
 SETTING = Struct(">HI")
 OK, LATE, LOST = 0, -1, -2  # beside the codes of gRPC: not answered in time, the connection ended
 
@@ -75,7 +75,7 @@ class Flood(asyncio.Protocol):
         self._window = WINDOW if reads else 0
         self._transport: asyncio.Transport | None = None
         self.pushback = 0.0  # seconds that the last refusal asked for
-        self.modest = False  # whether the last answer said that it was late because of others
+        self.late = 0.0  # seconds that the last answer was late, as it said
         self._read = b""
         self._next, self._room = 1, FRESH
         self._waiting: dict[int, tuple[float, Callable[[int, float], None]]] = {}
@@ -153,7 +153,7 @@ class Flood(asyncio.Protocol):
         transport = self._transport
         if kind == HEADERS and flags & END_STREAM:
             self.pushback = int(_value(payload, PUSHBACK) or 0) / 1000
-            self.modest = bool(_value(payload, MODEST))
+            self.late = int(_value(payload, LATENESS) or 0) / 1000
             self._end(stream, int(_value(payload, STATUS)))
         elif kind == RST_STREAM:
             self._end(stream, LOST)

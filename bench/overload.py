@@ -6,11 +6,11 @@ A real server process over a store that has every write on disk before it answer
 after the other from so many callers as answer the most. Then open load, between two looks at the peak each time, since
 the machine's speed changes within minutes: ``--clients`` clients whose new claims come at random moments, together so
 many times the peak. Each does as the Python client does: it has no more under way than its concurrency limit, stays
-away as long as it was asked to, and repeats at most a tenth; of what waits in it the newest goes first. What is
-answered once the load has ended does not count. Beside them a holder renews leases all the time. Then the load is half
-the peak: how long until nothing is refused and answers are as quick as before. With ``--flood`` the clients do as they
-please instead and send whatever comes. Printed too: what is left to a tenant that asks for a fifth of the peak while
-another sends ten times as much.
+away as long as it was asked to, and repeats at most a tenth; of what waits in it the oldest goes first that has enough
+time left. What is answered once the load has ended does not count. Beside them a holder renews leases all the time.
+Then the load is half the peak: how long until nothing is refused and answers are as quick as before. With ``--flood``
+the clients do as they please instead and send whatever comes. Printed too: what is left to a tenant that asks for a
+fifth of the peak while another sends ten times as much.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import random
 import sys
 import tempfile
 import time
-from collections import defaultdict
+from collections import defaultdict, deque
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -78,7 +78,7 @@ class Caller:
     flood: Flood
     polite: bool
     limit: ConcurrencyLimit = field(default_factory=ConcurrencyLimit)
-    waiting: list[Wanted] = field(default_factory=list)
+    waiting: deque[Wanted] = field(default_factory=deque)
     quiet_until: float = 0.0
     tenths: int = 100
     woken: bool = False  # whether it will look again once it need not be quiet
@@ -104,7 +104,7 @@ class Load:
     calls: dict[int, Call] = field(default_factory=dict)  # by tenths of a second that they may take
 
     async def run(self, seconds: float, tag: str) -> None:
-        """Claims come at random moments, and wait in their client for as long as they may, the newest first."""
+        """Claims come at random moments, and wait in their client for as long as they may, the oldest first."""
         self.calls = {tenths: creating(self.tenant, tenths / 10) for tenths in range(1, round(10 * DEADLINE) + 1)}
         due = time.perf_counter()
         self.ends, came = due + seconds, 0
@@ -134,32 +134,29 @@ class Load:
             return
         while caller.waiting and caller.may_send():
             if caller.polite and (pause := caller.limit.pause(now)):
-                asyncio.get_running_loop().call_later(pause, self._send_next, caller)
+                asyncio.get_running_loop().call_later(pause, self._send_first, caller)
             else:
-                self._send(caller, caller.waiting.pop(), now)
+                self._send_first(caller)
 
     def _wake(self, caller: Caller) -> None:
         caller.woken = False
         self._go_on(caller)
 
-    def _send_next(self, caller: Caller) -> None:
-        now = time.perf_counter()
-        if caller.waiting and now < self.ends:
-            self._send(caller, caller.waiting.pop(), now)
-        else:
-            caller.limit.leave()
-
-    def _send(self, caller: Caller, wanted: Wanted, began: float) -> None:
-        """Send it with the time that is left, if any is."""
-        call = self.calls.get(int(10 * (wanted.came + DEADLINE - began)))
-        if call is None:
+    def _send_first(self, caller: Caller) -> None:
+        """Of those that wait, the first that has enough time left; its client has a place for it."""
+        began = time.perf_counter()
+        while caller.waiting and began < self.ends:
+            wanted = caller.waiting.popleft()
+            left = wanted.came + DEADLINE - began
+            hopeless = caller.polite and began > wanted.came and left <= caller.limit.takes("CreateClaim")
+            if not hopeless and (call := self.calls.get(int(10 * left))) is not None:
+                self.sent += 1
+                if not caller.flood.send(call, wanted.request_id, partial(self._told, caller, wanted, began)):
+                    self._told(caller, wanted, began, LOST, 0.0)
+                return
             self.unsent += 1
-            if caller.polite:
-                caller.limit.leave()
-            return
-        self.sent += 1
-        if not caller.flood.send(call, wanted.request_id, partial(self._told, caller, wanted, began)):
-            self._told(caller, wanted, began, LOST, 0.0)
+        if caller.polite:
+            caller.limit.leave()
 
     def _told(self, caller: Caller, wanted: Wanted, began: float, code: int, seconds: float) -> None:
         now = began + seconds
@@ -169,7 +166,7 @@ class Load:
                 self.whole.append(now - wanted.came)
         if code == OK:
             caller.tenths = min(100, caller.tenths + 1)
-            caller.limit.answered("CreateClaim", began, now, steady=not caller.flood.modest)
+            caller.limit.answered("CreateClaim", caller.flood.late, began, now)
         elif caller.polite:
             caller.limit.refused(began, now)
             if code == OVERLOADED:

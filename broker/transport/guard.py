@@ -21,7 +21,7 @@ from broker.transport.ending import Refused
 from broker.transport.load import Load
 from broker.transport.methods import METHODS, OPERATORS, Method, tenant_of
 from broker.transport.pulse import Shares
-from broker.transport.status import MODEST, overloaded, too_late
+from broker.transport.status import LATENESS, overloaded, too_late
 
 __all__ = ["Guard"]
 
@@ -91,7 +91,7 @@ class Guard:
             allowed = default if remaining is None else min(remaining, most)
             try:
                 async with asyncio.timeout(allowed):
-                    await self._turn(method, whose, allowed)
+                    waited = await self._turn(method, whose, allowed)
                     try:
                         reply = await call(request, context)
                     finally:
@@ -113,8 +113,8 @@ class Guard:
                 self.tally.add(name, OK, perf_counter() - begun)
                 if self.audit is not None and method.changed is not None:
                     self._changed(name, method, request, reply, context)
-                if load.late_for_others(whose):
-                    context.set_trailing_metadata(MODEST)
+                if millis := round(1000 * load.late(whose, waited)):
+                    context.set_trailing_metadata(((LATENESS, str(millis)),))
                 return reply
 
         return guarded
@@ -152,17 +152,19 @@ class Guard:
             return CHANGES if method.changed is not None else OPERATORS  # these do not wait for what anybody may read
         return tenant if self.known(tenant) else Shares.OTHERS
 
-    async def _turn(self, method: Method, tenant: str, allowed: float) -> None:
-        """Return once the call may go on; raises _Overloaded."""
+    async def _turn(self, method: Method, tenant: str, allowed: float) -> float:
+        """Return once the call may go on: seconds that it waited; raises _Overloaded."""
         load, lane, cost = self.load, method.lane, method.cost
         seconds = load.unfair(lane, tenant)
         if seconds is None and load.enter(lane, cost):
-            return
+            return 0.0
         if seconds is None:
             seconds = load.refused(lane, cost, tenant, allowed)
         if seconds is not None:
             raise _Overloaded(overloaded(seconds))
+        begun = perf_counter()
         await load.turn(lane, cost, tenant)
+        return perf_counter() - begun
 
     def _shed(self, name: str, tenant: str, begun: float) -> None:
         self.tally.add(name, OVERLOADED, perf_counter() - begun)

@@ -144,9 +144,10 @@ class Load:
         """Seconds after which to come back, for a call of a tenant that has had its share; None: it has not."""
         return None if lane is Lane.URGENT else self._in_share(self.by_tenant, lane, tenant)
 
-    def late_for_others(self, tenant: str) -> bool:
-        """Whether calls are late, or wait, and not because of what this tenant asks for."""
-        return (self._waiting > 0 or self.lag > self.limits.late_seconds / 2) and self.by_tenant.modest(tenant)
+    def late(self, tenant: str, waited: float) -> float:
+        """Seconds that a call is late because of what this tenant asks for; ``waited`` for its turn."""
+        late = waited + max(0.0, self.lag - self.limits.late_seconds / 2)
+        return late if late and not self.by_tenant.modest(tenant) else 0.0
 
     def enter(self, lane: Lane, cost: int) -> bool:
         """Take the call on, if there is room and nobody waits."""

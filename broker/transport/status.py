@@ -14,14 +14,13 @@ from grpc_status import rpc_status
 
 from broker.domain.faults import Fault, FaultReason, Kind
 
-__all__ = ["DOMAIN", "MODEST", "internal", "overloaded", "status_of", "too_late"]
+__all__ = ["DOMAIN", "LATENESS", "internal", "overloaded", "status_of", "too_late"]
 
 DOMAIN = "capacitybroker"
 RETRY_MILLIS = 250
 OVERLOAD_MILLIS, OVERLOAD_MILLIS_MAX = 50, 8_000  # in such steps
 PUSHBACK = "grpc-retry-pushback-ms"
-# Trailing metadata of an answer that is late because others ask for much: the caller need not ask for less.
-MODEST = (("capacitybroker-modest", "1"),)
+LATENESS = "capacitybroker-late-ms"  # in trailing metadata: how late an answer is because of what its tenant asks for
 
 CODES: dict[Kind, code_pb2.Code.ValueType] = {
     Kind.INVALID: code_pb2.INVALID_ARGUMENT,

@@ -10,13 +10,13 @@ from statistics import median
 
 import grpc
 import pytest
-from capacitybroker import Claim, Client, ResourceExhausted
+from capacitybroker import Claim, Client, NotFound, ResourceExhausted, Unavailable
 from capacitybroker._concurrency import ConcurrencyLimit
 from capacitybroker._retry import Patience, Time
 from capacitybroker.v1 import capacity_service_pb2 as capacity
 from capacitybroker.v1 import planning_service_pb2 as planning
 
-from tests.client.broker_double import Script, answer, overloaded, serving
+from tests.client.broker_double import Script, answer, overloaded, refuse, serving, unavailable
 from tests.client.fake_time import FakeTime, TopOfRange
 from tests.client.test_holding import until
 
@@ -36,7 +36,7 @@ def a_round(limit: ConcurrencyLimit, seconds: float, *, at: float = 0.0) -> int:
     """As many calls as there is room for, all answered after so long; how many they were."""
     under_way = filled(limit)
     for _ in range(under_way):
-        limit.answered("Get", at, at + seconds)
+        limit.answered("Get", seconds - BASE, at, at + seconds)
     for _ in range(under_way):
         limit.leave()
     return under_way
@@ -48,7 +48,7 @@ def test_it_doubles_while_answers_are_quick_and_only_as_far_as_it_is_used() -> N
     idle = ConcurrencyLimit()
     for _ in range(1000):
         assert idle.enter(0.0)
-        idle.answered("Get", 0.0, BASE)
+        idle.answered("Get", 0.0, 0.0, BASE)
         idle.leave()
     assert filled(idle) <= ConcurrencyLimit.FIRST
 
@@ -67,10 +67,7 @@ class Busy:
 
     def run(self, seconds: float) -> None:
         """From the first call on; what a client does costs it no time."""
-        for client, limit in enumerate(self.clients):
-            limit.enter(0.0)
-            limit.answered("Get", -1.0, -1.0 + BASE)  # a call that found nobody there
-            limit.leave()
+        for client in range(len(self.clients)):
             self._go_on(client, 0.0)
         while self.due and self.due[0][0] < seconds:
             now, _, client, began = heappop(self.due)
@@ -79,7 +76,7 @@ class Busy:
                 heappush(self.due, (self.free + BASE, next(self.numbers), client, now))
             else:
                 self.waits.append((now, now - began - BASE))
-                self.clients[client].answered("Get", began, now)
+                self.clients[client].answered("Get", now - began - BASE, began, now)
                 self.clients[client].leave()
                 self._go_on(client, now)
 
@@ -131,37 +128,90 @@ def test_a_client_sends_its_only_call_after_the_pause_or_not_at_all() -> None:
         assert time.pauses == [pytest.approx(0.75)]
 
 
-def test_what_is_late_because_of_others_lowers_nothing() -> None:
-    def late(modest: bool) -> float:
-        limit = ConcurrencyLimit()
-        time = FakeTime()
+@pytest.mark.parametrize("told", [0, 500])
+def test_a_client_goes_by_how_late_the_broker_says_it_is(told: int) -> None:
+    time = FakeTime()
 
-        def slow(_request: object, context: grpc.ServicerContext) -> capacity.GetClaimResponse:
-            time.now += 1.0
-            if modest:
-                context.set_trailing_metadata((("capacitybroker-modest", "1"),))
-            return capacity.GetClaimResponse()
+    def slow(_request: object, context: grpc.ServicerContext) -> capacity.GetClaimResponse:
+        time.now += 1.0
+        if told:
+            context.set_trailing_metadata((("capacitybroker-late-ms", str(told)),))
+        return capacity.GetClaimResponse()
 
-        script = Script(GetClaim=[answer(capacity.GetClaimResponse()), slow])
-        with serving(script) as address, Client(address, tenant="lab") as client:
-            client._patience = Patience("broker", Time(time.monotonic, time.sleep, TopOfRange()), limit=limit)
-            for _ in range(20):
+    patience = Patience("broker", Time(time.monotonic, time.sleep, TopOfRange()))
+    with serving(Script(GetClaim=[slow])) as address, Client(address, tenant="lab") as client:
+        client._patience = patience
+        for _ in range(20):
+            client.get_claim("one", timeout=60.0)
+    assert patience.limit.most >= ConcurrencyLimit.FIRST if not told else patience.limit.most < 1.0
+
+
+def test_a_call_that_has_waited_is_not_sent_with_less_time_than_answers_take() -> None:
+    time = FakeTime()
+
+    def slow(_request: object, _context: grpc.ServicerContext) -> capacity.GetClaimResponse:
+        time.now += 1.0
+        return capacity.GetClaimResponse()
+
+    script = Script(GetClaim=[slow])
+    patience = Patience("broker", Time(time.monotonic, time.sleep, TopOfRange()))
+    with serving(script) as address, Client(address, tenant="lab") as client:
+        client._patience = patience
+        client.get_claim("one", timeout=60.0)
+        patience.limit.most = 1.0
+        patience.limit.refused(time.now - 0.5, time.now)  # half a second's pause
+        with pytest.raises(ResourceExhausted) as refused:
+            client.get_claim("one", timeout=1.4)
+        assert refused.value.reason == "OVERLOADED"
+        assert len(script.requests) == 1
+        client.get_claim("one", timeout=4.0)
+        client.get_claim("one", timeout=0.1)  # nobody waits: who has little time may try
+        assert len(script.requests) == 3
+
+
+def test_an_answer_that_something_is_not_there_is_followed_by_a_pause_too() -> None:
+    time = FakeTime()
+
+    def absent(request: object, context: grpc.ServicerContext) -> object:
+        time.now += 0.5
+        return refuse(grpc.StatusCode.NOT_FOUND, "NOT_FOUND")(request, context)
+
+    patience = Patience("broker", Time(time.monotonic, time.sleep, TopOfRange()))
+    with serving(Script(GetClaim=[absent])) as address, Client(address, tenant="lab") as client:
+        client._patience = patience
+        patience.limit.most = 0.5
+        for _ in range(3):
+            with pytest.raises(NotFound):
                 client.get_claim("one", timeout=60.0)
-        return limit.most
-
-    assert late(modest=True) >= ConcurrencyLimit.FIRST
-    assert late(modest=False) <= 1.0
+    assert time.pauses == [pytest.approx(0.5)] * 2
 
 
-def test_calls_that_are_slow_by_nature_lower_nothing() -> None:
+def test_what_may_have_had_its_effect_is_not_said_to_be_unsent() -> None:
+    time = FakeTime()
+    script = Script(CreateClaim=[unavailable()])
+    patience = Patience("broker", Time(time.monotonic, time.sleep, TopOfRange()))
+    with serving(script) as address, Client(address, tenant="lab") as client:
+        client._patience = patience
+        patience.limit.most = 1.0
+
+        def lost(request: object, context: grpc.ServicerContext) -> object:
+            patience.limit.refused(time.now - 30.0, time.now)  # somebody else's: a pause
+            patience.quiet.until = time.now + 60.0
+            return unavailable()(request, context)
+
+        script.steps["CreateClaim"] = [lost]
+        with pytest.raises(Unavailable):
+            client.create_claim(Claim(devices=8), timeout=10.0)
+
+
+def test_how_long_an_answer_takes_lowers_nothing() -> None:
     limit = ConcurrencyLimit()
     a_round(limit, BASE)
     before = limit.most
-    for _ in range(50):
-        for seconds in (0.003, 2.0):  # an empty list, and a long one
-            limit.enter(0.0)
-            limit.answered("List", 0.0, seconds, steady=False)
-            limit.leave()
+    for seconds in (0.003, 2.0) * 50:  # an empty list, and a long one; or a broker that is far away
+        limit.enter(0.0)
+        limit.answered("List", 0.0, 0.0, seconds)
+        limit.leave()
     assert limit.most >= before
 
 
@@ -179,14 +229,6 @@ def test_a_refusal_halves_it_once_for_all_that_were_under_way() -> None:
     assert limit.most == ConcurrencyLimit.LEAST
 
 
-def test_what_was_quick_long_ago_is_forgotten() -> None:
-    limit, sizes = ConcurrencyLimit(), [a_round(ConcurrencyLimit(), BASE)]
-    a_round(limit, BASE)
-    sizes += [a_round(limit, 0.3, at=60.0 * minute) for minute in range(40)]  # the broker has moved
-    assert sizes[15] < sizes[0]
-    assert sizes[40] > sizes[15]
-
-
 @pytest.mark.parametrize("seed", range(5))
 def test_whatever_happens_there_is_room_for_one_call(seed: int) -> None:
     limit, rng = ConcurrencyLimit(), Random(seed)
@@ -195,7 +237,7 @@ def test_whatever_happens_there_is_room_for_one_call(seed: int) -> None:
             if rng.random() < 0.3:
                 limit.refused(moment, moment + rng.random())
             else:
-                limit.answered("Get", moment, moment + rng.expovariate(5.0))
+                limit.answered("Get", rng.expovariate(5.0), moment, moment + rng.expovariate(5.0))
             limit.leave()
         assert limit.most >= ConcurrencyLimit.LEAST
     assert limit.enter(0.0)

@@ -309,22 +309,16 @@ async def test_a_full_line_refuses_what_nobody_has_read_but_who_asks_for_little_
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def test_who_asks_for_little_is_told_that_others_are_why_it_is_late() -> None:
+def test_a_call_is_told_how_late_it_is_because_of_what_its_tenant_asks_for() -> None:
     clock = Clock()
-    load = full(LIMITS, clock)
+    load = Load(LIMITS, clock)
     for _ in range(5):
         for who in (*["much"] * 20, "little"):
             load.by_tenant.take(who)
         clock.now += 0.1
         load.beat(0.0)
-    assert not load.late_for_others("little"), "nothing is late"
-    task = await waiting(load, Lane.PLAIN, "much")
-    assert load.late_for_others("little")
-    assert not load.late_for_others("much")
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
-    load.leave(Lane.PLAIN, 1)
-    assert not load.late_for_others("little")
+    assert load.late("much", 0.0) == 0.0
+    assert load.late("much", 0.04) == pytest.approx(0.04)
     load.beat(0.2)
-    assert load.late_for_others("little")
-    assert not load.late_for_others("much")
+    assert load.late("much", 0.04) == pytest.approx(0.04 + 0.2 - LIMITS.late_seconds / 2)
+    assert load.late("little", 0.04) == 0.0, "others are why"

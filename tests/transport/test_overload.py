@@ -115,13 +115,13 @@ async def test_what_is_sent_away_unread_is_told_the_same_and_a_renewal_is_read()
     }
 
 
-@pytest.mark.parametrize("late", [False, True])
-async def test_an_answer_that_is_late_because_of_others_says_so(monkeypatch: pytest.MonkeyPatch, *, late: bool) -> None:
-    monkeypatch.setattr(Load, "late_for_others", lambda _load, _tenant: late)
+@pytest.mark.parametrize(("late", "told"), [(0.0, None), (0.0372, "37")])
+async def test_an_answer_says_how_late_it_is(monkeypatch: pytest.MonkeyPatch, late: float, told: str | None) -> None:
+    monkeypatch.setattr(Load, "late", lambda _load, _tenant, waited: late + waited)
     async with world() as w, served(w, Guard(load=Load(PATIENT))) as channel:
         call = CapacityServiceStub(channel).ListClaims(capacity.ListClaimsRequest(parent="tenants/atlas"))
         await call
-        assert (("capacitybroker-modest", "1") in tuple(await call.trailing_metadata())) is late
+        assert dict(await call.trailing_metadata()).get("capacitybroker-late-ms") == told
 
 
 async def test_every_call_gives_its_place_back_however_it_ends() -> None:

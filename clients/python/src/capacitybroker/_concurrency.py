@@ -12,17 +12,19 @@ __all__ = ["ConcurrencyLimit"]
 class ConcurrencyLimit:
     """Learns from answers how many calls are not too many, as LEDBAT++ does for bytes.
 
-    It rises while answers take hardly longer than the quickest of their kind lately, and falls as they take longer: the
-    clients of a busy broker together keep a queue of about ``TARGET_SECONDS`` there, however many they are and whatever
-    they would send. A refusal for overload halves it. At first it doubles, until answers are half as late as they may
-    be; and it rises only as far as it is used. Whoever finds it reached waits for an answer to somebody else.
+    With each answer the broker tells how late it is because of what this tenant asks for. The limit rises while that is
+    little, and falls as it becomes more: the clients of a busy broker together keep a queue of about
+    ``TARGET_SECONDS`` there, few or many of them. A refusal for overload halves it. At first it doubles, until answers
+    are half as late as they may be; and it rises only as far as it is used. Whoever finds it reached waits for an
+    answer to somebody else.
 
     Below one it is the part of the time in which the only call may be under way: there is a `pause` between two.
-    Source: Bagnulo et al., LEDBAT++, draft-irtf-iccrg-ledbat-plus-plus; RFC 6817.
+    Source: Bagnulo et al., LEDBAT++, draft-irtf-iccrg-ledbat-plus-plus; RFC 6817. These have to guess the queue from
+    the quickest answer, and so take a longer way for one.
     """
 
     FIRST, LEAST = 4.0, 0.05
-    TARGET_SECONDS = 0.05
+    TARGET_SECONDS = 0.02
     PAUSE_SECONDS_MAX = 1.0  # however long a call took that failed: the broker may be well again
 
     def __init__(self) -> None:
@@ -30,7 +32,7 @@ class ConcurrencyLimit:
         self._under_way = 0
         self._doubles = True
         self._halved_at = self._paused_until = -inf
-        self._quickest: dict[str, _Quickest] = {}
+        self._took: dict[str, _Took] = {}
         self._tickets: deque[threading.Event] = deque()  # of those who wait, the oldest first
         self._lock = threading.Lock()
 
@@ -49,11 +51,11 @@ class ConcurrencyLimit:
             self._tickets.append(ticket)
         try:
             ticket.wait(seconds)
+            return self._had(ticket)
         except BaseException:  # interrupted: this call will not begin
             if self._had(ticket):
                 self.leave()
             raise
-        return self._had(ticket)
 
     def leave(self) -> None:
         """A call has ended, one way or the other."""
@@ -66,7 +68,7 @@ class ConcurrencyLimit:
     def _had(self, ticket: threading.Event) -> bool:
         """Whether its turn has come; if not, it waits no more."""
         with self._lock:
-            if not ticket.is_set():
+            if not ticket.is_set() and ticket in self._tickets:
                 self._tickets.remove(ticket)
             return ticket.is_set()
 
@@ -75,22 +77,28 @@ class ConcurrencyLimit:
         with self._lock:
             return max(0.0, self._paused_until - now)
 
-    def answered(self, method: str, began: float, now: float, *, steady: bool = True) -> None:
-        """A call that is under way, and began then, has its answer now.
-
-        Where that depends on the request, or on others who ask for much, it is not ``steady`` and tells nothing of a
-        queue of ours.
-        """
+    def takes(self, method: str) -> float:
+        """Seconds within which nearly all such calls were answered lately; 0: none was yet."""
         with self._lock:
-            waited = now - began - self._quickest.setdefault(method, _Quickest()).after(now - began, now)
-            early = max(-1.0, 1.0 - waited / self.TARGET_SECONDS) if steady else 1.0  # of the target; late is negative
+            return self._took[method].most if method in self._took else 0.0
+
+    def answered(self, method: str, late: float, began: float, now: float) -> None:
+        """A call that is under way, and began then, has its answer now; the broker says that it is so late."""
+        with self._lock:
+            self._took.setdefault(method, _Took(now - began)).add(now - began)
+            early = max(-1.0, 1.0 - late / self.TARGET_SECONDS)  # of the target; what is later is negative
             self._doubles = self._doubles and early > 0.5
+            most = self.most
             if early < 0:
-                # At most by half, while as many are answered.
-                self._set(self.most + early / 2 * min(1.0, self.most), began, now)
-            elif self._under_way >= self.most / 2:
-                more = 1.0 if self._doubles and steady else early * min(self.most, 1 / self.most)
-                self._set(self.most + more, began, now)
+                most += early / 2 * min(1.0, most)  # at most by half, while as many are answered
+            elif self._under_way >= most / 2:
+                most += 1.0 if self._doubles else early * min(most, 1 / most)
+            self._set(most, began, now)
+
+    def failed(self, began: float, now: float) -> None:
+        """A call that began then has an answer now that tells nothing of a queue: that something is not there, say."""
+        with self._lock:
+            self._set(self.most, began, now)
 
     def refused(self, began: float, now: float) -> None:
         """A call that began then was refused now, or given up: of those that were under way together one halves it."""
@@ -111,18 +119,17 @@ class ConcurrencyLimit:
             self._paused_until = now + min(self.PAUSE_SECONDS_MAX, (now - began) * (1 / self.most - 1))
 
 
-class _Quickest:
-    """The least seconds that an answer took lately: what there is without a queue."""
+class _Took:
+    """How long answers took lately, smoothed as TCP does (RFC 6298), with half its margin: to refuse is final."""
 
-    LATELY_SECONDS = 600.0  # brokers move, and LEDBAT too forgets after ten minutes
+    def __init__(self, seconds: float) -> None:
+        self._mean, self._spread = seconds, seconds / 2
 
-    def __init__(self) -> None:
-        self._since = -inf
-        self._least = self._before = inf
+    def add(self, seconds: float) -> None:
+        """One more answer."""
+        self._spread += (abs(seconds - self._mean) - self._spread) / 4
+        self._mean += (seconds - self._mean) / 8
 
-    def after(self, seconds: float, now: float) -> float:
-        """The least, this answer included."""
-        if now - self._since >= self.LATELY_SECONDS:
-            self._since, self._before, self._least = now, self._least, inf
-        self._least = min(self._least, seconds)
-        return min(self._least, self._before)
+    @property
+    def most(self) -> float:
+        return self._mean + 2 * self._spread

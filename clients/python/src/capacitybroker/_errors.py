@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import grpc
 
-from capacitybroker._status import MODEST_KEY, STATUS_KEY, Details, Violation, details
+from capacitybroker._status import LATE_KEY, STATUS_KEY, Details, Violation, details
 
 __all__ = [
     "OVERLOADED",
@@ -164,9 +164,9 @@ def _details(error: grpc.Call) -> Details:
     return Details()
 
 
-def late_for_others(call: grpc.Call) -> bool:
-    """Whether the broker says that an answer was late because others ask for much."""
-    return any(key == MODEST_KEY for key, _ in call.trailing_metadata() or ())
+def late_seconds(call: grpc.Call) -> float:
+    """How late the broker says an answer is because of what its tenant asks for."""
+    return sum(int(value) for key, value in call.trailing_metadata() or () if key == LATE_KEY) / 1000
 
 
 def overloaded(error: BrokerError) -> bool:

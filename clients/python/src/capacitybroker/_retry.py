@@ -17,7 +17,7 @@ from capacitybroker._errors import (
     DeadlineExceeded,
     ResourceExhausted,
     error_of,
-    late_for_others,
+    late_seconds,
     overloaded,
     passing,
 )
@@ -27,12 +27,6 @@ __all__ = ["Budget", "Kind", "Patience", "Quiet", "Time"]
 
 Answer = TypeVar("Answer")
 Attempt = Callable[[float], tuple[Answer, grpc.Call]]
-
-# Requests that take as long as others of their kind, whatever is in them.
-STEADY = frozenset(
-    f"{method}Request"
-    for method in ("CreateClaim", "GetClaim", "UpdateClaim", "CancelClaim", "RedeemQuote", "AcquireLease", "GetLease")
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +48,7 @@ class Kind:
 
     @property
     def brief(self) -> bool:
-        """Whether it counts among the calls under way: how long it takes tells whether the broker has a queue."""
+        """Whether it counts among the calls under way."""
         return not (self.urgent or self.long)
 
 
@@ -127,9 +121,14 @@ class Patience:
         """
         deadline = self.time.monotonic() + seconds
         last_try = deadline
-        failures = 0
+        failures, error = 0, None
         while True:
-            self._begin(kind, deadline)
+            try:
+                self._begin(kind, deadline)
+            except ResourceExhausted:
+                if error is not None:  # what was sent before may have had its effect
+                    raise error from None
+                raise
             try:
                 answer = self._once(attempt, kind, deadline)
             except grpc.RpcError as raised:
@@ -152,37 +151,24 @@ class Patience:
             self.time.sleep(pause)
 
     def _once(self, attempt: Attempt[Answer], kind: Kind, deadline: float) -> Answer:
-        """One attempt, which has begun."""
-        if not kind.brief:
-            return attempt(max(0.0, deadline - self.time.monotonic()))[0]
-        try:
-            self._pause(deadline)
-            return self._observed(attempt, kind, deadline)
-        finally:
-            self.limit.leave()
-
-    def _observed(self, attempt: Attempt[Answer], kind: Kind, deadline: float) -> Answer:
-        """One attempt, of which the concurrency limit learns."""
+        """One attempt, which has begun; the concurrency limit learns of it."""
         began = self.time.monotonic()
+        if not kind.brief:
+            return attempt(max(0.0, deadline - began))[0]
         try:
             answer, call = attempt(max(0.0, deadline - began))
         except grpc.RpcError as raised:
             error = error_of(raised, address=self.address)
             if overloaded(error) or isinstance(error, DeadlineExceeded):
                 self.limit.refused(began, self.time.monotonic())
+            elif not passing(error):
+                self.limit.failed(began, self.time.monotonic())
             raise
-        tells = kind.method in STEADY and not late_for_others(call)
-        self.limit.answered(kind.method, began, self.time.monotonic(), steady=tells)
-        return answer
-
-    def _pause(self, deadline: float) -> None:
-        """Return once as much time has passed since the last call as the concurrency limit wants between two."""
-        now = self.time.monotonic()
-        pause = self.limit.pause(now)
-        if now + pause >= deadline:
-            raise _refused_here(pause, "answers fewer calls than this client would send")
-        if pause:
-            self.time.sleep(pause)
+        else:
+            self.limit.answered(kind.method, late_seconds(call), began, self.time.monotonic())
+            return answer
+        finally:
+            self.limit.leave()
 
     def _begin(self, kind: Kind, deadline: float) -> None:
         """Return once a call may be sent, which then counts among those under way if it is brief."""
@@ -190,11 +176,29 @@ class Patience:
             self._stay_away(deadline)
             if not kind.brief:
                 return
-            if not self.limit.enter(max(0.0, deadline - self.time.monotonic())):
+            waited = not self.limit.enter(0.0)
+            if waited and not self.limit.enter(max(0.0, deadline - self.time.monotonic())):
                 raise _refused_here(1.0, "answers fewer calls in time than this client has under way")
+            try:
+                self._pause(kind, deadline, waited=waited)
+            except BaseException:
+                self.limit.leave()
+                raise
             if self.quiet.until <= self.time.monotonic():
                 return
             self.limit.leave()  # somebody was asked to stay away meanwhile
+
+    def _pause(self, kind: Kind, deadline: float, *, waited: bool) -> None:
+        """Return once as much time has passed since the last call as the concurrency limit wants between two.
+
+        Who has waited, or will, is not sent in vain: enough must be left for an answer as they are lately.
+        """
+        now = self.time.monotonic()
+        pause = self.limit.pause(now)
+        if (waited or pause) and now + pause + self.limit.takes(kind.method) >= deadline:
+            raise _refused_here(max(1.0, pause), "answers fewer calls in time than this client would send")
+        if pause:
+            self.time.sleep(pause)
 
     def _stay_away(self, deadline: float) -> None:
         """Return once this client may send something new; it may be told to stay away longer while it waits."""

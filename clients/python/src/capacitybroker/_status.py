@@ -15,9 +15,9 @@ from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message import DecodeError
 from google.protobuf.message_factory import GetMessageClass
 
-__all__ = ["MODEST_KEY", "STATUS_KEY", "Details", "Violation", "details"]
+__all__ = ["LATE_KEY", "STATUS_KEY", "Details", "Violation", "details"]
 
-STATUS_KEY, MODEST_KEY = "grpc-status-details-bin", "capacitybroker-modest"
+STATUS_KEY, LATE_KEY = "grpc-status-details-bin", "capacitybroker-late-ms"
 PACKAGE = "capacitybroker.private"
 
 # Message: its fields as (name, number, type); a type is a scalar of protobuf or a message below, "*" marks many.
