@@ -145,7 +145,7 @@ class Load:
     def _send_first(self, caller: Caller) -> None:
         """Of those that wait, the first that has enough time left; its client has a place for it."""
         began = time.perf_counter()
-        while caller.waiting and began < self.ends:
+        while caller.waiting:
             wanted = caller.waiting.popleft()
             left = wanted.came + DEADLINE - began
             hopeless = caller.polite and began > wanted.came and left <= caller.limit.takes("CreateClaim")

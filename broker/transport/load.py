@@ -42,6 +42,7 @@ class Limits:
     burst_seconds: float = 0.5
     wait_seconds_max: float = 0.3
     late_seconds: float = 0.1  # that calls may come late before some are turned away
+    noise_seconds: float = 0.01  # that calls come late now and then without a queue
     in_a_row: int = 7  # of those whose calls fit sooner; then somebody else who waits has a turn
 
 
@@ -146,7 +147,7 @@ class Load:
 
     def late(self, tenant: str, waited: float) -> float:
         """Seconds that a call is late because of what this tenant asks for; ``waited`` for its turn."""
-        late = waited + max(0.0, self.lag - self.limits.late_seconds / 2)
+        late = waited + (self.lag if self.lag > self.limits.noise_seconds else 0.0)
         return late if late and not self.by_tenant.modest(tenant) else 0.0
 
     def enter(self, lane: Lane, cost: int) -> bool:

@@ -320,5 +320,5 @@ def test_a_call_is_told_how_late_it_is_because_of_what_its_tenant_asks_for() -> 
     assert load.late("much", 0.0) == 0.0
     assert load.late("much", 0.04) == pytest.approx(0.04)
     load.beat(0.2)
-    assert load.late("much", 0.04) == pytest.approx(0.04 + 0.2 - LIMITS.late_seconds / 2)
+    assert load.late("much", 0.04) == pytest.approx(0.04 + 0.2)
     assert load.late("little", 0.04) == 0.0, "others are why"

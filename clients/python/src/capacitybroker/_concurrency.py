@@ -24,7 +24,7 @@ class ConcurrencyLimit:
     """
 
     FIRST, LEAST = 4.0, 0.05
-    TARGET_SECONDS = 0.02
+    TARGET_SECONDS = 0.03
     PAUSE_SECONDS_MAX = 1.0  # however long a call took that failed: the broker may be well again
 
     def __init__(self) -> None:
@@ -120,7 +120,7 @@ class ConcurrencyLimit:
 
 
 class _Took:
-    """How long answers took lately, smoothed as TCP does (RFC 6298), with half its margin: to refuse is final."""
+    """How long answers took lately, smoothed as TCP does (RFC 6298), with three quarters of its margin."""
 
     def __init__(self, seconds: float) -> None:
         self._mean, self._spread = seconds, seconds / 2
@@ -132,4 +132,4 @@ class _Took:
 
     @property
     def most(self) -> float:
-        return self._mean + 2 * self._spread
+        return self._mean + 3 * self._spread
