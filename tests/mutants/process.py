@@ -66,8 +66,8 @@ MUTANTS = (
     Mutant(
         "retried under another request id",
         "clients/python/src/capacitybroker/_caller.py",
-        "            return method.with_call(request, timeout=seconds_left)",
-        "            request.request_id = self._new_id()\n            return method.with_call(request, timeout=seconds_left)",
+        "            return method.with_call(request,",
+        "            request.request_id = self._new_id()\n            return method.with_call(request,",
         "tests/client/test_calls.py::test_a_mutation_is_repeated_with_the_same_request_id",
     ),
     Mutant(
