@@ -83,7 +83,7 @@ class ConcurrencyLimit:
             return self._took[method].most if method in self._took else 0.0
 
     def answered(self, method: str, late: float, began: float, now: float) -> None:
-        """A call that is under way, and began then, has its answer now; the broker says that it is so late."""
+        """A call that is under way, and began then, has its answer now, ``late`` seconds late as the broker says."""
         with self._lock:
             self._took.setdefault(method, _Took(now - began)).add(now - began)
             early = max(-1.0, 1.0 - late / self.TARGET_SECONDS)  # of the target; what is later is negative

@@ -116,8 +116,8 @@ class Patience:
         ``seconds``, or ``unavailable_seconds`` since the first failure, or when the broker is there but has too much
         to do and the budget of repeats is spent. What is repeated must be safe to repeat: reads, and mutations with a
         fixed request id. Unless urgent, a call waits as long as such a broker asked this client to stay away, and for
-        room under its concurrency limit, and is refused here where that is longer than it has. Urgent calls are
-        repeated whatever the budget.
+        room under its concurrency limit, and is refused here where that is longer than it has, unless it was sent
+        before: then what came of that is raised. Urgent calls are repeated whatever the budget.
         """
         deadline = self.time.monotonic() + seconds
         last_try = deadline
